@@ -1,0 +1,67 @@
+# One command for each thing one does here; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+STAMP := $(VENV)/.installed
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check lint format test unit contract integration e2e demo run generate lock clean
+
+help: ## list these targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## make .venv with pinned, hash-checked dependencies
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Kannon needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.platform != "linux")' || { echo "Kannon runs on Linux only"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module; on Debian: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+check: setup ## format, lint, types and the rules of the rooms
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy src edge-smtp nats-source api-gateway functions
+	PYTHONPATH=. $(BIN)/lint-imports
+
+lint: check ## the same as check
+
+format: setup ## rewrite files as `make check` wants them
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: setup check ## everything: check, then all suites
+	$(PYTEST) -n $(WORKERS) --dist worksteal tests
+
+unit: setup ## tests without I/O
+	$(PYTEST) tests/unit
+
+contract: setup ## one suite per port, on the fake and on the real thing
+	$(PYTEST) -n $(WORKERS) tests/contract
+
+integration: setup ## against real PostgreSQL, NATS, SMTP, DNS
+	$(PYTEST) -n $(WORKERS) tests/integration
+
+e2e: setup ## the whole system, each part a process of its own
+	$(PYTEST) -n $(WORKERS) tests/e2e
+
+demo: setup ## 1,000 mails through everything, on this machine
+	@$(BIN)/kannon demo
+
+run: setup ## standalone in the foreground
+	@$(BIN)/kannon standalone
+
+generate: setup ## Python from proto/
+	$(BIN)/python proto/generate.py
+
+lock: setup ## pin what pyproject.toml asks for, with hashes
+	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra standalone pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra standalone --extra dev pyproject.toml -o requirements-dev.lock
+
+clean: ## remove what setup and runs made
+	rm -rf $(VENV) .kannon .mypy_cache .ruff_cache .pytest_cache
