@@ -1,0 +1,362 @@
+"""The generated code against the interface that existing clients rely on, by name and by number."""
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    EnumDescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorProto,
+    ServiceDescriptorProto,
+)
+
+from kannon.adapters import pb
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# What a package declares: "service S" has its calls, "message M" its fields, "enum E" its values. A type of
+# the same package has its bare name here, and Ts is google.protobuf.Timestamp. What is not listed must not be
+# there. A field that we add gets a number from 100 up: none of Kannon's later fields can collide with it.
+Declarations = dict[str, set[str]]
+
+SENDER = "pkg.kannon.mailer.types.Sender"
+RECIPIENT = "pkg.kannon.mailer.types.Recipient"
+HEADERS = "pkg.kannon.mailer.types.Headers"
+UNSUBSCRIBE = "pkg.kannon.mailer.types.OneClickUnsubscribe"
+EMAIL = "pkg.kannon.mailer.types.EmailToSend"
+MODE = "pkg.kannon.tracking.types.TrackingMode"
+POLICY = "pkg.kannon.tracking.types.TrackingPolicy"
+STATS = "pkg.kannon.stats.types.Stats"
+AGGREGATED = "pkg.kannon.stats.types.StatsAggregated"
+
+WIRE: dict[str, Declarations] = {
+    "pkg.kannon.mailer.apiv1": {
+        "service Mailer": {
+            "SendHTML(SendHTMLReq) -> SendRes",
+            "SendTemplate(SendTemplateReq) -> SendRes",
+        },
+        "message Attachment": {"1 string filename", "2 bytes content"},
+        "message SendHTMLReq": {
+            f"1 {SENDER} sender",
+            "3 string subject",
+            "4 string html",
+            "5 optional Ts scheduled_time",
+            f"6 repeated {RECIPIENT} recipients",
+            "7 repeated Attachment attachments",
+            "8 map<string, string> global_fields",
+            f"9 optional {HEADERS} headers",
+            f"10 optional {POLICY} tracking",
+            f"11 optional {UNSUBSCRIBE} one_click_unsubscribe",
+        },
+        "message SendTemplateReq": {
+            f"1 {SENDER} sender",
+            "3 string subject",
+            "4 string template_id",
+            "5 optional Ts scheduled_time",
+            f"6 repeated {RECIPIENT} recipients",
+            "7 repeated Attachment attachments",
+            "8 map<string, string> global_fields",
+            f"9 optional {HEADERS} headers",
+            f"10 optional {POLICY} tracking",
+            f"11 optional {UNSUBSCRIBE} one_click_unsubscribe",
+        },
+        "message SendRes": {
+            "1 string message_id",
+            "2 string template_id",
+            "3 Ts scheduled_time",
+            "4 int32 accepted_count",
+            "5 int32 rejected_count",
+            "6 repeated RejectedRecipient rejected_recipients",
+        },
+        "message RejectedRecipient": {"1 string email", "2 string reason"},
+    },
+    "pkg.kannon.mailer.types": {
+        "message Sender": {"1 string email", "2 string alias"},
+        "message Recipient": {
+            "1 string email",
+            "2 map<string, string> fields",
+            f"3 optional {POLICY} tracking",
+        },
+        "message Headers": {"1 repeated string to", "2 repeated string cc"},
+        "message OneClickUnsubscribe": {"1 string url_template"},
+        "message EmailToSend": {
+            "1 string email_id",
+            "2 string from",
+            "3 string to",
+            "4 string return_path",
+            "5 bytes body",
+            "6 bool should_retry",
+        },
+    },
+    "pkg.kannon.tracking.types": {
+        "enum TrackingMode": {
+            "0 TRACKING_MODE_UNSPECIFIED",
+            "1 TRACKING_MODE_OFF",
+            "2 TRACKING_MODE_ANONYMOUS",
+            "3 TRACKING_MODE_PSEUDONYMOUS",
+            "4 TRACKING_MODE_IDENTIFIED",
+            "5 TRACKING_MODE_FULL",
+        },
+        "message TrackingPolicy": {"1 TrackingMode opens", "2 TrackingMode links"},
+    },
+    "pkg.kannon.admin.apiv1": {
+        "service Api": {
+            "GetDomains(GetDomainsReq) -> GetDomainsResponse",
+            "GetDomain(GetDomainReq) -> GetDomainRes",
+            "CreateDomain(CreateDomainRequest) -> Domain",
+            "SetTrackingPolicy(SetTrackingPolicyReq) -> SetTrackingPolicyRes",
+            "CreateTemplate(CreateTemplateReq) -> CreateTemplateRes",
+            "UpdateTemplate(UpdateTemplateReq) -> UpdateTemplateRes",
+            "DeleteTemplate(DeleteTemplateReq) -> DeleteTemplateRes",
+            "GetTemplate(GetTemplateReq) -> GetTemplateRes",
+            "GetTemplates(GetTemplatesReq) -> GetTemplatesRes",
+            "CreateAPIKey(CreateAPIKeyRequest) -> CreateAPIKeyResponse",
+            "ListAPIKeys(ListAPIKeysRequest) -> ListAPIKeysResponse",
+            "GetAPIKey(GetAPIKeyRequest) -> GetAPIKeyResponse",
+            "DeactivateAPIKey(DeactivateAPIKeyRequest) -> DeactivateAPIKeyResponse",
+        },
+        "service HZService": {"HZ(HZRequest) -> HZResponse"},
+        "message GetDomainsReq": set(),
+        "message GetDomainsResponse": {"1 repeated Domain domains"},
+        "message GetDomainReq": {"1 string domain"},
+        "message GetDomainRes": {"1 Domain domain"},
+        "message CreateDomainRequest": {"1 string domain"},
+        "message Domain": {"1 string domain", "3 string dkim_pub_key", f"4 {POLICY} tracking"},
+        "message SetTrackingPolicyReq": {"1 string domain", f"2 {POLICY} tracking"},
+        "message SetTrackingPolicyRes": {"1 Domain domain"},
+        "message Template": {"1 string template_id", "2 string html", "3 string title", "4 string type"},
+        "message CreateTemplateReq": {"1 string html", "2 string title", "3 string domain"},
+        "message CreateTemplateRes": {"1 Template template"},
+        "message UpdateTemplateReq": {"1 string template_id", "2 string html", "3 string title"},
+        "message UpdateTemplateRes": {"1 Template template"},
+        "message DeleteTemplateReq": {"1 string template_id"},
+        "message DeleteTemplateRes": {"1 Template template"},
+        "message GetTemplateReq": {"1 string template_id"},
+        "message GetTemplateRes": {"1 Template template"},
+        "message GetTemplatesReq": {"1 string domain", "2 uint32 skip", "3 uint32 take"},
+        "message GetTemplatesRes": {"1 repeated Template templates", "2 uint32 total"},
+        "message APIKey": {
+            "1 string id",
+            "2 string key",
+            "3 string name",
+            "4 string domain",
+            "5 Ts created_at",
+            "6 Ts expires_at",
+            "7 bool is_active",
+            "8 Ts deactivated_at",
+        },
+        "message CreateAPIKeyRequest": {"1 string domain", "2 string name", "3 Ts expires_at"},
+        "message CreateAPIKeyResponse": {"1 APIKey api_key", "2 string key"},
+        "message ListAPIKeysRequest": {
+            "1 string domain",
+            "2 bool only_active",
+            "3 int32 limit",
+            "4 int32 offset",
+        },
+        "message ListAPIKeysResponse": {"1 repeated APIKey api_keys", "2 int32 total"},
+        "message GetAPIKeyRequest": {"1 string domain", "2 string id"},
+        "message GetAPIKeyResponse": {"1 APIKey api_key"},
+        "message DeactivateAPIKeyRequest": {"1 string domain", "2 string id"},
+        "message DeactivateAPIKeyResponse": {"1 APIKey api_key"},
+        "message HZRequest": set(),
+        "message HZResponse": {"1 map<string, string> result"},
+    },
+    "kannon": {
+        "service StatsApiV1": {
+            "GetStats(GetStatsReq) -> GetStatsRes",
+            "GetStatsAggregated(GetStatsAggregatedReq) -> GetStatsAggregatedRes",
+        },
+        "message GetStatsReq": {
+            "1 string domain",
+            "2 Ts from_date",
+            "3 Ts to_date",
+            "4 uint32 skip",
+            "5 uint32 take",
+        },
+        "message GetStatsRes": {"1 int64 total", f"2 repeated {STATS} stats"},
+        "message GetStatsAggregatedReq": {"1 string domain", "2 Ts from_date", "3 Ts to_date"},
+        "message GetStatsAggregatedRes": {f"1 repeated {AGGREGATED} stats"},
+    },
+    "kannon.stats.apiv2": {
+        "service StatsApiV2": {"GetAggregatedStats(GetAggregatedStatsReq) -> GetAggregatedStatsRes"},
+        "message GetAggregatedStatsReq": {"1 string domain", "2 Ts from_date", "3 Ts to_date"},
+        "message GetAggregatedStatsRes": {f"1 repeated {AGGREGATED} stats"},
+    },
+    "pkg.kannon.stats.types": {
+        "message StatsAggregated": {"1 string type", "2 Ts timestamp", "3 int64 count"},
+        "message Stats": {
+            "1 string message_id",
+            "2 string domain",
+            "3 string email",
+            "4 Ts timestamp",
+            "5 string type",
+            "6 StatsData data",
+            f"7 {MODE} tracking_mode",
+        },
+        "message StatsData": {
+            "1 oneof data: StatsDataAccepted accepted",
+            "2 oneof data: StatsDataDelivered delivered",
+            "3 oneof data: StatsDataFailed failed",
+            "4 oneof data: StatsDataBounced bounced",
+            "5 oneof data: StatsDataOpened opened",
+            "6 oneof data: StatsDataClicked clicked",
+            "7 oneof data: StatsDataRejected rejected",
+            "8 oneof data: StatsDataError error",
+        },
+        "message StatsDataAccepted": set(),
+        "message StatsDataDelivered": set(),
+        "message StatsDataFailed": {"1 string reason"},
+        "message StatsDataRejected": {"1 string reason"},
+        "message StatsDataBounced": {"1 bool permanent", "2 uint32 code", "3 string msg"},
+        "message StatsDataError": {"1 uint32 code", "2 string msg"},
+        "message StatsDataOpened": {"1 string user_agent", "2 string ip"},
+        "message StatsDataClicked": {"1 string user_agent", "2 string ip", "3 string url"},
+    },
+    # Our own: between send and the edge, which are replaced one after the other in an upgrade.
+    "kannon.edge.v1": {
+        "service Edge": {"Submit(SubmitRequest) -> SubmitResponse"},
+        "message Envelope": {
+            f"1 {EMAIL} email",
+            "2 int64 batch",
+            "3 int32 seq",
+            "4 int32 attempt",
+            "5 int32 emission",
+            "6 int64 first_emitted_at_ms",
+            "7 int64 expires_at_ms",
+            "8 bytes hmac",
+        },
+        "message EnvelopeChunk": {"1 string edge", "2 repeated Envelope envelopes"},
+        "message SubmitRequest": {"1 repeated Envelope envelopes"},
+        "enum Verdict": {
+            "0 VERDICT_UNSPECIFIED",
+            "1 VERDICT_TAKEN",
+            "2 VERDICT_UNTAKEN",
+            "3 VERDICT_REFUSED",
+        },
+        "message SubmitAnswer": {
+            "1 int64 batch",
+            "2 int32 seq",
+            "3 int32 attempt",
+            "4 Verdict verdict",
+            "5 string reason",
+        },
+        "message SubmitResponse": {"1 repeated SubmitAnswer answers"},
+    },
+}
+
+
+def _generated_files() -> Iterator[FileDescriptorProto]:
+    for module in pkgutil.iter_modules(pb.__path__, f"{pb.__name__}."):
+        if module.name.endswith("_pb2"):
+            file = FileDescriptorProto()
+            importlib.import_module(module.name).DESCRIPTOR.CopyToProto(file)
+            yield file
+
+
+FILES = list(_generated_files())
+
+
+def _described(file: FileDescriptorProto) -> Declarations:
+    return (
+        {f"service {service.name}": _calls(file, service) for service in file.service}
+        | {f"message {message.name}": _members(file, message) for message in file.message_type}
+        | {f"enum {enum.name}": _values(enum) for enum in file.enum_type}
+        | {f"extension {extension.name}": set() for extension in file.extension}
+    )
+
+
+def _calls(file: FileDescriptorProto, service: ServiceDescriptorProto) -> set[str]:
+    def side(type_name: str, streamed: bool) -> str:
+        return f"{'stream ' if streamed else ''}{_short(file, type_name)}"
+
+    return {
+        f"{call.name}({side(call.input_type, call.client_streaming)})"
+        f" -> {side(call.output_type, call.server_streaming)}"
+        for call in service.method
+    }
+
+
+def _members(file: FileDescriptorProto, message: DescriptorProto) -> set[str]:
+    maps = {
+        f".{file.package}.{message.name}.{nested.name}": nested
+        for nested in message.nested_type
+        if nested.options.map_entry
+    }
+    fields = {_field(file, message, field, maps) for field in message.field}
+    nested = {f"message {other.name}" for other in message.nested_type if not other.options.map_entry}
+    return fields | nested | {f"enum {enum.name}" for enum in message.enum_type}
+
+
+def _field(
+    file: FileDescriptorProto,
+    message: DescriptorProto,
+    field: FieldDescriptorProto,
+    maps: dict[str, DescriptorProto],
+) -> str:
+    if field.type_name in maps:
+        key, value = maps[field.type_name].field
+        kind = f"map<{_type(file, key)}, {_type(file, value)}>"
+    elif field.label == FieldDescriptorProto.LABEL_REPEATED:
+        kind = f"repeated {_type(file, field)}"
+    elif field.proto3_optional:
+        kind = f"optional {_type(file, field)}"
+    elif field.HasField("oneof_index"):
+        kind = f"oneof {message.oneof_decl[field.oneof_index].name}: {_type(file, field)}"
+    else:
+        kind = _type(file, field)
+    return f"{field.number} {kind} {field.name}"
+
+
+def _type(file: FileDescriptorProto, field: FieldDescriptorProto) -> str:
+    if field.type_name:
+        return _short(file, field.type_name)
+    return FieldDescriptorProto.Type.Name(field.type).removeprefix("TYPE_").lower()
+
+
+def _short(file: FileDescriptorProto, type_name: str) -> str:
+    if type_name == ".google.protobuf.Timestamp":
+        return "Ts"
+    package, _, name = type_name.removeprefix(".").rpartition(".")
+    return name if package == file.package else f"{package}.{name}"
+
+
+def _values(enum: EnumDescriptorProto) -> set[str]:
+    return {f"{value.number} {value.name}" for value in enum.value}
+
+
+def test_packages_are_those_of_the_contract_and_one_file_each() -> None:
+    assert sorted(file.package for file in FILES) == sorted(WIRE)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.package)
+def test_package_declares_what_the_contract_says_and_nothing_else(file: FileDescriptorProto) -> None:
+    assert _described(file) == WIRE[file.package]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.package)
+def test_fields_without_optional_have_no_presence_of_their_own(file: FileDescriptorProto) -> None:
+    """proto2 and the editions of protobuf track presence of every scalar, and so change what is sent."""
+    assert file.syntax == "proto3"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.package)
+def test_json_names_are_the_default_ones(file: FileDescriptorProto) -> None:
+    """Connect clients speak JSON: there a field is the camel case of its name, unless told otherwise."""
+    own_names = [field.json_name for message in file.message_type for field in message.field]
+    assert not any(own_names)
+
+
+def test_generated_code_is_up_to_date() -> None:
+    check = subprocess.run(
+        [sys.executable, ROOT / "proto" / "generate.py", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert check.returncode == 0, f"run `make generate`; these differ:\n{check.stdout}{check.stderr}"
