@@ -1,0 +1,114 @@
+"""What a send call asks for, and what the ledger keeps of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from kannon.core.deliveries import DeliveryId, Standing, Status
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecipient:
+    """A Recipient that intake took."""
+
+    address: str
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class NewBatch:
+    """A send call, parsed and checked; what it names is valid.
+
+    Attributes:
+        message_id: `msg_<id>@<domain>`, the Batch's name on the wire.
+        template_id: `<id>@<domain>`.
+        template_html: the body of a transient Template to be made; None if the Template exists.
+    """
+
+    message_id: str
+    domain: str
+    sender_email: str
+    sender_alias: str
+    subject: str
+    template_id: str
+    template_html: str | None
+    global_fields: Mapping[str, str]
+    scheduled_at: datetime
+    expires_at: datetime
+    traceparent: str
+    recipients: tuple[NewRecipient, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchContent:
+    """What every Delivery of a Batch shares.
+
+    Attributes:
+        dkim_private_key: PKCS #8 DER, opened.
+        dated_at: the message's Date: when it was asked for or scheduled, the same for each Attempt.
+    """
+
+    number: int
+    message_id: str
+    domain: str
+    sender_email: str
+    sender_alias: str
+    subject: str
+    html: str
+    global_fields: Mapping[str, str]
+    dated_at: datetime
+    traceparent: str
+    dkim_private_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A Delivery's row, locked for work."""
+
+    id: DeliveryId
+    recipient: str
+    fields: Mapping[str, str]
+    standing: Standing
+    edge: str
+    message_id: str
+    domain: str
+    first_emitted_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What a decision changes in a Delivery's row.
+
+    Attributes:
+        emission: publishings of the current Attempt so far; 0 when a new Attempt is due.
+        published_seq: where the stream of Envelopes keeps the last publishing; None if untouched.
+    """
+
+    id: DeliveryId
+    status: Status
+    attempts: int
+    emission: int
+    due_at: datetime
+    edge: str | None = None
+    published_seq: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a Delivery, to be written once.
+
+    Attributes:
+        type: as the Stats API names it: accepted, rejected, delivered, bounced, failed, error.
+        attempt: 0 for what came before the first Attempt.
+        data: what this kind of Outcome knows, as the Stats API gives it.
+    """
+
+    id: DeliveryId
+    type: str
+    attempt: int
+    at: datetime
+    recipient: str
+    message_id: str
+    domain: str
+    data: Mapping[str, Any]

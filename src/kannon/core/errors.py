@@ -1,0 +1,59 @@
+"""The one error tree.
+
+KannonError
+├── BadInput               what a caller gave is not valid; the text may be shown to that caller
+│   ├── MalformedEvent     not a CloudEvent of ours, or data that does not fit its type
+│   └── ForgedEvent        the signature is not ours
+├── Unavailable            something we need is away; the same request will do later
+│   ├── LedgerUnavailable
+│   ├── EventsUnavailable  NATS is away, or a stream is full
+│   └── EdgeUnavailable
+└── Conflict               what is asked for exists already, or stands otherwise
+
+Adapters translate foreign exceptions into these; texts carry no addresses of servers and no credentials.
+"""
+
+
+class KannonError(Exception):
+    """Everything that we raise on purpose."""
+
+
+class BadInput(KannonError):
+    """What a caller gave is not valid; its text names the field and what is allowed."""
+
+
+class MalformedEvent(BadInput):
+    """Not a CloudEvent, not one that this stage takes, or data that does not fit its type."""
+
+
+class ForgedEvent(BadInput):
+    """An event whose signature was not made with this installation's key."""
+
+
+class Unavailable(KannonError):
+    """Something we need is away; the same request will do later.
+
+    Args:
+        message: what is away, in words an operator can act on.
+        retry_after: seconds after which to try again.
+    """
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class LedgerUnavailable(Unavailable):
+    """PostgreSQL does not answer."""
+
+
+class EventsUnavailable(Unavailable):
+    """NATS does not answer, or a stream has no room."""
+
+
+class EdgeUnavailable(Unavailable):
+    """The edge does not answer."""
+
+
+class Conflict(KannonError):
+    """What is asked for exists already, or stands in the way."""

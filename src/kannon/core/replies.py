@@ -1,0 +1,159 @@
+"""What a peer answered, and what that means: the one table of judgements."""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    """Where in the way to the exchanger a transmission ended."""
+
+    DNS = "dns"  # no exchanger could be looked up
+    ADDRESS = "address"  # the exchanger's addresses are forbidden (loopback, private, …)
+    CONNECT = "connect"
+    GREETING = "greeting"
+    EHLO = "ehlo"
+    STARTTLS = "starttls"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"
+    DOT = "dot"  # after the message, before or instead of its reply
+    EXPIRED = "expired"  # not tried: its time was over
+    UNCONFIRMED = "unconfirmed"  # ambiguous more often than allowed
+
+
+class Verdict(StrEnum):
+    """What a refusal means for the Delivery."""
+
+    DEFERRED = "deferred"
+    BOUNCED = "bounced"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a transmission did not end in 250.
+
+    Attributes:
+        code: the SMTP reply code (RFC 5321 §4.2), 0 if the peer gave none.
+        enhanced: the enhanced status code (RFC 3463), empty if the peer gave none.
+    """
+
+    stage: Stage
+    code: int
+    enhanced: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict, why, and whether the address itself is to be written off (`hard`)."""
+
+    verdict: Verdict
+    category: str
+    hard: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row: it applies when every condition given holds.
+
+    Attributes:
+        codes: pattern over the reply code ("000" for none).
+        enhanced: pattern over the enhanced code.
+        text: pattern over the reply's text, any case.
+    """
+
+    judgement: Judgement
+    stages: frozenset[Stage] | None = None
+    codes: str = ""
+    enhanced: str = ""
+    text: str = ""
+
+    def matches(self, refusal: Refusal) -> bool:
+        """Whether this row speaks about `refusal`."""
+        return (
+            (self.stages is None or refusal.stage in self.stages)
+            and (not self.codes or re.fullmatch(self.codes, f"{refusal.code:03}") is not None)
+            and (not self.enhanced or re.fullmatch(self.enhanced, refusal.enhanced) is not None)
+            and (not self.text or re.search(self.text, refusal.text, re.IGNORECASE) is not None)
+        )
+
+
+def _stages(*stages: Stage) -> frozenset[Stage]:
+    return frozenset(stages)
+
+
+def _deferred(category: str) -> Judgement:
+    return Judgement(Verdict.DEFERRED, category)
+
+
+def _hard(category: str) -> Judgement:
+    return Judgement(Verdict.BOUNCED, category, hard=True)
+
+
+def _soft(category: str) -> Judgement:
+    return Judgement(Verdict.BOUNCED, category)
+
+
+def _failed(category: str) -> Judgement:
+    return Judgement(Verdict.FAILED, category)
+
+
+_BEFORE_MAIL = _stages(Stage.CONNECT, Stage.GREETING, Stage.EHLO, Stage.STARTTLS)
+_UNKNOWN_USER = (
+    r"(user|recipient|mailbox|address|account)\b.{0,40}"
+    r"\b(unknown|not found|does ?n[o']t exist|invalid|no longer|not exist|rejected|unavailable)"
+    r"|no such (user|recipient|mailbox|person)|unknown (user|recipient|mailbox|local)"
+)
+
+# The first row that matches decides. Ours first, then the enhanced code (it says most), then the words of
+# peers that give none, then the reply code's first digit (RFC 5321 §4.2.1).
+RULES: tuple[Rule, ...] = (
+    # What never reached a peer, or is not a peer's answer.
+    Rule(_failed("unconfirmed"), _stages(Stage.UNCONFIRMED)),
+    Rule(_failed("expired"), _stages(Stage.EXPIRED)),
+    Rule(_failed("forbidden-exchanger"), _stages(Stage.ADDRESS)),
+    Rule(_hard("bad-domain"), _stages(Stage.DNS), enhanced=r"5\.1\.(2|10)"),
+    Rule(_deferred("dns"), _stages(Stage.DNS)),
+    # A 5xx before MAIL speaks of the host or of us, not of this mail (RFC 5321 §3.1): another day may do.
+    Rule(_deferred("tls"), _stages(Stage.STARTTLS)),
+    Rule(_deferred("connection"), _BEFORE_MAIL),
+    Rule(_deferred("connection"), codes="000"),
+    # Temporary answers, most telling first.
+    Rule(_deferred("greylisted"), codes=r"4\d\d", text=r"gr[ea]y-?list"),
+    Rule(_deferred("mailbox-full"), codes=r"4\d\d", enhanced=r"4\.2\.2"),
+    Rule(_deferred("rate-limited"), codes=r"4\d\d", text=r"rate|too (many|much)|throttl|try again later"),
+    Rule(_deferred("policy"), codes=r"4\d\d", enhanced=r"4\.7\.\d+"),
+    Rule(_deferred("temporary"), codes=r"4\d\d"),
+    # RFC 5321 §4.5.3.1.10: an old 552 for too many recipients is to be treated as 452.
+    Rule(_deferred("rate-limited"), codes="552", enhanced=r"5\.5\.3"),
+    # Permanent answers by enhanced code.
+    Rule(_hard("bad-mailbox"), codes=r"5\d\d", enhanced=r"5\.1\.(0|1|3|6)"),
+    Rule(_hard("bad-domain"), codes=r"5\d\d", enhanced=r"5\.1\.(2|10)|5\.4\.4"),
+    Rule(_soft("bad-sender"), codes=r"5\d\d", enhanced=r"5\.1\.(7|8)"),
+    Rule(_hard("mailbox-disabled"), codes=r"5\d\d", enhanced=r"5\.2\.1"),
+    Rule(_soft("mailbox-full"), codes=r"5\d\d", enhanced=r"5\.2\.2"),
+    Rule(_soft("too-large"), codes=r"5\d\d", enhanced=r"5\.(2\.3|3\.4)"),
+    Rule(_soft("authentication"), codes=r"5\d\d", enhanced=r"5\.7\.(2[0-9]|30)"),
+    Rule(_soft("policy"), codes=r"5\d\d", enhanced=r"5\.7\.\d+", text=r"spam|block|list|reputation|policy"),
+    # Permanent answers by their words.
+    Rule(
+        _soft("mailbox-full"), codes=r"5\d\d", text=r"(mailbox|quota|storage).{0,30}(full|exceed)|over quota"
+    ),
+    Rule(_soft("policy"), codes=r"5\d\d", text=r"spam|blacklist|blocklist|block list|reputation|dnsbl"),
+    Rule(_hard("bad-mailbox"), _stages(Stage.RCPT), codes=r"5\d\d", text=_UNKNOWN_USER),
+    Rule(_soft("relay-denied"), codes=r"5\d\d", text=r"relay"),
+    # Permanent answers by what remains.
+    Rule(_soft("policy"), codes=r"5\d\d", enhanced=r"5\.7\.\d+"),
+    Rule(_soft("protocol"), codes=r"50[0-4]"),
+    Rule(_hard("bad-mailbox"), _stages(Stage.RCPT), codes=r"55[013]"),
+    Rule(_soft("refused"), codes=r"5\d\d"),
+    # A reply that no standard knows: neither yes nor no, so ask again.
+    Rule(_deferred("protocol")),
+)
+
+
+def judge(refusal: Refusal) -> Judgement:
+    """What `refusal` means, by the first matching row of RULES."""
+    return next(rule.judgement for rule in RULES if rule.matches(refusal))
