@@ -1,0 +1,1 @@
+"""What every process needs to run: settings, logging, health, and a result's HTTP status."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: the ledger, the directory of domains and keys, intake, statistics and the outbox."""

@@ -1,0 +1,98 @@
+"""The connection pool, transactions, and the queries in `sql/`."""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import cache
+from importlib import resources
+from typing import Any, LiteralString, cast
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from kannon.core.errors import LedgerUnavailable
+
+Connection = psycopg.AsyncConnection[DictRow]
+log = logging.getLogger(__name__)
+
+CHECKOUT_TIMEOUT = 5.0
+"""Seconds to wait for a connection: callers are told to come again rather than held."""
+
+
+@cache
+def queries(name: str) -> Mapping[str, LiteralString]:
+    """The queries of `sql/<name>.sql`, by the names that stand above them (`-- name: …`)."""
+    text = resources.files("kannon.adapters.postgres").joinpath("sql", f"{name}.sql").read_text()
+    parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
+    return {part: cast("LiteralString", query) for part, query in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+class Database:
+    """A pool of connections to PostgreSQL that survives its restarts.
+
+    Args:
+        url: where it is; never logged.
+        size: connections at the most.
+    """
+
+    def __init__(self, url: str, size: int = 4) -> None:
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            url,
+            connection_class=cast("type[Connection]", psycopg.AsyncConnection),
+            kwargs={"row_factory": dict_row, "autocommit": False, "prepare_threshold": 2},
+            min_size=1,
+            max_size=size,
+            timeout=CHECKOUT_TIMEOUT,
+            max_idle=300,
+            reconnect_timeout=2.0,
+            check=AsyncConnectionPool.check_connection,
+            open=False,
+        )
+
+    async def open(self, give_up_after: float = 60.0) -> None:
+        """Connect; waits for PostgreSQL, and says so.
+
+        Args:
+            give_up_after: seconds.
+
+        Raises:
+            LedgerUnavailable: it did not answer in that time.
+        """
+        await self._pool.open()
+        deadline = time.monotonic() + give_up_after
+        while True:
+            try:
+                async with self._pool.connection(timeout=2.0):
+                    return
+            except (PoolTimeout, psycopg.OperationalError):
+                if time.monotonic() > deadline:
+                    await self._pool.close()
+                    raise LedgerUnavailable(
+                        f"PostgreSQL (database_url, K_DATABASE_URL) did not answer for {give_up_after:.0f} s"
+                    ) from None
+                log.warning("waiting for PostgreSQL", extra={"seconds_left": round(deadline - time.monotonic())})
+                await asyncio.sleep(0.2)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A transaction: commits at the end, rolls back on an exception.
+
+        Raises:
+            LedgerUnavailable: PostgreSQL is away, restarts, or chose this transaction to break a deadlock.
+        """
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except PoolTimeout:
+            raise LedgerUnavailable("PostgreSQL has no connection free") from None
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            log.warning("the ledger did not answer", extra={"error": type(error).__name__})
+            raise LedgerUnavailable("PostgreSQL does not answer") from error

@@ -1,0 +1,47 @@
+"""JSON logs on stdout: a message that never varies, and fields beside it."""
+
+import json
+import logging
+import sys
+import time
+
+_OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a record; what is given by `extra` stands beside the message."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__()
+        self._part = part
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line: dict[str, object] = {
+            "time": f"{stamp}.{int(record.msecs):03}Z",
+            "level": record.levelname.lower(),
+            "part": self._part,
+            "message": record.getMessage(),
+        }
+        line |= {name: value for name, value in record.__dict__.items() if name not in _OWN}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def start_logging(part: str, debug: bool = False) -> None:
+    """Log as JSON to stdout, as `part` of the system."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonFormatter(part))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.DEBUG if debug else logging.INFO)
+    for chatty in ("nats", "uvicorn.access", "aiosmtplib", "asyncio", "psycopg.pool", "hpack"):
+        logging.getLogger(chatty).setLevel(logging.INFO if debug else logging.WARNING)
+
+
+def mask_address(address: str) -> str:
+    """An address that may stand in a log: its local part shortened to the first letter."""
+    local, at, domain = address.rpartition("@")
+    return f"{local[:1]}…{at}{domain}"
