@@ -120,6 +120,10 @@ class LedgerWork(Protocol):
     async def record(self, outcomes: Sequence[Outcome]) -> None:
         """Write Outcomes once each, count the new ones, and put them into the outbox."""
 
+    async def stranded(self, limit: int, now: datetime) -> Sequence[Delivery]:
+        """Up to `limit` Deliveries in hand whose Envelope or result was lost, or that were without a result
+        for a lease, locked."""
+
     async def anything_due(self, now: datetime) -> bool:
         """Whether scheduled Deliveries wait for room."""
 
@@ -153,10 +157,6 @@ class Recovery(Protocol):
 
     async def announced(self, announcement: Announcement, now: datetime) -> None:
         """This chunk was published."""
-
-    async def reschedule_stranded(self, limit: int, now: datetime) -> int:
-        """Put up to `limit` Deliveries whose Envelope was lost, or without result for a lease, back to
-        `scheduled`, same Attempt; give up those emitted too often. Returns how many."""
 
 
 class Outbox(Protocol):

@@ -116,6 +116,10 @@ DATABASE_URL = Setting("database_url", _text, None, "PostgreSQL, as a URL; embed
 NATS_URL = Setting("nats_url", _text, None, "NATS with JetStream, as a URL; embedded in standalone", True)
 DEBUG = Setting("debug", _flag, "false", "log more")
 SECRET = Setting("secret", _text, None, "installation secret, from which every part's keys are derived", True)
+KEY_EVENTS = Setting("keys.events", _text, None, "key that signs events between stages", True)
+KEY_ENVELOPES = Setting("keys.envelopes", _text, None, "key that seals Envelopes", True)
+KEY_RETURN_PATHS = Setting("keys.return-paths", _text, None, "key that signs return paths", True)
+KEY_DKIM_KEYS = Setting("keys.dkim-keys", _text, None, "key under which DKIM keys are stored", True)
 DATA_FOLDER = Setting("data_folder", _text, "", "where standalone and the edge keep what is theirs")
 
 API_PORT = Setting("api.port", _port, "50051", "where the gateway listens")
@@ -177,6 +181,12 @@ RUN_STATS = Setting("run-stats", _flag, "false", "run stats")
 ALL: Mapping[str, Setting[Any]] = {
     value.key: value for value in list(globals().values()) if isinstance(value, Setting)
 }
+# What Knative puts into the environment of its services and of what a SinkBinding binds.
+_NOT_OURS = frozenset(
+    """K_CONFIG K_SERVICE K_REVISION K_CONFIGURATION K_SINK K_CE_OVERRIDES K_CA_CERTS K_AUDIENCE
+    K_OIDC_TOKEN_FILE K_LOGGING_CONFIG K_METRICS_CONFIG K_TRACING_CONFIG K_OBSERVABILITY_CONFIG
+    K_LEADER_ELECTION_CONFIG K_INSTALL_ID""".split()
+)
 DEFAULT_FILE = Path("~/.kannon.yaml")
 
 
@@ -222,6 +232,8 @@ class Settings:
         for name, value in environment.items():
             if name in variables:
                 given[variables[name]] = _Given(value, f"variable {name}")
+            elif name.startswith("K_") and name not in _NOT_OURS:
+                raise SettingsError(f"variable {name}: there is no such setting")
         for key, value in (flags or {}).items():
             _known(key, "flags")
             given[key] = _Given(value, f"flag --{key}")

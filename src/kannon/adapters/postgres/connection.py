@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib import resources
-from typing import Any, LiteralString, cast
+from typing import LiteralString, cast
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
@@ -74,7 +74,9 @@ class Database:
                     raise LedgerUnavailable(
                         f"PostgreSQL (database_url, K_DATABASE_URL) did not answer for {give_up_after:.0f} s"
                     ) from None
-                log.warning("waiting for PostgreSQL", extra={"seconds_left": round(deadline - time.monotonic())})
+                log.warning(
+                    "waiting for PostgreSQL", extra={"seconds_left": round(deadline - time.monotonic())}
+                )
                 await asyncio.sleep(0.2)
 
     async def close(self) -> None:

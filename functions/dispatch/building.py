@@ -1,0 +1,140 @@
+"""From a Batch's content and a Delivery's row to a signed Envelope. No I/O."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from kannon.core import dkim
+from kannon.core.addresses import EmailAddress
+from kannon.core.batches import BatchContent, Delivery
+from kannon.core.envelope_seal import envelope_hmac
+from kannon.core.envelopes import MAX_CHUNK_BYTES, Envelope
+from kannon.core.errors import BadInput
+from kannon.core.fields import Pattern, compile_header, compile_html, compile_text, merge_fields
+from kannon.core.mime import Skeleton, encode_body
+from kannon.core.plain_text import text_from_html
+from kannon.core.return_path import mint
+
+DKIM_SELECTOR = "kannon"
+REPORTS_TAKEN_FOR = timedelta(days=14)
+"""After a Delivery's Retry Budget, for this long its return path takes reports."""
+LEAST_TIME_TO_TRY = timedelta(minutes=15)
+"""An Envelope made late still gets this long: at least one Attempt is always made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What dispatch seals and signs with."""
+
+    envelopes: bytes
+    return_paths: bytes
+    return_path_key_id: int = 1
+
+
+class TooLarge(BadInput):
+    """The built message does not fit into an event."""
+
+
+class BatchBuilder:
+    """Builds the Envelopes of one Batch; what its Deliveries share is made once.
+
+    Args:
+        content: the Batch.
+        keys: dispatch's keys.
+    """
+
+    def __init__(self, content: BatchContent, keys: Keys) -> None:
+        self._content = content
+        self._keys = keys
+        self._signer = dkim.Signer(content.domain, DKIM_SELECTOR, content.dkim_private_key)
+        self._skeleton = Skeleton.make(
+            sender=content.sender_email,
+            alias=content.sender_alias,
+            date=content.dated_at,
+            boundary=f"kannon-{content.number}",
+        )
+        self._subject = compile_header(content.subject)
+        self._html = compile_html(content.html)
+        self._text = compile_text(text_from_html(content.html))
+        self._constant_html = _constant(self._html)
+        self._constant_text = _constant(self._text)
+        self._constant_body_hash: bytes | None = None
+
+    def build(self, delivery: Delivery, emission: int, now: datetime) -> Envelope:
+        """The Envelope of the Delivery's current Attempt.
+
+        Args:
+            emission: which publishing of the Attempt it is for, from 1.
+
+        Raises:
+            UnsafeField: a field's value may not stand where the Template puts it.
+            TooLarge: the message does not fit into an event.
+        """
+        standing = delivery.standing
+        expires_at_ms = _unix_ms(max(standing.expires_at, now + LEAST_TIME_TO_TRY))
+        envelope = Envelope(
+            delivery=delivery.id,
+            attempt=standing.current_attempt,
+            emission=emission,
+            sender=self._content.sender_email,
+            recipient=EmailAddress.parse(delivery.recipient).wire,
+            return_path=self._return_path(delivery),
+            body=self._message(delivery, now),
+            first_emitted_at_ms=_unix_ms(delivery.first_emitted_at or now),
+            expires_at_ms=expires_at_ms,
+            hmac=b"",
+        )
+        return replace(envelope, hmac=_sealed(self._keys.envelopes, envelope))
+
+    def _message(self, delivery: Delivery, now: datetime) -> bytes:
+        fields = merge_fields(delivery.recipient, self._content.global_fields, delivery.fields)
+        message = self._skeleton.build(
+            to=delivery.recipient,
+            message_id=f"<{delivery.id}@{self._content.domain}>",
+            subject=self._subject.render(fields),
+            text=self._constant_text or self._text.render(fields),
+            html=self._constant_html or self._html.render(fields),
+        )
+        signature = self._signer.sign(message.headers, self._body_hash(message.body), int(now.timestamp()))
+        built = signature + message.as_bytes()
+        if len(built) > MAX_CHUNK_BYTES:
+            raise TooLarge(f"the message has {len(built)} octets, {MAX_CHUNK_BYTES} are allowed")
+        return built
+
+    def _body_hash(self, body: bytes) -> bytes:
+        if self._constant_text is None or self._constant_html is None:
+            return dkim.body_hash(body)
+        if self._constant_body_hash is None:
+            self._constant_body_hash = dkim.body_hash(body)
+        return self._constant_body_hash
+
+    def _return_path(self, delivery: Delivery) -> str:
+        return mint(
+            self._keys.return_paths,
+            self._keys.return_path_key_id,
+            delivery.id.batch,
+            delivery.id.seq,
+            delivery.standing.expires_at + REPORTS_TAKEN_FOR,
+            self._content.domain,
+        )
+
+
+def _sealed(key: bytes, envelope: Envelope) -> bytes:
+    return envelope_hmac(
+        key,
+        batch=envelope.delivery.batch,
+        seq=envelope.delivery.seq,
+        attempt=envelope.attempt,
+        sender=envelope.sender,
+        recipient=envelope.recipient,
+        return_path=envelope.return_path,
+        body=envelope.body,
+        expires_at_ms=envelope.expires_at_ms,
+    )
+
+
+def _constant(pattern: Pattern) -> bytes | None:
+    return encode_body(pattern.render({})) if pattern.is_constant else None
+
+
+def _unix_ms(at: datetime) -> int:
+    return int(at.timestamp() * 1000)

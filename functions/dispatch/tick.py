@@ -1,0 +1,124 @@
+"""The tick: re-announces, takes stranded work back, asks for claims, publishes what the outbox holds.
+
+It is disposable: each of its steps is a transaction of its own, a step that cannot be done now is left to the
+next tick, and throughput never waits for it.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+
+from kannon.core.batches import Delivery, Move, Outcome
+from kannon.core.deliveries import Fact, transition
+from kannon.core.envelopes import MAX_CHUNK_ITEMS
+from kannon.core.errors import Unavailable
+from kannon.core.retries import is_fruitless
+from kannon.events import BatchAccepted, DeliveriesDue
+from kannon.ports import Clock, EventPublisher, Ledger, Outbox, Recovery, StreamRoom, StreamStates
+
+CHUNKS_ANNOUNCED = 200
+STRANDED_TAKEN_BACK = 1000
+CLAIMS_AT_ONCE = 4
+FULL_ENOUGH = 0.5
+"""The gateway and the tick leave Batches unannounced while the verify stream is fuller than this."""
+log = logging.getLogger(__name__)
+
+
+class Tick:
+    """Looks for forgotten work.
+
+    Args:
+        lease: after this long without a result, work counts as lost.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        recovery: Recovery,
+        streams: StreamStates,
+        room: StreamRoom,
+        publisher: EventPublisher,
+        outbox: Outbox,
+        clock: Clock,
+        nonce: Callable[[], str],
+        lease: timedelta,
+    ) -> None:
+        self._ledger = ledger
+        self._recovery = recovery
+        self._streams = streams
+        self._room = room
+        self._publisher = publisher
+        self._outbox = outbox
+        self._clock = clock
+        self._nonce = nonce
+        self._lease = lease
+
+    async def tick(self) -> None:
+        """Do all steps; one that cannot be done now is logged and left."""
+        steps: Sequence[Callable[[], Awaitable[None]]] = (
+            self._notice_losses,
+            self._take_back_stranded,
+            self._announce,
+            self._ask_for_claims,
+            self._publish_outcomes,
+        )
+        for step in steps:
+            try:
+                await step()
+            except Unavailable as error:
+                log.info("left to the next tick", extra={"step": step.__name__, "reason": str(error)})
+
+    async def _notice_losses(self) -> None:
+        await self._recovery.notice(await self._streams.states())
+
+    async def _take_back_stranded(self) -> None:
+        async with self._ledger.work() as work:
+            now = self._clock()
+            stranded = await work.stranded(STRANDED_TAKEN_BACK, now)
+            lost = [delivery for delivery in stranded if is_fruitless(delivery, self._lease, now)]
+            given_up = {delivery.id for delivery in lost}
+            moves = [_move(delivery, Fact.FAILED, now) for delivery in lost]
+            moves += [_move(d, Fact.STRANDED, now) for d in stranded if d.id not in given_up]
+            await work.move(moves, now)
+            await work.record([_given_up(delivery, now) for delivery in lost])
+        if stranded:
+            log.warning("took stranded work back", extra={"deliveries": len(stranded), "given_up": len(lost)})
+
+    async def _announce(self) -> None:
+        if await self._room.fullness(BatchAccepted) > FULL_ENOUGH:
+            return
+        for chunk in await self._recovery.unannounced(CHUNKS_ANNOUNCED, self._clock()):
+            await self._publisher.publish(
+                BatchAccepted(chunk.batch, chunk.announcement, chunk.recipients), chunk.traceparent
+            )
+            await self._recovery.announced(chunk, self._clock())
+
+    async def _ask_for_claims(self) -> None:
+        async with self._ledger.work() as work:
+            wanted = await work.anything_due(self._clock()) and await work.room() > 0
+        if wanted and not await self._room.waiting(DeliveriesDue):
+            for _ in range(CLAIMS_AT_ONCE):
+                await self._publisher.publish(DeliveriesDue(MAX_CHUNK_ITEMS, self._nonce()))
+
+    async def _publish_outcomes(self) -> None:
+        await self._outbox.drain()
+
+
+def _move(delivery: Delivery, fact: Fact, now: datetime) -> Move:
+    standing = delivery.standing
+    status = transition(standing, fact, standing.current_attempt)
+    assert status is not None, "only Deliveries in hand are stranded"
+    return Move(delivery.id, status, standing.attempts, standing.emission, now)
+
+
+def _given_up(delivery: Delivery, now: datetime) -> Outcome:
+    return Outcome(
+        delivery.id,
+        "failed",
+        delivery.standing.current_attempt,
+        now,
+        delivery.recipient,
+        delivery.message_id,
+        delivery.domain,
+        {"reason": "no_result"},
+    )

@@ -1,0 +1,36 @@
+"""send: hand Envelopes to the edge they are pinned to."""
+
+import logging
+
+from kannon.core.errors import MalformedEvent
+from kannon.events import AnyPayload, Emitted, EnvelopesReady, EnvelopesUntaken
+from kannon.ports import EdgeClient, EventPublisher, SubmitVerdict
+
+log = logging.getLogger(__name__)
+
+
+class Send:
+    """Submits chunks; what the edge has no room for goes back to the ledger."""
+
+    def __init__(self, edge: EdgeClient, publisher: EventPublisher) -> None:
+        self._edge = edge
+        self._publisher = publisher
+
+    async def handle(self, payload: AnyPayload, traceparent: str) -> None:
+        """Submit a chunk; once it is answered, the edge's journal owns what was taken."""
+        if not isinstance(payload, EnvelopesReady):
+            raise MalformedEvent(f"send does not take {payload.NAME}")
+        verdicts = await self._edge.submit(payload.edge, payload.envelopes)
+        answered = list(zip(payload.envelopes, verdicts, strict=True))
+        # A refused Envelope is of an Attempt that the ledger has left behind, or its seal is broken: it must
+        # not be sent, and if the Delivery is still owed, its lease brings it back.
+        for envelope, verdict in answered:
+            if verdict is SubmitVerdict.REFUSED:
+                log.warning("the edge refused an Envelope", extra={"delivery": str(envelope.delivery)})
+        untaken = tuple(
+            Emitted(envelope.delivery.batch, envelope.delivery.seq, envelope.attempt, envelope.emission)
+            for envelope, verdict in answered
+            if verdict is SubmitVerdict.UNTAKEN
+        )
+        if untaken:
+            await self._publisher.publish(EnvelopesUntaken(untaken), traceparent)

@@ -1,0 +1,143 @@
+"""What a result means for a Delivery's row and which Outcome it is. No I/O."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from kannon.core.batches import Delivery, Outcome
+from kannon.core.deliveries import Fact, Status, transition
+from kannon.core.errors import MalformedEvent
+from kannon.core.retries import next_attempt_at
+from kannon.events import (
+    AnyPayload,
+    Delivered,
+    Emitted,
+    EnvelopesUntaken,
+    Judged,
+    TransmissionsDelivered,
+    TransmissionsJudged,
+)
+
+_FACT_OF_VERDICT = {"deferred": Fact.DEFERRED, "bounced": Fact.BOUNCED, "failed": Fact.FAILED}
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRules:
+    """When to try again.
+
+    Attributes:
+        retry_min: the wait before a deferred Delivery is tried again.
+        untaken_wait: the wait before what an edge had no room for is offered again.
+    """
+
+    retry_min: timedelta
+    untaken_wait: timedelta = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """One result, whatever event it came by."""
+
+    emitted: Emitted
+    fact: Fact
+    at: datetime | None = None
+    data: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The row as it is to be, and what is to be written of it."""
+
+    after: Delivery
+    outcomes: tuple[Outcome, ...]
+
+
+def learnt_from(payload: AnyPayload) -> Sequence[Learnt]:
+    """The results in an event.
+
+    Raises:
+        MalformedEvent: a kind of event that holds none, or a verdict that we do not know.
+    """
+    if isinstance(payload, TransmissionsDelivered):
+        return [_learnt_delivered(item) for item in payload.transmissions]
+    if isinstance(payload, TransmissionsJudged):
+        return [_learnt_judged(item) for item in payload.judgements]
+    if isinstance(payload, EnvelopesUntaken):
+        return [Learnt(emitted, Fact.UNTAKEN) for emitted in payload.emissions]
+    raise MalformedEvent(f"stats does not take {payload.NAME}")
+
+
+def _learnt_delivered(item: Delivered) -> Learnt:
+    data = {
+        "code": item.code,
+        "enhanced": item.enhanced,
+        "msg": item.text,
+        "exchanger": item.exchanger,
+        "ambiguities": item.ambiguities,
+    }
+    return Learnt(item.emitted, Fact.DELIVERED, item.at, data)
+
+
+def _learnt_judged(item: Judged) -> Learnt:
+    fact = _FACT_OF_VERDICT.get(item.verdict)
+    if fact is None:
+        raise MalformedEvent(f"verdict: {item.verdict!r} is none of {', '.join(_FACT_OF_VERDICT)}")
+    refused = item.refused
+    data = {
+        "code": refused.code,
+        "enhanced": refused.enhanced,
+        "msg": refused.text,
+        "exchanger": refused.exchanger,
+        "stage": refused.stage.value,
+        "category": item.category,
+        "hard": item.hard,
+        "ambiguities": refused.ambiguities,
+    }
+    return Learnt(refused.emitted, fact, refused.at, data)
+
+
+def decide(delivery: Delivery, learnt: Learnt, rules: RetryRules, now: datetime) -> Decision | None:
+    """What `learnt` changes, or None where it is late, repeated or foreign."""
+    standing = delivery.standing
+    status = transition(standing, learnt.fact, learnt.emitted.attempt)
+    if status is None:
+        return None
+    if learnt.fact is Fact.UNTAKEN:
+        if learnt.emitted.emission != standing.emission:
+            return None
+        again = replace(standing, status=status, due_at=now + rules.untaken_wait)
+        return Decision(replace(delivery, standing=again), ())
+    due_at = standing.due_at
+    fact: Fact = learnt.fact
+    if learnt.fact is Fact.DEFERRED:
+        next_at = next_attempt_at(now, rules.retry_min, standing.expires_at)
+        if next_at is None:
+            fact, status = _budget_spent(learnt)
+        due_at = next_at or due_at
+    attempts = max(standing.attempts, learnt.emitted.attempt)
+    after = replace(standing, status=status, attempts=attempts, emission=0, due_at=due_at)
+    return Decision(replace(delivery, standing=after), (_outcome(delivery, learnt, fact, now),))
+
+
+def _budget_spent(learnt: Learnt) -> tuple[Fact, Status]:
+    answered = bool((learnt.data or {}).get("code"))
+    return (Fact.BOUNCED, Status.BOUNCED) if answered else (Fact.FAILED, Status.FAILED)
+
+
+def _outcome(delivery: Delivery, learnt: Learnt, fact: Fact, now: datetime) -> Outcome:
+    data = dict(learnt.data or {})
+    if fact is Fact.BOUNCED:
+        data["permanent"] = learnt.fact is Fact.BOUNCED
+    if fact is Fact.FAILED:
+        data["reason"] = data.get("category", "failed")
+    return Outcome(
+        delivery.id,
+        "error" if fact is Fact.DEFERRED else fact.value,
+        learnt.emitted.attempt,
+        learnt.at or now,
+        delivery.recipient,
+        delivery.message_id,
+        delivery.domain,
+        data,
+    )

@@ -1,0 +1,88 @@
+"""stats: writes what became of Deliveries, ledger and statistics in one transaction."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+from functions.stats.deciding import Decision, Learnt, RetryRules, decide, learnt_from
+from kannon.core.batches import Delivery, Move, Outcome
+from kannon.core.deliveries import DeliveryId, Status
+from kannon.core.envelopes import MAX_CHUNK_ITEMS
+from kannon.core.errors import Unavailable
+from kannon.events import AnyPayload, DeliveriesDue
+from kannon.ports import Clock, EventPublisher, Ledger, LedgerWork, Outbox
+
+log = logging.getLogger(__name__)
+
+
+class Stats:
+    """Everything after the wire.
+
+    Args:
+        nonce: makes each request for more work an event of its own.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        publisher: EventPublisher,
+        outbox: Outbox,
+        rules: RetryRules,
+        clock: Clock,
+        nonce: Callable[[], str],
+    ) -> None:
+        self._ledger = ledger
+        self._publisher = publisher
+        self._outbox = outbox
+        self._rules = rules
+        self._clock = clock
+        self._nonce = nonce
+
+    async def handle(self, payload: AnyPayload, traceparent: str) -> None:
+        """Write a chunk of results; late and repeated ones change nothing."""
+        del traceparent
+        learnt = learnt_from(payload)
+        async with self._ledger.work() as work:
+            freed = await self._write(work, learnt)
+            more = bool(freed) and await work.anything_due(self._clock())
+        self._outbox.nudge()
+        if more:
+            await self._ask_for_claims()
+
+    async def _write(self, work: LedgerWork, learnt: Sequence[Learnt]) -> int:
+        now = self._clock()
+        rows = await work.lock(sorted({item.emitted.delivery for item in learnt}))
+        before = {row.id: row.standing.status for row in rows}
+        current: dict[DeliveryId, Delivery] = {row.id: row for row in rows}
+        moves: dict[DeliveryId, Move] = {}
+        outcomes: list[Outcome] = []
+        for item in learnt:
+            delivery = current.get(item.emitted.delivery)
+            decision = decide(delivery, item, self._rules, now) if delivery else None
+            if decision is None:
+                continue
+            current[decision.after.id] = decision.after
+            moves[decision.after.id] = _move(decision)
+            outcomes.extend(decision.outcomes)
+        await work.move(list(moves.values()), now)
+        await work.record(outcomes)
+        return sum(
+            before[move.id] is Status.SENDING and move.status is not Status.SENDING for move in moves.values()
+        )
+
+    async def _ask_for_claims(self) -> None:
+        try:
+            await self._publisher.publish(DeliveriesDue(MAX_CHUNK_ITEMS, self._nonce()))
+        except Unavailable as error:
+            # The results are committed; the tick asks for what waits.
+            log.info("could not ask for more work", extra={"reason": str(error)})
+
+
+def _move(decision: Decision) -> Move:
+    after = decision.after
+    return Move(
+        after.id,
+        after.standing.status,
+        after.standing.attempts,
+        after.standing.emission,
+        after.standing.due_at,
+    )

@@ -1,0 +1,242 @@
+"""The ledger in PostgreSQL: implements `ports.Ledger` and `ports.Recovery`."""
+
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from kannon.adapters.postgres.connection import Connection, Database, queries
+from kannon.core.batches import BatchContent, Delivery, Move, Outcome
+from kannon.core.deliveries import DeliveryId, Standing, Status
+from kannon.core.envelopes import MAX_CHUNK_ITEMS
+from kannon.core.errors import KannonError
+from kannon.core.keys import open_sealed
+from kannon.events import Candidate
+from kannon.ports import Announcement, LedgerWork, StreamState
+
+SQL = queries("ledger")
+BATCHES_REMEMBERED = 64
+ROOM_REMEMBERED = 0.25
+"""Seconds for which a count of what is in hand is believed; what this process adds is counted at once."""
+
+STREAMS_BEFORE_DISPATCH = ["KANNON_VERIFY", "KANNON_DISPATCH"]
+STREAMS_AFTER_DISPATCH = ["KANNON_SEND", "KANNON_BOUNCE", "KANNON_STATS"]
+STREAM_OF_ENVELOPES = "KANNON_SEND"
+
+
+class PostgresLedger:
+    """Deliveries, their Batches and Outcomes.
+
+    Args:
+        dkim_key: the subkey under which DKIM private keys are sealed; only dispatch has it.
+        in_hand: how many Deliveries may be in `sending`.
+        lease: after this long without a result, work counts as lost.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        dkim_key: bytes = b"",
+        in_hand: int = 20_000,
+        lease: timedelta = timedelta(minutes=15),
+    ) -> None:
+        self._database = database
+        self._dkim_key = dkim_key
+        self._lease = lease
+        self._in_hand = _InHand(in_hand)
+        self._batches: OrderedDict[int, BatchContent] = OrderedDict()
+
+    @asynccontextmanager
+    async def work(self) -> AsyncIterator[LedgerWork]:
+        """A transaction; see `ports.Ledger`."""
+        async with self._database.transaction() as connection:
+            yield _Work(self, connection)
+
+    async def content(self, connection: Connection, number: int) -> BatchContent:
+        """A Batch's content; it never changes, so it is remembered."""
+        if (known := self._batches.get(number)) is not None:
+            self._batches.move_to_end(number)
+            return known
+        row = await (await connection.execute(SQL["batch"], {"number": number})).fetchone()
+        if row is None:
+            raise KannonError(f"there is no Batch {number}")
+        sealed = row.pop("dkim_private_key")
+        content = BatchContent(**row, dkim_private_key=open_sealed(self._dkim_key, sealed, row["domain"]))
+        self._batches[number] = content
+        if len(self._batches) > BATCHES_REMEMBERED:
+            self._batches.popitem(last=False)
+        return content
+
+    async def notice(self, states: Sequence[StreamState]) -> None:
+        """See `ports.Recovery`."""
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                SQL["notice"],
+                {
+                    "names": [state.name for state in states],
+                    "created": [state.created for state in states],
+                    "last_seqs": [state.last_seq for state in states],
+                    "now": datetime.now(UTC),
+                },
+            )
+
+    async def unannounced(self, limit: int, now: datetime) -> Sequence[Announcement]:
+        """See `ports.Recovery`."""
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                SQL["repeat_lost_announcements"],
+                {"now": now, "lease": self._lease, "before_dispatch": STREAMS_BEFORE_DISPATCH},
+            )
+            await connection.execute(SQL["nothing_left_to_announce"], {"now": now})
+            rows = await connection.execute(
+                SQL["unannounced"], {"now": now, "limit": limit * MAX_CHUNK_ITEMS}
+            )
+            return list(_announcements(await rows.fetchall()))
+
+    async def announced(self, announcement: Announcement, now: datetime) -> None:
+        """See `ports.Recovery`."""
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                SQL["announced"],
+                {
+                    "batch": announcement.batch,
+                    "announcement": announcement.announcement,
+                    "next_seq": announcement.recipients[-1].seq + 1,
+                    "now": now,
+                },
+            )
+
+
+class _InHand:
+    """How many more Deliveries may be in `sending`: counted now and then, and kept up in between."""
+
+    def __init__(self, cap: int) -> None:
+        self.cap = cap
+        self._known = 0
+        self._at = 0.0
+
+    async def room(self, connection: Connection) -> int:
+        if time.monotonic() - self._at > ROOM_REMEMBERED:
+            row = await (await connection.execute(SQL["in_hand"], {"limit": self.cap})).fetchone()
+            assert row is not None
+            self._known, self._at = row["in_hand"], time.monotonic()
+        return max(0, self.cap - self._known)
+
+    def taken(self, count: int) -> None:
+        self._known += count
+
+
+class _Work:
+    """One transaction; implements `ports.LedgerWork`."""
+
+    def __init__(self, ledger: PostgresLedger, connection: Connection) -> None:
+        self._ledger = ledger
+        self._connection = connection
+
+    async def lock_accepted(self, batch: int, seqs: Sequence[int]) -> Sequence[Delivery]:
+        return await self._deliveries("lock_accepted", {"batch": batch, "seqs": list(seqs)})
+
+    async def claim(self, limit: int, now: datetime) -> Sequence[Delivery]:
+        return await self._deliveries("claim", {"limit": limit, "now": now})
+
+    async def lock(self, deliveries: Sequence[DeliveryId]) -> Sequence[Delivery]:
+        return await self._deliveries(
+            "lock", {"batches": [d.batch for d in deliveries], "seqs": [d.seq for d in deliveries]}
+        )
+
+    async def stranded(self, limit: int, now: datetime) -> Sequence[Delivery]:
+        return await self._deliveries(
+            "stranded",
+            {
+                "limit": limit,
+                "now": now,
+                "lease": self._ledger._lease,
+                "after_dispatch": STREAMS_AFTER_DISPATCH,
+                "envelopes": STREAM_OF_ENVELOPES,
+            },
+        )
+
+    async def room(self) -> int:
+        return await self._ledger._in_hand.room(self._connection)
+
+    async def batch(self, number: int) -> BatchContent:
+        return await self._ledger.content(self._connection, number)
+
+    async def anything_due(self, now: datetime) -> bool:
+        row = await (await self._connection.execute(SQL["anything_due"], {"now": now})).fetchone()
+        assert row is not None
+        return bool(row["due"])
+
+    async def move(self, moves: Sequence[Move], now: datetime) -> None:
+        if not moves:
+            return
+        await self._connection.execute(
+            SQL["move"],
+            {
+                "now": now,
+                "batches": [move.id.batch for move in moves],
+                "seqs": [move.id.seq for move in moves],
+                "statuses": [move.status.value for move in moves],
+                "attempts": [move.attempts for move in moves],
+                "emissions": [move.emission for move in moves],
+                "due_ats": [move.due_at for move in moves],
+                "edges": [move.edge for move in moves],
+                "published_seqs": [move.published_seq for move in moves],
+            },
+        )
+        self._ledger._in_hand.taken(sum(move.status is Status.SENDING for move in moves))
+
+    async def record(self, outcomes: Sequence[Outcome]) -> None:
+        if not outcomes:
+            return
+        await self._connection.execute(
+            SQL["record"],
+            {
+                "batches": [outcome.id.batch for outcome in outcomes],
+                "seqs": [outcome.id.seq for outcome in outcomes],
+                "types": [outcome.type for outcome in outcomes],
+                "attempts": [outcome.attempt for outcome in outcomes],
+                "timestamps": [outcome.at for outcome in outcomes],
+                "message_ids": [outcome.message_id for outcome in outcomes],
+                "domains": [outcome.domain for outcome in outcomes],
+                "emails": [outcome.recipient for outcome in outcomes],
+                "data": [Jsonb(dict(outcome.data)) for outcome in outcomes],
+            },
+        )
+
+    async def _deliveries(self, query: str, arguments: dict[str, object]) -> list[Delivery]:
+        rows = await self._connection.execute(SQL[query], arguments)
+        return [_delivery(row) for row in await rows.fetchall()]
+
+
+def _delivery(row: DictRow) -> Delivery:
+    standing = Standing(
+        Status(row["status"]), row["attempts"], row["emission"], row["due_at"], row["expires_at"]
+    )
+    return Delivery(
+        id=DeliveryId(row["batch"], row["seq"]),
+        recipient=row["email"],
+        fields=row["fields"] or {},
+        standing=standing,
+        edge=row["edge"],
+        message_id=row["message_id"],
+        domain=row["domain"],
+        first_emitted_at=row["first_emitted_at"],
+    )
+
+
+def _announcements(rows: Iterable[DictRow]) -> Iterable[Announcement]:
+    """Chunks that begin at the same numbers as the gateway's, so that a repeat of them is recognised."""
+    for _, group in groupby(rows, key=lambda row: (row["batch"], row["seq"] // MAX_CHUNK_ITEMS)):
+        members = list(group)
+        yield Announcement(
+            batch=members[0]["batch"],
+            announcement=members[0]["announcement"],
+            recipients=tuple(Candidate(row["seq"], row["email"]) for row in members),
+            traceparent=members[0]["traceparent"],
+        )

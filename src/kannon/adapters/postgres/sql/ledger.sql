@@ -1,0 +1,137 @@
+-- Work on Deliveries. Rows are locked in the order of (batch, seq) wherever several may be locked by two
+-- transactions at once, so that none waits for the other in a circle.
+
+-- name: lock_accepted
+SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at, d.edge,
+       d.first_emitted_at, m.message_id, m.domain
+FROM deliveries d JOIN messages m ON m.number = d.batch
+WHERE d.batch = %(batch)s AND d.seq = ANY(%(seqs)s::integer[]) AND d.status = 'accepted'
+ORDER BY d.batch, d.seq
+FOR UPDATE OF d
+
+-- name: lock
+SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, NULL AS fields, d.due_at, d.expires_at, d.edge,
+       d.first_emitted_at, m.message_id, m.domain
+FROM unnest(%(batches)s::bigint[], %(seqs)s::integer[]) AS wanted (batch, seq)
+JOIN deliveries d ON d.batch = wanted.batch AND d.seq = wanted.seq
+JOIN messages m ON m.number = d.batch
+ORDER BY d.batch, d.seq
+FOR UPDATE OF d
+
+-- name: claim
+SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at, d.edge,
+       d.first_emitted_at, m.message_id, m.domain
+FROM deliveries d JOIN messages m ON m.number = d.batch
+WHERE d.status = 'scheduled' AND d.due_at <= %(now)s
+ORDER BY d.due_at, d.batch, d.seq
+LIMIT %(limit)s
+FOR UPDATE OF d SKIP LOCKED
+
+-- name: stranded
+-- In hand, but the streams that held the Envelope or its result lost data since (or do not know its sequence),
+-- or no result came for a whole lease.
+SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at, d.edge,
+       d.first_emitted_at, m.message_id, m.domain
+FROM deliveries d JOIN messages m ON m.number = d.batch
+WHERE d.status = 'sending'
+  AND (d.emitted_at < %(now)s - %(lease)s
+       OR d.emitted_at <= (SELECT max(lost_at) FROM streams WHERE name = ANY(%(after_dispatch)s))
+       OR d.published_seq > (SELECT last_seq FROM streams WHERE name = %(envelopes)s))
+ORDER BY d.emitted_at
+LIMIT %(limit)s
+FOR UPDATE OF d SKIP LOCKED
+
+-- name: in_hand
+SELECT count(*) AS in_hand FROM (SELECT 1 FROM deliveries WHERE status = 'sending' LIMIT %(limit)s) AS sending
+
+-- name: anything_due
+SELECT EXISTS (SELECT 1 FROM deliveries WHERE status = 'scheduled' AND due_at <= %(now)s) AS due
+
+-- name: move
+UPDATE deliveries d SET
+    status = moved.status,
+    attempts = moved.attempts,
+    emission = moved.emission,
+    due_at = moved.due_at,
+    edge = coalesce(moved.edge, d.edge),
+    published_seq = coalesce(moved.published_seq, d.published_seq),
+    first_emitted_at = CASE WHEN moved.emission = 0 THEN NULL
+                            WHEN moved.emission > d.emission THEN coalesce(d.first_emitted_at, %(now)s)
+                            ELSE d.first_emitted_at END,
+    emitted_at = CASE WHEN moved.emission > d.emission THEN %(now)s ELSE d.emitted_at END
+FROM unnest(%(batches)s::bigint[], %(seqs)s::integer[], %(statuses)s::text[], %(attempts)s::smallint[],
+            %(emissions)s::smallint[], %(due_ats)s::timestamptz[], %(edges)s::text[], %(published_seqs)s::bigint[])
+     AS moved (batch, seq, status, attempts, emission, due_at, edge, published_seq)
+WHERE d.batch = moved.batch AND d.seq = moved.seq
+
+-- name: record
+-- Each Outcome once; what is new is counted by the hour and put into the outbox, all or nothing.
+WITH fresh AS (
+    INSERT INTO stats (batch, seq, type, attempt, timestamp, message_id, domain, email, data)
+    SELECT * FROM unnest(%(batches)s::bigint[], %(seqs)s::integer[], %(types)s::text[], %(attempts)s::smallint[],
+                         %(timestamps)s::timestamptz[], %(message_ids)s::text[], %(domains)s::text[],
+                         %(emails)s::text[], %(data)s::jsonb[])
+    ON CONFLICT DO NOTHING
+    RETURNING *
+), counted AS (
+    INSERT INTO aggregated_stats (domain, timestamp, type, count)
+    SELECT domain, date_trunc('hour', timestamp, 'UTC'), type, count(*) FROM fresh GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    ON CONFLICT (domain, timestamp, type) DO UPDATE SET count = aggregated_stats.count + EXCLUDED.count
+)
+INSERT INTO outbox (outcome, facts)
+SELECT CASE type WHEN 'error' THEN 'deferred' ELSE type END,
+       jsonb_agg(jsonb_build_object(
+           'delivery', batch || '.' || seq, 'message_id', message_id, 'domain', domain, 'recipient', email,
+           'attempt', attempt, 'at', timestamp, 'data', data) ORDER BY batch, seq)
+FROM fresh GROUP BY type
+
+-- name: batch
+SELECT m.number, m.message_id, m.domain, m.sender_email, m.sender_alias, m.subject, m.global_fields, m.traceparent,
+       greatest(m.created_at, m.scheduled_at) AS dated_at, t.html, s.dkim_private_key
+FROM messages m JOIN templates t USING (template_id) JOIN domains s ON s.name = m.domain
+WHERE m.number = %(number)s
+
+-- name: notice
+-- A stream that is another one, or that went back, has lost what was published before.
+INSERT INTO streams (name, created, last_seq)
+SELECT * FROM unnest(%(names)s::text[], %(created)s::text[], %(last_seqs)s::bigint[])
+ON CONFLICT (name) DO UPDATE SET
+    created = EXCLUDED.created,
+    last_seq = EXCLUDED.last_seq,
+    lost_at = CASE WHEN streams.created <> EXCLUDED.created OR EXCLUDED.last_seq < streams.last_seq
+                   THEN %(now)s ELSE streams.lost_at END
+
+-- name: repeat_lost_announcements
+-- Batches with Recipients that still wait for a verdict though the announcement was lost or is a lease old
+-- begin a new announcement at the first of them.
+WITH RECURSIVE waiting (batch, seq) AS (
+    (SELECT batch, seq FROM deliveries WHERE status = 'accepted' ORDER BY batch, seq LIMIT 1)
+    UNION ALL
+    SELECT next.batch, next.seq FROM waiting CROSS JOIN LATERAL
+        (SELECT batch, seq FROM deliveries WHERE status = 'accepted' AND batch > waiting.batch
+         ORDER BY batch, seq LIMIT 1) AS next
+)
+UPDATE messages m SET announcement = greatest(m.announcement, 1) + 1, announced_seq = waiting.seq, announced_at = %(now)s
+FROM waiting
+WHERE m.number = waiting.batch AND m.announced_seq >= m.recipients
+  AND (m.announced_at < %(now)s - %(lease)s
+       OR m.announced_at <= (SELECT max(lost_at) FROM streams WHERE name = ANY(%(before_dispatch)s)))
+
+-- name: unannounced
+-- The gateway announces what it accepts; what is older than that takes was left over.
+SELECT d.batch, greatest(m.announcement, 1) AS announcement, d.seq, d.email, m.traceparent
+FROM messages m JOIN deliveries d ON d.batch = m.number AND d.seq >= m.announced_seq AND d.status = 'accepted'
+WHERE m.announced_seq < m.recipients AND m.created_at < %(now)s - interval '3 seconds'
+ORDER BY m.number, d.seq
+LIMIT %(limit)s
+
+-- name: nothing_left_to_announce
+-- All that was still to be announced got a verdict meanwhile.
+UPDATE messages m SET announced_seq = recipients, announcement = greatest(announcement, 1), announced_at = %(now)s
+WHERE m.announced_seq < m.recipients AND m.created_at < %(now)s - interval '3 seconds'
+  AND NOT EXISTS (SELECT 1 FROM deliveries d
+                  WHERE d.batch = m.number AND d.seq >= m.announced_seq AND d.status = 'accepted')
+
+-- name: announced
+UPDATE messages SET announced_seq = %(next_seq)s, announcement = %(announcement)s, announced_at = %(now)s
+WHERE number = %(batch)s AND announced_seq < %(next_seq)s AND greatest(announcement, 1) = %(announcement)s

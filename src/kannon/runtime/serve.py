@@ -1,0 +1,68 @@
+"""Serves one function: `python -m kannon.runtime.serve`, as the image and standalone start it.
+
+`FUNCTION_SOURCE` names the file, `FUNCTION_TARGET` the function in it, `PORT` and `HOST` where to listen. The
+framework makes the application; here it gets a life span, so that a stage is ready before it is asked and
+finishes what is under way before it goes. (The framework's own command would start gunicorn with a worker
+process and import Flask's server: twice the memory, half a second more.)
+"""
+
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from functions_framework.aio import create_asgi_app
+from starlette.applications import Starlette
+
+from kannon.core.errors import KannonError
+from kannon.runtime.settings import Settings
+from kannon.runtime.stage import Stage
+
+GRACE_SECONDS = 20
+
+
+@asynccontextmanager
+async def _life_span(_app: Starlette) -> AsyncIterator[None]:
+    try:
+        for stage in Stage.instances:
+            await stage.open()
+    except KannonError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        os._exit(2)  # uvicorn would wrap it in a trace
+    try:
+        yield
+    finally:
+        for stage in Stage.instances:
+            await stage.close()
+
+
+def main() -> None:
+    """Serve until SIGTERM; what is under way is finished first."""
+    port = os.environ.get("PORT", "8080")
+    if not port.isdecimal():
+        sys.exit(f"error: PORT must be a number, not {port!r}")
+    try:
+        Settings.load()
+    except KannonError as error:
+        sys.exit(f"error: {error}")
+    app: Starlette = create_asgi_app(  # type: ignore[no-untyped-call]
+        os.environ.get("FUNCTION_TARGET"), os.environ.get("FUNCTION_SOURCE"), "http"
+    )
+    app.router.lifespan_context = _life_span
+    uvicorn.run(
+        app,
+        host=os.environ.get("HOST", "0.0.0.0"),  # noqa: S104 - a container's address is its own
+        port=int(port),
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        access_log=False,
+        log_level="warning",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=120,
+    )
+
+
+if __name__ == "__main__":
+    main()

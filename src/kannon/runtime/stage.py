@@ -1,0 +1,189 @@
+"""A stage as a function: the one place that turns a request into an event, and a result into an HTTP status.
+
+204  done
+400  never valid: no CloudEvent, a foreign type, malformed data, a forged signature
+429  come again later, as `Retry-After` says
+503  something we need is away; `Retry-After`
+500  ours to look into; logged
+"""
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Protocol
+
+import msgspec
+from cloudevents import exceptions as cloud_exceptions
+from cloudevents.http import CloudEvent as ParsedEvent
+from cloudevents.http import from_http
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from kannon.core.errors import BadInput, MalformedEvent, Unavailable
+from kannon.events import TICK_TYPE, AnyPayload, CloudEvent, Sealer, items_of, part_of
+from kannon.runtime.logs import start_logging
+from kannon.runtime.settings import DEBUG, Settings
+
+log = logging.getLogger(__name__)
+
+ITEMS_HEADER = "kannon-items"
+"""`<start>-<stop>`, half-open: only these items of the event are to be handled (a source splits a chunk
+that fails again and again; the event itself is signed and stays whole)."""
+MAX_BODY = 2_000_000
+
+
+class Handler(Protocol):
+    """What a stage does."""
+
+    async def handle(self, payload: AnyPayload, traceparent: str) -> None:
+        """Do what the event asks for; doing it twice must be harmless."""
+
+
+class TickHandler(Protocol):
+    """What a stage does when the timer ticks."""
+
+    async def tick(self) -> None:
+        """Look for forgotten work."""
+
+
+class Wired:
+    """A stage's handler with all that it needs.
+
+    Args:
+        accepts: the kinds of events it takes.
+        on_tick: for a stage that the timer wakes.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        sealer: Sealer,
+        accepts: Sequence[type[AnyPayload]],
+        on_tick: TickHandler | None = None,
+    ) -> None:
+        self.handler = handler
+        self.sealer = sealer
+        self.accepts = tuple(accepts)
+        self.on_tick = on_tick
+
+
+Build = Callable[[Settings, AsyncExitStack], Awaitable[Wired]]
+
+
+class Stage:
+    """A function of the system. It opens what it needs when served, not when imported.
+
+    Args:
+        name: of the stage, as logs and settings know it.
+        build: opens connections on the given stack and wires the handler.
+    """
+
+    instances: list["Stage"] = []  # noqa: RUF012 - those that the server is to open: one a process
+
+    def __init__(self, name: str, build: Build) -> None:
+        self.name = name
+        self._build = build
+        self._wired: Wired | None = None
+        self._stack = AsyncExitStack()
+        self._opening = asyncio.Lock()
+        Stage.instances.append(self)
+
+    async def open(self) -> Wired:
+        """Open it, once."""
+        async with self._opening:
+            if self._wired is None:
+                settings = Settings.load()
+                start_logging(self.name, settings[DEBUG])
+                self._wired = await self._build(settings, self._stack)
+                log.info("ready")
+            return self._wired
+
+    async def close(self) -> None:
+        """Close what `open` opened."""
+        self._wired = None
+        await self._stack.aclose()
+
+    async def answer(self, request: Request) -> Response:
+        """The HTTP function."""
+        if request.method in ("GET", "HEAD"):
+            return JSONResponse({"stage": self.name, "ready": self._wired is not None})
+        try:
+            wired = self._wired or await self.open()
+            await _dispatch(wired, request)
+        except BadInput as error:
+            log.warning("event refused", extra={"reason": str(error)})
+            return JSONResponse({"error": str(error)}, status_code=400)
+        except Unavailable as error:
+            log.info("not now", extra={"reason": str(error)})
+            retry_after = {"Retry-After": str(max(1, round(error.retry_after)))}
+            return JSONResponse({"error": "not now"}, status_code=503, headers=retry_after)
+        except Exception:
+            log.exception("event failed")
+            return JSONResponse({"error": "internal error"}, status_code=500)
+        return Response(status_code=204)
+
+
+async def _dispatch(wired: Wired, request: Request) -> None:
+    body = await _body(request)
+    event = parse_event(request.headers, body)
+    if wired.on_tick is not None and event.type == TICK_TYPE:
+        await wired.on_tick.tick()
+        return
+    payload = wired.sealer.open(event, wired.accepts)
+    await wired.handler.handle(_chosen(payload, request.headers.get(ITEMS_HEADER)), event.traceparent)
+
+
+async def _body(request: Request) -> bytes:
+    length = request.headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) > MAX_BODY:
+        raise MalformedEvent(f"content-length: at most {MAX_BODY} octets")
+    body = await request.body()
+    if len(body) > MAX_BODY:
+        raise MalformedEvent(f"data: at most {MAX_BODY} octets")
+    return body
+
+
+def parse_event(headers: Mapping[str, str], body: bytes) -> CloudEvent:
+    """The CloudEvent in a request, binary or structured.
+
+    Raises:
+        MalformedEvent: it holds none.
+    """
+    try:
+        parsed: ParsedEvent = from_http(headers, body, data_unmarshaller=_as_they_are)
+    except (cloud_exceptions.GenericException, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise MalformedEvent(f"no CloudEvent 1.0: {type(error).__name__}") from None
+    attributes = {name: str(value) for name, value in parsed.get_attributes().items()}
+    if attributes.get("specversion") != "1.0":
+        raise MalformedEvent("specversion: 1.0 is needed")
+    if "datacontenttype" not in attributes and "content-type" in headers:
+        attributes["datacontenttype"] = headers["content-type"]
+    data = parsed.get_data()
+    return CloudEvent.of(attributes, data if isinstance(data, bytes) else _encoded(data))
+
+
+def _as_they_are(content: bytes) -> bytes:
+    return content
+
+
+def _encoded(data: object) -> bytes:
+    if data is None:
+        return b""
+    if isinstance(data, str):
+        # The SDK wrote a JSON value anew, with blanks; ours were signed without.
+        with contextlib.suppress(msgspec.DecodeError):
+            return msgspec.json.encode(msgspec.json.decode(data))
+        return data.encode()
+    raise MalformedEvent("data: octets or a JSON value are needed")
+
+
+def _chosen(payload: AnyPayload, wanted: str | None) -> AnyPayload:
+    if wanted is None:
+        return payload
+    match = re.fullmatch(r"(\d{1,6})-(\d{1,6})", wanted)
+    if not match or not items_of(payload):
+        raise MalformedEvent(f"{ITEMS_HEADER}: <start>-<stop> of an event with items is needed")
+    return part_of(payload, int(match[1]), int(match[2]))

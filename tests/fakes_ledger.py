@@ -1,0 +1,120 @@
+"""A ledger in memory. It keeps to the same contract suite as the one in PostgreSQL."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from kannon.core.batches import BatchContent, Delivery, Move, Outcome
+from kannon.core.deliveries import DeliveryId, Status
+from kannon.core.errors import LedgerUnavailable
+from kannon.ports import LedgerWork
+
+
+@dataclass
+class FakeLedger:
+    """Rows, Outcomes and Batches as plain values; `away` makes it answer nothing."""
+
+    rows: dict[DeliveryId, Delivery] = field(default_factory=dict)
+    contents: dict[int, BatchContent] = field(default_factory=dict)
+    outcomes: dict[tuple[object, ...], Outcome] = field(default_factory=dict)
+    published: dict[DeliveryId, int] = field(default_factory=dict)
+    emitted: dict[DeliveryId, datetime] = field(default_factory=dict)
+    in_hand: int = 20_000
+    lease: timedelta = timedelta(minutes=15)
+    away: bool = False
+
+    @asynccontextmanager
+    async def work(self) -> AsyncIterator[LedgerWork]:
+        if self.away:
+            raise LedgerUnavailable("away")
+        before = deepcopy((self.rows, self.outcomes, self.published, self.emitted))
+        try:
+            yield _FakeWork(self)
+        except BaseException:
+            self.rows, self.outcomes, self.published, self.emitted = before
+            raise
+
+    def of_type(self, kind: str) -> list[Outcome]:
+        """The Outcomes of a type."""
+        return [outcome for outcome in self.outcomes.values() if outcome.type == kind]
+
+    def status(self, delivery: DeliveryId) -> Status:
+        """Where a Delivery stands."""
+        return self.rows[delivery].standing.status
+
+
+class _FakeWork:
+    def __init__(self, ledger: FakeLedger) -> None:
+        self._ledger = ledger
+
+    async def lock_accepted(self, batch: int, seqs: Sequence[int]) -> Sequence[Delivery]:
+        return [
+            row
+            for row in self._ordered()
+            if row.id.batch == batch and row.id.seq in seqs and row.standing.status is Status.ACCEPTED
+        ]
+
+    async def claim(self, limit: int, now: datetime) -> Sequence[Delivery]:
+        return self._due(now)[:limit]
+
+    async def lock(self, deliveries: Sequence[DeliveryId]) -> Sequence[Delivery]:
+        return [row for row in self._ordered() if row.id in deliveries]
+
+    async def stranded(self, limit: int, now: datetime) -> Sequence[Delivery]:
+        return [
+            row
+            for row in self._ordered()
+            if row.standing.status is Status.SENDING
+            and self._ledger.emitted[row.id] < now - self._ledger.lease
+        ][:limit]
+
+    async def room(self) -> int:
+        sending = sum(row.standing.status is Status.SENDING for row in self._ledger.rows.values())
+        return max(0, self._ledger.in_hand - sending)
+
+    async def batch(self, number: int) -> BatchContent:
+        return self._ledger.contents[number]
+
+    async def move(self, moves: Sequence[Move], now: datetime) -> None:
+        for move in moves:
+            row = self._ledger.rows[move.id]
+            emitted = move.emission > row.standing.emission
+            standing = replace(
+                row.standing,
+                status=move.status,
+                attempts=move.attempts,
+                emission=move.emission,
+                due_at=move.due_at,
+            )
+            first = row.first_emitted_at or (now if emitted else None)
+            self._ledger.rows[move.id] = replace(
+                row,
+                standing=standing,
+                edge=move.edge if move.edge is not None else row.edge,
+                first_emitted_at=first if move.emission else None,
+            )
+            if emitted:
+                self._ledger.emitted[move.id] = now
+            if move.published_seq is not None:
+                self._ledger.published[move.id] = move.published_seq
+
+    async def record(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            key = (outcome.id, outcome.type, outcome.attempt, outcome.at)
+            self._ledger.outcomes.setdefault(key, outcome)
+
+    async def anything_due(self, now: datetime) -> bool:
+        return bool(self._due(now))
+
+    def _ordered(self) -> list[Delivery]:
+        return sorted(self._ledger.rows.values(), key=lambda row: row.id)
+
+    def _due(self, now: datetime) -> list[Delivery]:
+        due = [
+            row
+            for row in self._ledger.rows.values()
+            if row.standing.status is Status.SCHEDULED and row.standing.due_at <= now
+        ]
+        return sorted(due, key=lambda row: (row.standing.due_at, row.id))
