@@ -9,6 +9,9 @@ from yoyo.exceptions import LockTimeout
 from kannon.core.errors import KannonError, LedgerUnavailable
 
 
+STEPS = ("pre", "post")
+
+
 class MigrationError(KannonError):
     """The migrations cannot be found or applied."""
 
@@ -28,8 +31,8 @@ def migrations_folder() -> Path:
         MigrationError: nowhere.
     """
     for root in (*Path(__file__).resolve().parents, Path.cwd()):
-        if (folder := root / "migrations").is_dir() and list(folder.glob("*.sql")):
-            return folder
+        if (folder := root / "migrations" / "pre").is_dir():
+            return folder.parent
     raise MigrationError("the folder `migrations` is not there: run from a checkout, or from the image")
 
 
@@ -52,8 +55,8 @@ def migrate(url: str, step: str = "all", folder: Path | None = None) -> Migrated
     except Exception as error:
         raise LedgerUnavailable("PostgreSQL (database_url, K_DATABASE_URL) does not answer") from error
     source = folder or migrations_folder()
-    pattern = "*.sql" if step == "all" else f"*.{step}.*.sql"
-    migrations = read_migrations(str(source / pattern))
+    steps = STEPS if step == "all" else (step,)
+    migrations = read_migrations(*(str(source / name) for name in steps if (source / name).is_dir()))
     try:
         with backend.lock():
             todo = backend.to_apply(migrations)

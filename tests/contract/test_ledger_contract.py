@@ -1,0 +1,231 @@
+"""What every ledger keeps to, the one in memory and the one in PostgreSQL."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import psycopg
+import pytest
+
+from kannon.adapters.postgres.connection import Database
+from kannon.adapters.postgres.intake import PostgresIntake
+from kannon.adapters.postgres.ledger import PostgresLedger
+from kannon.adapters.postgres.migrate import migrate
+from kannon.core.batches import Delivery, Move, NewBatch, NewRecipient, Outcome
+from kannon.core.deliveries import DeliveryId, Status
+from kannon.core.keys import seal
+from kannon.ports import Ledger
+from tests.fakes_ledger import FakeLedger
+from tests.mail import DOMAIN, NOW, batch_content, delivery, dkim_key
+
+RECIPIENTS = 4
+CAP = 3
+KEY = b"d" * 32
+
+
+@dataclass
+class Subject:
+    """A ledger with one Batch of a few accepted Deliveries."""
+
+    ledger: Ledger
+    batch: int
+    read: Callable[[], Awaitable[dict[int, Status]]]
+    outcomes: Callable[[], Awaitable[list[tuple[int, str]]]]
+
+    def name(self, seq: int) -> DeliveryId:
+        return DeliveryId(self.batch, seq)
+
+    async def put(self, seq: int, status: Status, **changes: object) -> None:
+        async with self.ledger.work() as work:
+            row = (await work.lock([self.name(seq)]))[0]
+            await work.move([move(row, status, **changes)], NOW)
+
+
+def move(row: Delivery, status: Status, **changes: object) -> Move:
+    standing = row.standing
+    made = Move(row.id, status, standing.attempts, standing.emission, standing.due_at)
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def outcome(row: Delivery, kind: str = "delivered", attempt: int = 1, at: datetime = NOW) -> Outcome:
+    return Outcome(row.id, kind, attempt, at, row.recipient, row.message_id, row.domain, {"code": 250})
+
+
+def fake_subject() -> Subject:
+    ledger = FakeLedger(in_hand=CAP)
+    ledger.rows = {row.id: row for row in (delivery(seq) for seq in range(RECIPIENTS))}
+    ledger.contents[7] = batch_content(7)
+
+    async def read() -> dict[int, Status]:
+        return {row.id.seq: row.standing.status for row in ledger.rows.values()}
+
+    async def outcomes() -> list[tuple[int, str]]:
+        return sorted((o.id.seq, o.type) for o in ledger.outcomes.values())
+
+    return Subject(ledger, 7, read, outcomes)
+
+
+async def postgres_subject(url: str, database: Database) -> Subject:
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "INSERT INTO domains (name, dkim_private_key, dkim_public_key) VALUES (%s, %s, '')",
+            (DOMAIN, seal(KEY, dkim_key(), b"n" * 12, DOMAIN)),
+        )
+    content = batch_content()
+    new = NewBatch(
+        message_id=content.message_id,
+        domain=DOMAIN,
+        sender_email=content.sender_email,
+        sender_alias=content.sender_alias,
+        subject=content.subject,
+        template_id=f"t@{DOMAIN}",
+        template_html=content.html,
+        global_fields=content.global_fields,
+        scheduled_at=NOW,
+        expires_at=NOW + timedelta(hours=24),
+        traceparent="",
+        recipients=tuple(
+            NewRecipient(f"r{seq}@example.org", {"name": f"Number {seq}"}) for seq in range(RECIPIENTS)
+        ),
+    )
+    number = await PostgresIntake(database).accept(new)
+
+    async def query(text: str) -> Sequence[tuple]:
+        async with await psycopg.AsyncConnection.connect(url) as connection:
+            return await (await connection.execute(text)).fetchall()  # type: ignore[call-overload, no-any-return]
+
+    async def read() -> dict[int, Status]:
+        return {seq: Status(status) for seq, status in await query("SELECT seq, status FROM deliveries")}
+
+    async def outcomes() -> list[tuple[int, str]]:
+        return list(await query("SELECT seq, type FROM stats ORDER BY seq, type"))
+
+    return Subject(PostgresLedger(database, KEY, in_hand=CAP), number, read, outcomes)
+
+
+@pytest.fixture(params=["in memory", "in PostgreSQL"])
+def url(request: pytest.FixtureRequest) -> str:
+    """An empty database where one is needed, else nothing."""
+    return request.getfixturevalue("fresh_database") if request.param == "in PostgreSQL" else ""
+
+
+@pytest.fixture
+async def subject(url: str) -> AsyncIterator[Subject]:
+    if not url:
+        yield fake_subject()
+        return
+    migrate(url)
+    async with AsyncExitStack() as stack:
+        database = Database(url)
+        await database.open()
+        stack.push_async_callback(database.close)
+        yield await postgres_subject(url, database)
+
+
+async def test_accepted_deliveries_are_locked_in_order_with_what_rendering_needs(subject: Subject) -> None:
+    async with subject.ledger.work() as work:
+        rows = await work.lock_accepted(subject.batch, [2, 0, 99])
+        assert [row.id.seq for row in rows] == [0, 2]
+        assert rows[0].fields == {"name": "Number 0"}
+        assert (rows[0].recipient, rows[0].domain) == ("r0@example.org", DOMAIN)
+        assert rows[0].standing.status is Status.ACCEPTED
+
+
+async def test_deliveries_that_moved_on_are_not_locked_for_a_verdict(subject: Subject) -> None:
+    await subject.put(1, Status.SENDING, emission=1)
+    async with subject.ledger.work() as work:
+        assert [row.id.seq for row in await work.lock_accepted(subject.batch, [0, 1])] == [0]
+
+
+async def test_only_what_is_due_is_claimed_the_longest_due_first(subject: Subject) -> None:
+    await subject.put(0, Status.SCHEDULED, due_at=NOW + timedelta(hours=1))
+    await subject.put(1, Status.SCHEDULED, due_at=NOW)
+    await subject.put(2, Status.SCHEDULED, due_at=NOW - timedelta(hours=1))
+    async with subject.ledger.work() as work:
+        assert [row.id.seq for row in await work.claim(10, NOW)] == [2, 1]
+        assert [row.id.seq for row in await work.claim(1, NOW)] == [2]
+        assert await work.anything_due(NOW)
+
+
+async def test_nothing_is_due_where_nothing_is_scheduled(subject: Subject) -> None:
+    async with subject.ledger.work() as work:
+        assert not await work.anything_due(NOW + timedelta(days=1))
+
+
+async def test_room_is_what_the_cap_leaves(subject: Subject) -> None:
+    async with subject.ledger.work() as work:
+        assert await work.room() == CAP
+    await subject.put(0, Status.SENDING, emission=1)
+    async with subject.ledger.work() as work:
+        assert await work.room() == CAP - 1
+
+
+async def test_an_emission_is_dated_and_remembers_the_first_of_its_attempt(subject: Subject) -> None:
+    await subject.put(0, Status.SENDING, emission=1, edge="edge-0", published_seq=12)
+    async with subject.ledger.work() as work:
+        (row,) = await work.lock([subject.name(0)])
+        assert (row.first_emitted_at, row.edge, row.standing.emission) == (NOW, "edge-0", 1)
+        await work.move([move(row, Status.SENDING, emission=2)], NOW + timedelta(minutes=1))
+    async with subject.ledger.work() as work:
+        (row,) = await work.lock([subject.name(0)])
+        assert row.first_emitted_at == NOW
+        await work.move([move(row, Status.SCHEDULED, attempts=1, emission=0)], NOW)
+    async with subject.ledger.work() as work:
+        (row,) = await work.lock([subject.name(0)])
+        assert (row.first_emitted_at, row.standing.attempts, row.edge) == (None, 1, "edge-0")
+
+
+async def test_work_without_result_for_a_lease_is_stranded(subject: Subject) -> None:
+    await subject.put(0, Status.SENDING, emission=1)
+    await subject.put(1, Status.SCHEDULED)
+    async with subject.ledger.work() as work:
+        assert not await work.stranded(10, NOW + timedelta(minutes=14))
+        late = await work.stranded(10, NOW + timedelta(minutes=16))
+        assert [row.id.seq for row in late] == [0]
+
+
+async def test_an_outcome_is_written_once(subject: Subject) -> None:
+    for _ in range(2):
+        async with subject.ledger.work() as work:
+            (row,) = await work.lock([subject.name(0)])
+            await work.record([outcome(row), outcome(row, "error", attempt=1)])
+    assert await subject.outcomes() == [(0, "delivered"), (0, "error")]
+
+
+async def test_the_same_kind_of_outcome_of_another_attempt_is_another(subject: Subject) -> None:
+    async with subject.ledger.work() as work:
+        (row,) = await work.lock([subject.name(0)])
+        await work.record([outcome(row, "error", 1), outcome(row, "error", 2)])
+    assert await subject.outcomes() == [(0, "error"), (0, "error")]
+
+
+async def test_what_fails_in_the_middle_leaves_nothing_behind(subject: Subject) -> None:
+    with pytest.raises(RuntimeError):  # noqa: PT012 - the transaction is what is tested
+        async with subject.ledger.work() as work:
+            (row,) = await work.lock([subject.name(0)])
+            await work.move([move(row, Status.SENDING, emission=1)], NOW)
+            await work.record([outcome(row)])
+            raise RuntimeError
+    assert (await subject.read())[0] is Status.ACCEPTED
+    assert await subject.outcomes() == []
+
+
+async def test_unknown_deliveries_are_left_out_and_nothing_is_nothing(subject: Subject) -> None:
+    async with subject.ledger.work() as work:
+        assert list(await work.lock([DeliveryId(subject.batch, 99), DeliveryId(1, 0)])) == []
+        await work.move([], NOW)
+        await work.record([])
+
+
+async def test_a_batch_comes_with_all_that_its_messages_share(subject: Subject) -> None:
+    async with subject.ledger.work() as work:
+        content = await work.batch(subject.batch)
+    expected = batch_content(subject.batch)
+    assert (content.subject, content.html, content.sender_email) == (
+        expected.subject,
+        expected.html,
+        expected.sender_email,
+    )
+    assert content.dkim_private_key == dkim_key()
+    assert dict(content.global_fields) == dict(expected.global_fields)

@@ -1,0 +1,247 @@
+"""What only the real PostgreSQL can show: counting, the outbox, recovery, locks, restarts."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from kannon.adapters.postgres.connection import Database
+from kannon.adapters.postgres.ledger import PostgresLedger
+from kannon.adapters.postgres.migrate import MigrationError, migrate
+from kannon.adapters.postgres.outbox import PostgresOutbox
+from kannon.core.deliveries import Status
+from kannon.core.errors import LedgerUnavailable
+from kannon.events import Outcomes
+from kannon.ports import StreamState
+from tests.contract.test_ledger_contract import KEY, Subject, move, outcome, postgres_subject
+from tests.fakes import FakePublisher
+from tests.mail import DOMAIN, NOW
+
+LATER = NOW + timedelta(days=3650)
+"""A time after all that PostgreSQL dates by its own clock."""
+
+
+class Real(Subject):
+    """The contract's subject, with its database."""
+
+    database: Database
+    url: str
+    ledger: PostgresLedger  # type: ignore[assignment]
+
+    def rows(self, text: str) -> list[Any]:
+        with psycopg.connect(self.url) as connection:
+            return connection.execute(text).fetchall()  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.fixture
+async def real(fresh_database: str) -> AsyncIterator[Real]:
+    migrate(fresh_database)
+    async with AsyncExitStack() as stack:
+        database = Database(fresh_database)
+        await database.open()
+        stack.push_async_callback(database.close)
+        subject = await postgres_subject(fresh_database, database)
+        real = Real(subject.ledger, subject.batch, subject.read, subject.outcomes)
+        real.database, real.url = database, fresh_database
+        yield real
+
+
+async def record(real: Real, *seqs: int, kind: str = "delivered") -> None:
+    async with real.ledger.work() as work:
+        rows = await work.lock([real.name(seq) for seq in seqs])
+        await work.record([outcome(row, kind) for row in rows])
+
+
+async def test_only_new_outcomes_are_counted_by_the_hour(real: Real) -> None:
+    await record(real, 0, 1)
+    await record(real, 1, 2)
+    assert real.rows("SELECT domain, timestamp, type, count FROM aggregated_stats") == [
+        (DOMAIN, NOW, "delivered", 3)
+    ]
+
+
+async def test_the_counts_are_right_when_many_write_at_once(real: Real) -> None:
+    async def write(seq: int) -> None:
+        for _ in range(5):
+            await record(real, seq, (seq + 1) % 4)
+
+    await asyncio.gather(*(write(seq) for seq in range(4)))
+    assert real.rows("SELECT count FROM aggregated_stats") == [(4,)]
+    assert real.rows("SELECT count(*) FROM stats") == [(4,)]
+
+
+async def test_committed_outcomes_are_published_from_the_outbox_once(real: Real) -> None:
+    publisher = FakePublisher()
+    outbox = PostgresOutbox(real.database, publisher)
+    await record(real, 0, 1)
+    await record(real, 2, kind="error")
+    assert await outbox.drain() == 2
+    assert await outbox.drain() == 0
+    first, second = publisher.payloads
+    assert isinstance(first, Outcomes)
+    assert isinstance(second, Outcomes)
+    assert (first.outcome, [fact.delivery for fact in first.facts]) == (
+        "delivered",
+        [f"{real.batch}.0", f"{real.batch}.1"],
+    )
+    assert (second.outcome, second.facts[0].data) == ("deferred", {"code": 250})
+
+
+async def test_what_could_not_be_published_stays_in_the_outbox(real: Real) -> None:
+    publisher = FakePublisher()
+    outbox = PostgresOutbox(real.database, publisher)
+    await record(real, 0)
+    publisher.away = True
+    outbox.nudge()
+    await outbox.close()
+    assert real.rows("SELECT count(*) FROM outbox") == [(1,)]
+    publisher.away = False
+    outbox.nudge()
+    await outbox.close()
+    assert real.rows("SELECT count(*) FROM outbox") == [(0,)]
+
+
+async def test_two_claims_at_once_take_different_deliveries(real: Real) -> None:
+    for seq in range(4):
+        await real.put(seq, Status.SCHEDULED)
+    async with real.ledger.work() as one, real.ledger.work() as other:
+        first = {row.id.seq for row in await one.claim(2, NOW)}
+        second = {row.id.seq for row in await other.claim(10, NOW)}
+    assert first | second == {0, 1, 2, 3}
+    assert not first & second
+
+
+async def test_a_batch_that_nobody_announced_is_found_in_chunks_and_once(real: Real) -> None:
+    (chunk,) = await real.ledger.unannounced(10, LATER)
+    assert (chunk.batch, chunk.announcement) == (real.batch, 1)
+    assert [candidate.seq for candidate in chunk.recipients] == [0, 1, 2, 3]
+    await real.ledger.announced(chunk, LATER)
+    assert not await real.ledger.unannounced(10, LATER)
+
+
+async def test_the_gateway_has_a_moment_to_announce_by_itself(real: Real) -> None:
+    (created_at,) = real.rows("SELECT created_at FROM messages")[0]
+    assert not await real.ledger.unannounced(10, created_at + timedelta(seconds=2))
+
+
+async def test_an_announcement_without_result_for_a_lease_is_made_again(real: Real) -> None:
+    (chunk,) = await real.ledger.unannounced(10, LATER)
+    await real.ledger.announced(chunk, LATER)
+    await real.put(0, Status.SENDING, emission=1)
+    (again,) = await real.ledger.unannounced(10, LATER + timedelta(minutes=16))
+    assert again.announcement == 2, "a deliberate repeat is another event"
+    assert [candidate.seq for candidate in again.recipients] == [1, 2, 3]
+
+
+async def test_an_announcement_in_a_stream_that_was_lost_is_made_again_at_once(real: Real) -> None:
+    await real.ledger.notice([StreamState("KANNON_VERIFY", "first", 5)])
+    (chunk,) = await real.ledger.unannounced(10, LATER)
+    real.rows("SELECT 1")
+    await real.ledger.announced(chunk, NOW)  # long before the loss
+    assert not await _unannounced_now(real)
+    await real.ledger.notice([StreamState("KANNON_VERIFY", "second", 0)])
+    (again,) = await _unannounced_now(real)
+    assert again.announcement == 2
+
+
+async def _unannounced_now(real: Real) -> list[Any]:
+    # The lease is as long as the test's time is old, so that only a lost stream can bring it back.
+    patient = PostgresLedger(real.database, KEY, lease=timedelta(days=36500))
+    return list(await patient.unannounced(10, LATER))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [StreamState("KANNON_SEND", "again", 0), StreamState("KANNON_SEND", "first", 3)],
+    ids=["the stream was made anew", "the stream went back to an older copy"],
+)
+async def test_envelopes_in_a_stream_that_was_lost_are_stranded_at_once(
+    real: Real, loss: StreamState
+) -> None:
+    ledger = PostgresLedger(real.database, KEY, lease=timedelta(days=36500))
+    await ledger.notice([StreamState("KANNON_SEND", "first", 10)])
+    await real.put(0, Status.SENDING, emission=1, published_seq=2)
+    async with ledger.work() as work:
+        assert not await work.stranded(10, LATER)
+    await ledger.notice([StreamState("KANNON_SEND", "first", 11)])
+    async with ledger.work() as work:
+        assert not await work.stranded(10, LATER), "a stream that only grew has lost nothing"
+    await ledger.notice([loss])
+    async with ledger.work() as work:
+        assert [row.id.seq for row in await work.stranded(10, LATER)] == [0]
+
+
+async def test_an_envelope_at_a_sequence_that_the_stream_does_not_know_is_stranded(real: Real) -> None:
+    ledger = PostgresLedger(real.database, KEY, lease=timedelta(days=36500))
+    await ledger.notice([StreamState("KANNON_SEND", "first", 10)])
+    await real.put(0, Status.SENDING, emission=1, published_seq=11)
+    async with ledger.work() as work:
+        assert [row.id.seq for row in await work.stranded(10, LATER)] == [0]
+
+
+async def test_a_domain_key_is_useless_under_another_secret(real: Real) -> None:
+    from kannon.core.keys import SealBroken
+
+    foreign = PostgresLedger(real.database, b"x" * 32)
+    with pytest.raises(SealBroken):
+        async with foreign.work() as work:
+            await work.batch(real.batch)
+
+
+async def test_a_connection_that_was_cut_is_the_ledger_being_away_and_then_back(real: Real) -> None:
+    with pytest.raises(LedgerUnavailable):  # noqa: PT012 - the transaction is what is tested
+        async with real.ledger.work() as work:
+            await work.lock([real.name(0)])
+            real.rows(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            await work.lock([real.name(1)])
+    async with real.ledger.work() as work:
+        assert len(await work.lock([real.name(0)])) == 1
+
+
+async def test_a_database_that_is_not_there_is_waited_for_and_then_named() -> None:
+    database = Database("postgresql://nobody:hunter2@127.0.0.1:1/none")
+    with pytest.raises(LedgerUnavailable, match="K_DATABASE_URL") as error:
+        await database.open(give_up_after=0.1)
+    assert "hunter2" not in str(error.value)
+
+
+def test_migrating_twice_applies_once(fresh_database: str) -> None:
+    first, second = migrate(fresh_database), migrate(fresh_database)
+    assert first.applied
+    assert (second.applied, second.already) == ((), len(first.applied))
+
+
+def test_every_table_and_column_of_ours_has_a_comment(fresh_database: str) -> None:
+    migrate(fresh_database)
+    with psycopg.connect(fresh_database) as connection:
+        bare = connection.execute(
+            """SELECT c.relname, a.attname FROM pg_class c
+            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum >= 0 AND NOT a.attisdropped
+            WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
+              AND c.relname NOT LIKE '%yoyo%' AND col_description(c.oid, a.attnum) IS NULL
+            UNION ALL SELECT relname, '' FROM pg_class
+            WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+              AND relname NOT LIKE '%yoyo%' AND obj_description(oid) IS NULL"""
+        ).fetchall()
+    assert bare == []
+
+
+def test_a_database_url_of_another_kind_is_refused() -> None:
+    with pytest.raises(MigrationError, match="postgresql://"):
+        migrate("mysql://x/y")
+
+
+async def test_a_delivery_keeps_its_place_when_it_is_moved_without_an_edge(real: Real) -> None:
+    await real.put(0, Status.SENDING, emission=1, edge="edge-1", published_seq=5)
+    async with real.ledger.work() as work:
+        (row,) = await work.lock([real.name(0)])
+        await work.move([replace(move(row, Status.DELIVERED), emission=0)], NOW)
+    assert real.rows("SELECT edge, published_seq FROM deliveries WHERE seq = 0") == [("edge-1", 5)]
