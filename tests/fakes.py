@@ -1,7 +1,8 @@
 """Fakes of ports, in memory. Each keeps to the contract suite of its port."""
 
 from kannon.core.errors import EventsUnavailable
-from kannon.events import AnyPayload, type_of
+from kannon.core.payloads import AnyPayload
+from kannon.events import type_of
 
 
 class FakePublisher:

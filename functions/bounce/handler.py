@@ -1,8 +1,8 @@
 """bounce: what does it mean that a transmission did not succeed?"""
 
 from kannon.core.errors import MalformedEvent
+from kannon.core.payloads import AnyPayload, Judged, Refused, TransmissionsJudged, TransmissionsRefused
 from kannon.core.replies import Refusal, judge
-from kannon.events import AnyPayload, Judged, Refused, TransmissionsJudged, TransmissionsRefused
 from kannon.ports import EventPublisher
 
 

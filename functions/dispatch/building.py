@@ -70,25 +70,26 @@ class BatchBuilder:
             TooLarge: the message does not fit into an event.
         """
         standing = delivery.standing
+        recipient = EmailAddress.parse(delivery.recipient).wire
         expires_at_ms = _unix_ms(max(standing.expires_at, now + LEAST_TIME_TO_TRY))
         envelope = Envelope(
             delivery=delivery.id,
             attempt=standing.current_attempt,
             emission=emission,
             sender=self._content.sender_email,
-            recipient=EmailAddress.parse(delivery.recipient).wire,
+            recipient=recipient,
             return_path=self._return_path(delivery),
-            body=self._message(delivery, now),
+            body=self._message(delivery, recipient, now),
             first_emitted_at_ms=_unix_ms(delivery.first_emitted_at or now),
             expires_at_ms=expires_at_ms,
             hmac=b"",
         )
         return replace(envelope, hmac=_sealed(self._keys.envelopes, envelope))
 
-    def _message(self, delivery: Delivery, now: datetime) -> bytes:
+    def _message(self, delivery: Delivery, recipient: str, now: datetime) -> bytes:
         fields = merge_fields(delivery.recipient, self._content.global_fields, delivery.fields)
         message = self._skeleton.build(
-            to=delivery.recipient,
+            to=recipient,
             message_id=f"<{delivery.id}@{self._content.domain}>",
             subject=self._subject.render(fields),
             text=self._constant_text or self._text.render(fields),

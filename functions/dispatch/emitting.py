@@ -16,7 +16,7 @@ from kannon.core.deliveries import Fact, transition
 from kannon.core.envelopes import MAX_CHUNK_BYTES, MAX_CHUNK_ITEMS, Envelope
 from kannon.core.errors import BadInput
 from kannon.core.fields import UnsafeField
-from kannon.events import EnvelopesReady
+from kannon.core.payloads import EnvelopesReady
 from kannon.ports import EventPublisher, LedgerWork
 
 SIGNING_THREADS = 2
@@ -56,7 +56,7 @@ class Emitter:
         """
         built = await self._build(work, deliveries, now)
         ready = [one for one in built if one.envelope is not None]
-        moves = await self._publish(ready, work, now)
+        moves = await self._publish(ready, work)
         failed = [one for one in built if one.envelope is None]
         await work.move(moves + [_failed_move(one) for one in failed], now)
         return [_failed_outcome(one, now) for one in failed]
@@ -82,7 +82,7 @@ class Emitter:
             self._builders.popitem(last=False)
         return builder
 
-    async def _publish(self, ready: Sequence[_Built], work: LedgerWork, now: datetime) -> list[Move]:
+    async def _publish(self, ready: Sequence[_Built], work: LedgerWork) -> list[Move]:
         chunks = list(self._chunks(ready))
         traces = [(await work.batch(chunk[0].delivery.id.batch)).traceparent for _, chunk in chunks]
         sequences = await asyncio.gather(
@@ -94,7 +94,7 @@ class Emitter:
             )
         )
         return [
-            _sending_move(one.delivery, edge, sequence, now)
+            _sending_move(one.delivery, edge, sequence)
             for (edge, chunk), sequence in zip(chunks, sequences, strict=True)
             for one in chunk
         ]
@@ -144,7 +144,7 @@ def _reason(error: BadInput) -> str:
     return "message_too_large" if isinstance(error, TooLarge) else "invalid_email"
 
 
-def _sending_move(delivery: Delivery, edge: str, sequence: int, now: datetime) -> Move:
+def _sending_move(delivery: Delivery, edge: str, sequence: int) -> Move:
     standing = delivery.standing
     status = transition(standing, Fact.EMITTED)
     assert status is not None, "only Deliveries that may be sent are locked for it"

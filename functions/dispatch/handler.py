@@ -9,7 +9,7 @@ from kannon.core.batches import Delivery, Move, Outcome
 from kannon.core.deliveries import Fact, transition
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import MalformedEvent, Unavailable
-from kannon.events import AnyPayload, DeliveriesDue, RecipientsVerified
+from kannon.core.payloads import AnyPayload, DeliveriesDue, RecipientsVerified
 from kannon.ports import Clock, EventPublisher, Ledger, LedgerWork, Outbox
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from kannon.core.batches import Delivery, Move, Outcome
 from kannon.core.deliveries import Fact, transition
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import Unavailable
+from kannon.core.payloads import BatchAccepted, DeliveriesDue
 from kannon.core.retries import is_fruitless
-from kannon.events import BatchAccepted, DeliveriesDue
 from kannon.ports import Clock, EventPublisher, Ledger, Outbox, Recovery, StreamRoom, StreamStates
 
 CHUNKS_ANNOUNCED = 200

@@ -3,7 +3,7 @@
 import logging
 
 from kannon.core.errors import MalformedEvent
-from kannon.events import AnyPayload, Emitted, EnvelopesReady, EnvelopesUntaken
+from kannon.core.payloads import AnyPayload, Emitted, EnvelopesReady, EnvelopesUntaken
 from kannon.ports import EdgeClient, EventPublisher, SubmitVerdict
 
 log = logging.getLogger(__name__)

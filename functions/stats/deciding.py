@@ -8,8 +8,7 @@ from typing import Any
 from kannon.core.batches import Delivery, Outcome
 from kannon.core.deliveries import Fact, Status, transition
 from kannon.core.errors import MalformedEvent
-from kannon.core.retries import next_attempt_at
-from kannon.events import (
+from kannon.core.payloads import (
     AnyPayload,
     Delivered,
     Emitted,
@@ -18,6 +17,7 @@ from kannon.events import (
     TransmissionsDelivered,
     TransmissionsJudged,
 )
+from kannon.core.retries import next_attempt_at
 
 _FACT_OF_VERDICT = {"deferred": Fact.DEFERRED, "bounced": Fact.BOUNCED, "failed": Fact.FAILED}
 

@@ -8,7 +8,7 @@ from kannon.core.batches import Delivery, Move, Outcome
 from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import Unavailable
-from kannon.events import AnyPayload, DeliveriesDue
+from kannon.core.payloads import AnyPayload, DeliveriesDue
 from kannon.ports import Clock, EventPublisher, Ledger, LedgerWork, Outbox
 
 log = logging.getLogger(__name__)

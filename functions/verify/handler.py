@@ -5,7 +5,7 @@ import asyncio
 from kannon.core.addresses import EmailAddress, InvalidAddress
 from kannon.core.errors import MalformedEvent, Unavailable
 from kannon.core.exchangers import UndeliverableDomain
-from kannon.events import AnyPayload, BatchAccepted, Candidate, RecipientsVerified, RecipientVerdict
+from kannon.core.payloads import AnyPayload, BatchAccepted, Candidate, RecipientsVerified, RecipientVerdict
 from kannon.ports import EventPublisher, ExchangerLookup
 
 LOOKUPS_AT_ONCE = 20

@@ -4,20 +4,57 @@ An event carries a chunk: up to MAX_CHUNK_ITEMS Deliveries or MAX_CHUNK_BYTES. I
 What stands between stages is signed: the signature binds the attributes that we rely on, and the data.
 """
 
-import base64
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import msgspec
 
-from kannon.core.deliveries import DeliveryId
-from kannon.core.envelopes import Envelope
 from kannon.core.errors import ForgedEvent, MalformedEvent
-from kannon.core.replies import Stage
+from kannon.core.payloads import (
+    PAYLOADS,
+    AnyPayload,
+    BatchAccepted,
+    Candidate,
+    Delivered,
+    DeliveriesDue,
+    Emitted,
+    EnvelopesReady,
+    EnvelopesUntaken,
+    Judged,
+    OutcomeFact,
+    Outcomes,
+    RecipientsVerified,
+    RecipientVerdict,
+    Refused,
+    TransmissionsDelivered,
+    TransmissionsJudged,
+    TransmissionsRefused,
+)
+
+__all__ = [
+    "PAYLOADS",
+    "AnyPayload",
+    "BatchAccepted",
+    "Candidate",
+    "Delivered",
+    "DeliveriesDue",
+    "Emitted",
+    "EnvelopesReady",
+    "EnvelopesUntaken",
+    "Judged",
+    "OutcomeFact",
+    "Outcomes",
+    "RecipientVerdict",
+    "RecipientsVerified",
+    "Refused",
+    "TransmissionsDelivered",
+    "TransmissionsJudged",
+    "TransmissionsRefused",
+]
 
 TYPE_PREFIX = "email.kannon."
 TYPE_SUFFIX = ".v1"
@@ -26,271 +63,6 @@ TICK_TYPE = "dev.knative.sources.ping"
 """The timer's event, unsigned: all that it can do is to have forgotten work looked for a little earlier."""
 
 
-class Payload(Protocol):
-    """What an event says. NAME gives its type and subject; ITEMS the field that holds the chunk, if any."""
-
-    NAME: ClassVar[str]
-    ITEMS: ClassVar[str]
-
-    def identity(self) -> str:
-        """What makes two publishings the same event: members, attempt and emission."""
-
-
-class _Chunk:
-    """What payloads share: their type, their subject, and taking a part of the chunk."""
-
-    NAME: ClassVar[str]
-    ITEMS: ClassVar[str] = ""
-
-    def identity(self) -> str:
-        raise NotImplementedError
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A Recipient to verify."""
-
-    seq: int
-    address: str
-
-
-@dataclass(frozen=True, slots=True)
-class BatchAccepted(_Chunk):
-    """Recipients that the gateway took (gateway, tick → verify).
-
-    Attributes:
-        announcement: how often this Batch was announced, from 1; a deliberate repeat is another event.
-    """
-
-    NAME = "batch.accepted"
-    ITEMS = "recipients"
-    batch: int
-    announcement: int
-    recipients: tuple[Candidate, ...]
-
-    def identity(self) -> str:
-        return f"{self.batch}/{self.announcement}/{_span(item.seq for item in self.recipients)}"
-
-
-@dataclass(frozen=True, slots=True)
-class RecipientVerdict:
-    """What verify found: an empty reason lets the Recipient pass."""
-
-    seq: int
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RecipientsVerified(_Chunk):
-    """Verdicts over Recipients (verify → dispatch)."""
-
-    NAME = "recipients.verified"
-    ITEMS = "verdicts"
-    batch: int
-    announcement: int
-    verdicts: tuple[RecipientVerdict, ...]
-
-    def identity(self) -> str:
-        return f"{self.batch}/{self.announcement}/{_span(item.seq for item in self.verdicts)}"
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveriesDue(_Chunk):
-    """There is room: claim what is due (tick, dispatch, stats → dispatch).
-
-    Attributes:
-        count: how many to claim.
-        nonce: tells one request from another.
-    """
-
-    NAME = "deliveries.due"
-    count: int
-    nonce: str
-
-    def identity(self) -> str:
-        return self.nonce
-
-
-@dataclass(frozen=True, slots=True)
-class EnvelopesReady(_Chunk):
-    """Built and signed messages, for one edge (dispatch → send)."""
-
-    NAME = "envelopes.ready"
-    ITEMS = "envelopes"
-    edge: str
-    envelopes: tuple[Envelope, ...]
-
-    def identity(self) -> str:
-        return _digest(f"{e.delivery}:{e.attempt}:{e.emission}" for e in self.envelopes)
-
-
-@dataclass(frozen=True, slots=True)
-class Emitted:
-    """One publishing of one Attempt."""
-
-    batch: int
-    seq: int
-    attempt: int
-    emission: int
-
-    @property
-    def delivery(self) -> DeliveryId:
-        """The Delivery that was tried."""
-        return DeliveryId(self.batch, self.seq)
-
-    def __str__(self) -> str:
-        return f"{self.batch}.{self.seq}:{self.attempt}:{self.emission}"
-
-
-@dataclass(frozen=True, slots=True)
-class EnvelopesUntaken(_Chunk):
-    """What the edge had no room for (send → stats)."""
-
-    NAME = "envelopes.untaken"
-    ITEMS = "emissions"
-    emissions: tuple[Emitted, ...]
-
-    def identity(self) -> str:
-        return _digest(str(item) for item in self.emissions)
-
-
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """An exchanger answered 250 after the final dot."""
-
-    emitted: Emitted
-    at: datetime
-    code: int
-    enhanced: str
-    text: str
-    exchanger: str
-    ambiguities: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class TransmissionsDelivered(_Chunk):
-    """Transmissions that succeeded (edge → stats)."""
-
-    NAME = "transmissions.delivered"
-    ITEMS = "transmissions"
-    transmissions: tuple[Delivered, ...]
-
-    def identity(self) -> str:
-        return _digest(str(item.emitted) for item in self.transmissions)
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A transmission that did not succeed, as the edge saw it.
-
-    Attributes:
-        recipient_domain: for rules by provider; the address itself stays in the ledger.
-        ambiguities: how often this Attempt ended after the dot without a reply.
-    """
-
-    emitted: Emitted
-    at: datetime
-    stage: Stage
-    code: int
-    enhanced: str
-    text: str
-    exchanger: str
-    ambiguities: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class TransmissionsRefused(_Chunk):
-    """Transmissions that did not succeed, unjudged (edge → bounce)."""
-
-    NAME = "transmissions.refused"
-    ITEMS = "transmissions"
-    transmissions: tuple[Refused, ...]
-
-    def identity(self) -> str:
-        return _digest(str(item.emitted) for item in self.transmissions)
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A refused transmission and what it means.
-
-    Attributes:
-        verdict: `deferred`, `bounced` or `failed`.
-        category: why, by the table of judgements.
-        hard: whether the address itself is to be written off.
-    """
-
-    refused: Refused
-    verdict: str
-    category: str
-    hard: bool
-
-
-@dataclass(frozen=True, slots=True)
-class TransmissionsJudged(_Chunk):
-    """Judgements over refused transmissions (bounce → stats)."""
-
-    NAME = "transmissions.judged"
-    ITEMS = "judgements"
-    judgements: tuple[Judged, ...]
-
-    def identity(self) -> str:
-        return _digest(str(item.refused.emitted) for item in self.judgements)
-
-
-@dataclass(frozen=True, slots=True)
-class OutcomeFact:
-    """One Outcome as the ledger committed it."""
-
-    delivery: str
-    message_id: str
-    domain: str
-    recipient: str
-    attempt: int
-    at: datetime
-    data: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcomes(_Chunk):
-    """Committed facts of one kind (outbox → anyone).
-
-    Attributes:
-        outbox_id: the outbox's own number; makes a repeat after a crash the same event.
-    """
-
-    NAME = "outcomes"
-    ITEMS = "facts"
-    outcome: str
-    outbox_id: int
-    facts: tuple[OutcomeFact, ...]
-
-    def identity(self) -> str:
-        return str(self.outbox_id)
-
-
-AnyPayload = (
-    BatchAccepted
-    | RecipientsVerified
-    | DeliveriesDue
-    | EnvelopesReady
-    | EnvelopesUntaken
-    | TransmissionsDelivered
-    | TransmissionsRefused
-    | TransmissionsJudged
-    | Outcomes
-)
-PAYLOADS: tuple[type[AnyPayload], ...] = (
-    BatchAccepted,
-    RecipientsVerified,
-    DeliveriesDue,
-    EnvelopesReady,
-    EnvelopesUntaken,
-    TransmissionsDelivered,
-    TransmissionsRefused,
-    TransmissionsJudged,
-    Outcomes,
-)
 P = TypeVar("P", bound=AnyPayload)
 
 
@@ -473,11 +245,3 @@ def _about(payload: AnyPayload) -> str:
     if isinstance(payload, EnvelopesReady):
         return payload.edge
     return name_of(payload)
-
-
-def _span(numbers: Iterable[int]) -> str:
-    return _digest(str(number) for number in numbers)
-
-
-def _digest(names: Iterable[str]) -> str:
-    return base64.b32encode(hashlib.sha256(" ".join(names).encode()).digest()[:20]).decode()

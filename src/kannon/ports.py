@@ -11,7 +11,7 @@ from kannon.core.batches import BatchContent, Delivery, Move, NewBatch, Outcome
 from kannon.core.deliveries import DeliveryId
 from kannon.core.envelopes import Envelope
 from kannon.core.exchangers import Exchanger
-from kannon.events import AnyPayload, Candidate
+from kannon.core.payloads import AnyPayload, Candidate
 
 
 class Clock(Protocol):

@@ -16,7 +16,7 @@ from kannon.adapters.postgres.migrate import MigrationError, migrate
 from kannon.adapters.postgres.outbox import PostgresOutbox
 from kannon.core.deliveries import Status
 from kannon.core.errors import LedgerUnavailable
-from kannon.events import Outcomes
+from kannon.core.payloads import (Outcomes)
 from kannon.ports import StreamState
 from tests.contract.test_ledger_contract import KEY, Subject, move, outcome, postgres_subject
 from tests.fakes import FakePublisher

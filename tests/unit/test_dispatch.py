@@ -16,8 +16,7 @@ from functions.dispatch.tick import Tick
 from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.envelope_seal import verify_envelope_hmac
 from kannon.core.errors import EventsUnavailable, MalformedEvent
-from kannon.core.return_path import read
-from kannon.events import (
+from kannon.core.payloads import (
     AnyPayload,
     BatchAccepted,
     Candidate,
@@ -26,6 +25,7 @@ from kannon.events import (
     RecipientsVerified,
     RecipientVerdict,
 )
+from kannon.core.return_path import read
 from kannon.ports import Announcement, StreamState
 from tests.fakes import FakePublisher
 from tests.fakes_ledger import FakeLedger

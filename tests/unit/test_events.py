@@ -6,13 +6,11 @@ from datetime import UTC, datetime
 import pytest
 
 from kannon.core.errors import ForgedEvent, MalformedEvent
-from kannon.core.replies import Stage
-from kannon.events import (
+from kannon.core.payloads import (
     PAYLOADS,
     AnyPayload,
     BatchAccepted,
     Candidate,
-    CloudEvent,
     Delivered,
     DeliveriesDue,
     Emitted,
@@ -23,14 +21,12 @@ from kannon.events import (
     RecipientsVerified,
     RecipientVerdict,
     Refused,
-    Sealer,
     TransmissionsDelivered,
     TransmissionsJudged,
     TransmissionsRefused,
-    part_of,
-    subject_of,
-    type_of,
 )
+from kannon.core.replies import Stage
+from kannon.events import CloudEvent, Sealer, part_of, subject_of, type_of
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEY = b"k" * 32

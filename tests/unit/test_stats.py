@@ -10,8 +10,7 @@ from functions.stats.deciding import RetryRules
 from functions.stats.handler import Stats
 from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.errors import MalformedEvent
-from kannon.core.replies import Stage
-from kannon.events import (
+from kannon.core.payloads import (
     AnyPayload,
     Delivered,
     DeliveriesDue,
@@ -22,6 +21,7 @@ from kannon.events import (
     TransmissionsDelivered,
     TransmissionsJudged,
 )
+from kannon.core.replies import Stage
 from tests.fakes import FakePublisher
 from tests.fakes_ledger import FakeLedger
 from tests.mail import NOW, delivery

@@ -12,8 +12,7 @@ from kannon.core.deliveries import DeliveryId
 from kannon.core.envelopes import Envelope
 from kannon.core.errors import EdgeUnavailable, MalformedEvent, Unavailable
 from kannon.core.exchangers import Exchanger, UndeliverableDomain
-from kannon.core.replies import Stage
-from kannon.events import (
+from kannon.core.payloads import (
     BatchAccepted,
     Candidate,
     DeliveriesDue,
@@ -25,6 +24,7 @@ from kannon.events import (
     TransmissionsJudged,
     TransmissionsRefused,
 )
+from kannon.core.replies import Stage
 from kannon.ports import SubmitVerdict
 from tests.fakes import FakePublisher
 

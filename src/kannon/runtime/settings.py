@@ -17,6 +17,7 @@ from kannon.core.errors import KannonError
 from kannon.core.exchangers import parse_networks, parse_routes
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class SettingsError(KannonError):
@@ -91,7 +92,7 @@ def _named_targets(value: str) -> Mapping[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting(Generic[T]):
+class Setting(Generic[T_co]):
     """One setting.
 
     Attributes:
@@ -101,7 +102,7 @@ class Setting(Generic[T]):
     """
 
     key: str
-    parse: Callable[[str], T]
+    parse: Callable[[str], T_co]
     default: str | None
     help: str
     secret: bool = False
@@ -167,8 +168,12 @@ DISPATCH_LEASE = Setting("dispatch.lease", _duration, "15m", "after this without
 TICK_EVERY = Setting("tick.every", _duration, "1s", "standalone's timer")
 STREAM_REPLICAS = Setting("nats.replicas", _count, "1", "replicas of each stream")
 
-SOURCE_ROUTES = Setting("source.routes", _named_targets, "", "event=URL,… that a nats-source feeds")
+SOURCE_ROUTES = Setting("source.routes", _named_targets, "", "stage=URL,… that a nats-source feeds")
+SOURCE_ROUTE = Setting("source.route", _text, "", "stage that a SinkBinding's K_SINK is for")
 SOURCE_CONCURRENCY = Setting("source.concurrency", _count, "4", "requests at once for each route")
+SOURCE_TIMEOUT = Setting("source.timeout", _duration, "10m", "longest request, a cold start included")
+SOURCE_CONNECT_TIMEOUT = Setting("source.connect_timeout", _duration, "5s", "to connect to a function")
+SOURCE_HEALTH_PORT = Setting("source.health_port", _port, "0", "port of /healthz; 0 for none")
 
 RUN_API = Setting("run-api", _flag, "false", "run the gateway")
 RUN_SMTP = Setting("run-smtp", _flag, "false", "run the edge's inbound half")
@@ -182,11 +187,11 @@ ALL: Mapping[str, Setting[Any]] = {
     value.key: value for value in list(globals().values()) if isinstance(value, Setting)
 }
 # What Knative puts into the environment of its services and of what a SinkBinding binds.
-_NOT_OURS = frozenset(
-    """K_CONFIG K_SERVICE K_REVISION K_CONFIGURATION K_SINK K_CE_OVERRIDES K_CA_CERTS K_AUDIENCE
-    K_OIDC_TOKEN_FILE K_LOGGING_CONFIG K_METRICS_CONFIG K_TRACING_CONFIG K_OBSERVABILITY_CONFIG
-    K_LEADER_ELECTION_CONFIG K_INSTALL_ID""".split()
+_KNATIVE = (
+    "CONFIG SERVICE REVISION CONFIGURATION SINK CE_OVERRIDES CA_CERTS AUDIENCE OIDC_TOKEN_FILE LOGGING_CONFIG "
+    "METRICS_CONFIG TRACING_CONFIG OBSERVABILITY_CONFIG LEADER_ELECTION_CONFIG INSTALL_ID"
 )
+_NOT_OURS = frozenset(f"K_{name}" for name in _KNATIVE.split())
 DEFAULT_FILE = Path("~/.kannon.yaml")
 
 

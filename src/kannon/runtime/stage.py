@@ -23,7 +23,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from kannon.core.errors import BadInput, MalformedEvent, Unavailable
-from kannon.events import TICK_TYPE, AnyPayload, CloudEvent, Sealer, items_of, part_of
+from kannon.core.payloads import AnyPayload
+from kannon.events import TICK_TYPE, CloudEvent, Sealer, items_of, part_of
 from kannon.runtime.logs import start_logging
 from kannon.runtime.settings import DEBUG, Settings
 
@@ -33,6 +34,8 @@ ITEMS_HEADER = "kannon-items"
 """`<start>-<stop>`, half-open: only these items of the event are to be handled (a source splits a chunk
 that fails again and again; the event itself is signed and stays whole)."""
 MAX_BODY = 2_000_000
+START_PATIENCE = 60.0
+"""Seconds for which a starting stage waits for PostgreSQL or NATS before it gives up."""
 
 
 class Handler(Protocol):

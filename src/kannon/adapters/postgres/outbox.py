@@ -7,7 +7,7 @@ import msgspec
 
 from kannon.adapters.postgres.connection import Database, queries
 from kannon.core.errors import Unavailable
-from kannon.events import OutcomeFact, Outcomes
+from kannon.core.payloads import OutcomeFact, Outcomes
 from kannon.ports import EventPublisher
 
 SQL = queries("outbox")
@@ -57,7 +57,7 @@ class PostgresOutbox:
 
     async def _publish_some(self) -> int:
         async with self._database.transaction() as connection:
-            # A crash that loses this commit only has the same events published again: do not wait for the disk.
+            # A crash that loses this commit only repeats the same events: do not wait for the disk.
             await connection.execute("SET LOCAL synchronous_commit = off")
             rows = await (await connection.execute(SQL["waiting"], {"limit": ROWS_AT_ONCE})).fetchall()
             events = [

@@ -1,0 +1,33 @@
+"""Wires bounce: refusals in, judgements out."""
+
+from contextlib import AsyncExitStack
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from functions.bounce.handler import Bounce
+from kannon.adapters.nats.connection import connect
+from kannon.adapters.nats.publisher import NatsPublisher
+from kannon.core.keys import Purpose
+from kannon.core.payloads import TransmissionsRefused
+from kannon.events import Sealer
+from kannon.runtime.clock import utc_now
+from kannon.runtime.keys import key_for
+from kannon.runtime.settings import NATS_URL, STREAM_REPLICAS, Settings
+from kannon.runtime.stage import START_PATIENCE, Stage, Wired
+
+
+async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
+    sealer = Sealer(key_for(settings, Purpose.EVENTS), "/kannon/bounce")
+    nats = await connect(settings[NATS_URL], "bounce", give_up_after=START_PATIENCE)
+    await stack.enter_async_context(nats)
+    publisher = NatsPublisher(nats, sealer, utc_now, settings[STREAM_REPLICAS])
+    return Wired(Bounce(publisher), sealer, (TransmissionsRefused,))
+
+
+stage = Stage("bounce", _build)
+
+
+async def bounce(request: Request) -> Response:
+    """The function: takes `transmissions.refused`."""
+    return await stage.answer(request)

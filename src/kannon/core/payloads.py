@@ -1,0 +1,277 @@
+"""What events say: what happened to a chunk of Deliveries. How it travels is in `kannon.events`."""
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+
+from kannon.core.deliveries import DeliveryId
+from kannon.core.envelopes import Envelope
+from kannon.core.replies import Stage
+
+
+class _Chunk:
+    """What payloads share: their type, their subject, and taking a part of the chunk."""
+
+    NAME: ClassVar[str]
+    ITEMS: ClassVar[str] = ""
+
+    def identity(self) -> str:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A Recipient to verify."""
+
+    seq: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchAccepted(_Chunk):
+    """Recipients that the gateway took (gateway, tick → verify).
+
+    Attributes:
+        announcement: how often this Batch was announced, from 1; a deliberate repeat is another event.
+    """
+
+    NAME = "batch.accepted"
+    ITEMS = "recipients"
+    batch: int
+    announcement: int
+    recipients: tuple[Candidate, ...]
+
+    def identity(self) -> str:
+        return f"{self.batch}/{self.announcement}/{_span(item.seq for item in self.recipients)}"
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientVerdict:
+    """What verify found: an empty reason lets the Recipient pass."""
+
+    seq: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientsVerified(_Chunk):
+    """Verdicts over Recipients (verify → dispatch)."""
+
+    NAME = "recipients.verified"
+    ITEMS = "verdicts"
+    batch: int
+    announcement: int
+    verdicts: tuple[RecipientVerdict, ...]
+
+    def identity(self) -> str:
+        return f"{self.batch}/{self.announcement}/{_span(item.seq for item in self.verdicts)}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveriesDue(_Chunk):
+    """There is room: claim what is due (tick, dispatch, stats → dispatch).
+
+    Attributes:
+        count: how many to claim.
+        nonce: tells one request from another.
+    """
+
+    NAME = "deliveries.due"
+    count: int
+    nonce: str
+
+    def identity(self) -> str:
+        return self.nonce
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopesReady(_Chunk):
+    """Built and signed messages, for one edge (dispatch → send)."""
+
+    NAME = "envelopes.ready"
+    ITEMS = "envelopes"
+    edge: str
+    envelopes: tuple[Envelope, ...]
+
+    def identity(self) -> str:
+        return _digest(f"{e.delivery}:{e.attempt}:{e.emission}" for e in self.envelopes)
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """One publishing of one Attempt."""
+
+    batch: int
+    seq: int
+    attempt: int
+    emission: int
+
+    @property
+    def delivery(self) -> DeliveryId:
+        """The Delivery that was tried."""
+        return DeliveryId(self.batch, self.seq)
+
+    def __str__(self) -> str:
+        return f"{self.batch}.{self.seq}:{self.attempt}:{self.emission}"
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopesUntaken(_Chunk):
+    """What the edge had no room for (send → stats)."""
+
+    NAME = "envelopes.untaken"
+    ITEMS = "emissions"
+    emissions: tuple[Emitted, ...]
+
+    def identity(self) -> str:
+        return _digest(str(item) for item in self.emissions)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """An exchanger answered 250 after the final dot."""
+
+    emitted: Emitted
+    at: datetime
+    code: int
+    enhanced: str
+    text: str
+    exchanger: str
+    ambiguities: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TransmissionsDelivered(_Chunk):
+    """Transmissions that succeeded (edge → stats)."""
+
+    NAME = "transmissions.delivered"
+    ITEMS = "transmissions"
+    transmissions: tuple[Delivered, ...]
+
+    def identity(self) -> str:
+        return _digest(str(item.emitted) for item in self.transmissions)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A transmission that did not succeed, as the edge saw it.
+
+    Attributes:
+        recipient_domain: for rules by provider; the address itself stays in the ledger.
+        ambiguities: how often this Attempt ended after the dot without a reply.
+    """
+
+    emitted: Emitted
+    at: datetime
+    stage: Stage
+    code: int
+    enhanced: str
+    text: str
+    exchanger: str
+    ambiguities: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TransmissionsRefused(_Chunk):
+    """Transmissions that did not succeed, unjudged (edge → bounce)."""
+
+    NAME = "transmissions.refused"
+    ITEMS = "transmissions"
+    transmissions: tuple[Refused, ...]
+
+    def identity(self) -> str:
+        return _digest(str(item.emitted) for item in self.transmissions)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A refused transmission and what it means.
+
+    Attributes:
+        verdict: `deferred`, `bounced` or `failed`.
+        category: why, by the table of judgements.
+        hard: whether the address itself is to be written off.
+    """
+
+    refused: Refused
+    verdict: str
+    category: str
+    hard: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TransmissionsJudged(_Chunk):
+    """Judgements over refused transmissions (bounce → stats)."""
+
+    NAME = "transmissions.judged"
+    ITEMS = "judgements"
+    judgements: tuple[Judged, ...]
+
+    def identity(self) -> str:
+        return _digest(str(item.refused.emitted) for item in self.judgements)
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeFact:
+    """One Outcome as the ledger committed it."""
+
+    delivery: str
+    message_id: str
+    domain: str
+    recipient: str
+    attempt: int
+    at: datetime
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes(_Chunk):
+    """Committed facts of one kind (outbox → anyone).
+
+    Attributes:
+        outbox_id: the outbox's own number; makes a repeat after a crash the same event.
+    """
+
+    NAME = "outcomes"
+    ITEMS = "facts"
+    outcome: str
+    outbox_id: int
+    facts: tuple[OutcomeFact, ...]
+
+    def identity(self) -> str:
+        return str(self.outbox_id)
+
+
+AnyPayload = (
+    BatchAccepted
+    | RecipientsVerified
+    | DeliveriesDue
+    | EnvelopesReady
+    | EnvelopesUntaken
+    | TransmissionsDelivered
+    | TransmissionsRefused
+    | TransmissionsJudged
+    | Outcomes
+)
+PAYLOADS: tuple[type[AnyPayload], ...] = (
+    BatchAccepted,
+    RecipientsVerified,
+    DeliveriesDue,
+    EnvelopesReady,
+    EnvelopesUntaken,
+    TransmissionsDelivered,
+    TransmissionsRefused,
+    TransmissionsJudged,
+    Outcomes,
+)
+
+
+def _span(numbers: Iterable[int]) -> str:
+    return _digest(str(number) for number in numbers)
+
+
+def _digest(names: Iterable[str]) -> str:
+    return base64.b32encode(hashlib.sha256(" ".join(names).encode()).digest()[:20]).decode()
