@@ -1,0 +1,1 @@
+"""The Knative eventing source: JetStream in, CloudEvents over HTTP out."""

@@ -51,4 +51,4 @@ class GrpcEdgeClient:
     async def close(self) -> None:
         """Close the channels."""
         for channel in self._channels.values():
-            await channel.close()
+            await channel.close(grace=None)

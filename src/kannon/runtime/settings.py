@@ -188,8 +188,8 @@ ALL: Mapping[str, Setting[Any]] = {
 }
 # What Knative puts into the environment of its services and of what a SinkBinding binds.
 _KNATIVE = (
-    "CONFIG SERVICE REVISION CONFIGURATION SINK CE_OVERRIDES CA_CERTS AUDIENCE OIDC_TOKEN_FILE LOGGING_CONFIG "
-    "METRICS_CONFIG TRACING_CONFIG OBSERVABILITY_CONFIG LEADER_ELECTION_CONFIG INSTALL_ID"
+    "CONFIG SERVICE REVISION CONFIGURATION SINK CE_OVERRIDES CA_CERTS AUDIENCE OIDC_TOKEN_FILE "
+    "LOGGING_CONFIG METRICS_CONFIG TRACING_CONFIG OBSERVABILITY_CONFIG LEADER_ELECTION_CONFIG INSTALL_ID"
 )
 _NOT_OURS = frozenset(f"K_{name}" for name in _KNATIVE.split())
 DEFAULT_FILE = Path("~/.kannon.yaml")
@@ -263,6 +263,15 @@ class Settings:
     def get(self, setting: Setting[T]) -> T | None:
         """The value, or None where nothing is given and there is no default."""
         return self[setting] if setting.key in self._given or setting.default is not None else None
+
+    def with_defaults(self, values: Mapping[Setting[Any], str]) -> "Settings":
+        """The same settings, with these values where nothing is given."""
+        made = {setting.key: _Given(value, "made at the start") for setting, value in values.items()}
+        return Settings(made | self._given)
+
+    def written(self) -> Mapping[str, str]:
+        """What is given for settings that are no secrets, by their variables, as other processes take it."""
+        return {ALL[key].variable: given.value for key, given in self._given.items() if not ALL[key].secret}
 
     def source(self, setting: Setting[Any]) -> str:
         """Where its value came from."""

@@ -16,7 +16,7 @@ from kannon.core.deliveries import DeliveryId, Standing, Status
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import KannonError
 from kannon.core.keys import open_sealed
-from kannon.events import Candidate
+from kannon.core.payloads import Candidate
 from kannon.ports import Announcement, LedgerWork, StreamState
 
 SQL = queries("ledger")

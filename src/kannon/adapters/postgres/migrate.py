@@ -8,7 +8,6 @@ from yoyo.exceptions import LockTimeout
 
 from kannon.core.errors import KannonError, LedgerUnavailable
 
-
 STEPS = ("pre", "post")
 
 

@@ -1,0 +1,209 @@
+"""The connection to NATS: waited for at the start, kept up for ever after."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Final, Self
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from kannon.core.errors import EventsUnavailable
+
+_log = logging.getLogger(__name__)
+
+API_TIMEOUT: Final = 5.0
+"""Seconds that JetStream has to answer or to confirm."""
+
+_RECONNECT_PAUSE: Final = 0.25
+_PING_EVERY: Final = 10
+_UNANSWERED_PINGS: Final = 2
+"""A peer that vanished without a word is given up within 30 seconds; left alone, nats-py takes 6 minutes."""
+_REMIND_EVERY: Final = 10.0
+
+
+class Connection:
+    """One connection to NATS. It reconnects for ever; while it is down, publishing fails at once.
+
+    Nothing is buffered while NATS is away: who publishes must know that it did not happen, and an
+    acknowledgement that arrives late could meet another message in a stream that was made anew.
+
+    Args:
+        url: servers as `nats://user:password@host:port`, several with commas between them.
+        name: how NATS's own monitoring calls us.
+    """
+
+    def __init__(self, url: str, name: str) -> None:
+        self._servers = [server.strip() for server in url.split(",") if server.strip()]
+        self._name = name
+        self._listeners: list[Callable[[], None]] = []
+        self._up = asyncio.Event()
+        self._closing = False
+        self._reopening: asyncio.Task[None] | None = None
+        self._trouble = "no answer"
+        self._reminded = float("-inf")
+        self._client = Client()
+
+    @property
+    def client(self) -> Client:
+        """The nats-py client of the moment; another one after NATS closed the connection for good."""
+        return self._client
+
+    @property
+    def js(self) -> JetStreamContext:
+        """JetStream of this connection."""
+        return self._client.jetstream(timeout=API_TIMEOUT)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether NATS is connected now."""
+        return self._client.is_connected
+
+    async def wait_up(self) -> None:
+        """Wait until NATS is connected."""
+        while not self.is_up:
+            self._up.clear()
+            await self._up.wait()
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever the connection was lost or has come back."""
+        self._listeners.append(listener)
+
+    async def open(self, give_up_after: float | None) -> None:
+        """Connect.
+
+        Args:
+            give_up_after: seconds; None waits for ever.
+
+        Raises:
+            EventsUnavailable: not connected within that time.
+        """
+        client = Client()
+        try:
+            async with asyncio.timeout(give_up_after):
+                await client.connect(
+                    servers=self._servers,
+                    name=self._name,
+                    pending_size=0,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=_RECONNECT_PAUSE,  # type: ignore[arg-type]  # seconds, fractions too
+                    ping_interval=_PING_EVERY,
+                    max_outstanding_pings=_UNANSWERED_PINGS,
+                    error_cb=self._note_trouble,
+                    disconnected_cb=self._note_loss,
+                    reconnected_cb=self._note_return,
+                    closed_cb=self._note_end,
+                )
+        except TimeoutError:
+            await _discard(client)
+            raise EventsUnavailable(f"NATS: {self._trouble}; given up after {give_up_after:g} s") from None
+        except (nats.errors.Error, OSError, ValueError):
+            await _discard(client)
+            raise EventsUnavailable("NATS: nats_url (K_NATS_URL) is not a NATS URL") from None
+        self._client = client
+        await self._note_return()
+
+    async def close(self) -> None:
+        """Disconnect, for good."""
+        self._closing = True
+        if self._reopening:
+            self._reopening.cancel()
+        await _discard(self._client)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _note_trouble(self, error: Exception) -> None:
+        refused = "authorization" in str(error).lower()
+        self._trouble = "credentials refused" if refused else "no answer"
+        now = asyncio.get_running_loop().time()
+        if not self.is_up and now - self._reminded >= _REMIND_EVERY:
+            self._reminded = now
+            _log.warning("waiting for NATS", extra={"trouble": self._trouble, "error": type(error).__name__})
+
+    async def _note_loss(self) -> None:
+        if not self._closing:
+            _log.warning("NATS is away")
+        self._tell()
+
+    async def _note_return(self) -> None:
+        _log.info("NATS is connected")
+        self._up.set()
+        self._tell()
+
+    async def _note_end(self) -> None:
+        if not self._closing:
+            self._reopening = asyncio.create_task(self._reopen())
+
+    async def _reopen(self) -> None:
+        # The client ends itself on some errors of the server's (too many connections, credentials expired).
+        while True:
+            await asyncio.sleep(_RECONNECT_PAUSE)
+            with contextlib.suppress(EventsUnavailable):
+                return await self.open(None)
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+
+async def connect(url: str, name: str, *, give_up_after: float | None = None) -> Connection:
+    """Connect to NATS, waiting for it and saying so.
+
+    Use it as `async with await connect(...) as connection`, or close it yourself.
+
+    Args:
+        url: servers, as Connection takes them.
+        name: how NATS's own monitoring calls us.
+        give_up_after: seconds; None waits for ever.
+
+    Raises:
+        EventsUnavailable: not connected within that time.
+    """
+    connection = Connection(url, name)
+    await connection.open(give_up_after)
+    return connection
+
+
+@contextlib.contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn what nats-py raises into EventsUnavailable.
+
+    Args:
+        doing: what is being done, the start of the error's text.
+    """
+    try:
+        yield
+    except (nats.errors.Error, OSError) as error:
+        raise EventsUnavailable(f"{doing}: {_said(error)}") from None
+
+
+def _said(error: Exception) -> str:
+    match error:
+        case nats.errors.OutboundBufferLimitError() | nats.errors.ConnectionClosedError():
+            return "NATS is away"
+        case nats.js.errors.APIError(description=str(text)) if text:
+            return text
+        case nats.js.errors.ServiceUnavailableError() | nats.errors.NoRespondersError():
+            return "JetStream does not answer"
+        case nats.js.errors.NoStreamResponseError():
+            return "there is no stream"
+        case TimeoutError():
+            return "NATS did not confirm in time"
+        case nats.errors.MaxPayloadError():
+            return "larger than NATS takes"
+    return f"NATS failed ({type(error).__name__})"
+
+
+async def _discard(client: Client) -> None:
+    with contextlib.suppress(nats.errors.Error, OSError, AssertionError):
+        await client.close()

@@ -1,0 +1,59 @@
+"""Dead letters: events that no function would do, kept for people to look at."""
+
+import re
+from typing import Final
+
+from kannon.adapters.nats.connection import Connection
+from kannon.adapters.nats.consumer import Pulled
+from kannon.adapters.nats.publisher import MESSAGE_ID, StreamMissing, store
+from kannon.adapters.nats.streams import DLQ_PREFIX, ensure_streams
+from kannon.events import SUBJECT_PREFIX
+
+_HEADER_ROOM: Final = 16384
+_NAME: Final = re.compile(r"(?!Nats-)[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+"""Names that may be sent again: tokens (RFC 9110 §5.6.2), and not what tells NATS what to do."""
+
+
+class DeadLetters:
+    """Writes to KANNON_DLQ, subject `kannon.v1.dlq.<event name>`.
+
+    A letter is the event as it came, whole, with these headers beside its own:
+
+    - `kannon-reason`: why, in words; `kannon-status`: the last HTTP status, or `none`;
+    - `kannon-item`: the item that failed, or `<start>-<stop>`, half-open; absent for an event without items;
+    - `kannon-stream`, `kannon-seq`: where it stood;
+    - `kannon-omitted`: its size, if the data is left out because NATS takes no larger letter.
+
+    Args:
+        replicas: for streams that are found missing.
+    """
+
+    def __init__(self, connection: Connection, replicas: int = 1) -> None:
+        self._connection = connection
+        self._replicas = replicas
+
+    async def bury(self, event: Pulled, *, reason: str, status: int | None, item: str = "") -> None:
+        """Keep `event` as a dead letter, and wait until it is stored.
+
+        Raises:
+            EventsUnavailable: it is not known to be stored; the event must not be acknowledged yet.
+        """
+        subject = f"{DLQ_PREFIX}{event.subject.removeprefix(SUBJECT_PREFIX)}"
+        headers = {name: value for name, value in event.headers.items() if _NAME.fullmatch(name)} | {
+            "kannon-reason": reason,
+            "kannon-status": str(status or "none"),
+            "kannon-stream": event.stream,
+            "kannon-seq": str(event.seq),
+            MESSAGE_ID: f"{event.stream}/{event.seq}/{event.headers.get('ce-id', '')}/{item}",
+        }
+        if item:
+            headers["kannon-item"] = item
+        data = event.data
+        if len(data) + _HEADER_ROOM > self._connection.client.max_payload:
+            headers["kannon-omitted"] = str(len(data))
+            data = b""
+        try:
+            await store(self._connection, subject, data, headers)
+        except StreamMissing:
+            await ensure_streams(self._connection.js, self._replicas)
+            await store(self._connection, subject, data, headers)

@@ -1,0 +1,1 @@
+"""`kannon demo`: a thousand mails through everything, on this machine."""

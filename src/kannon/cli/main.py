@@ -1,0 +1,131 @@
+"""The `kannon` command: its subcommands, exit codes and one-line errors.
+
+Exit codes: 0 done; 1 refused or failed; 2 wrong usage or settings; 3 a server is away; 130 interrupted.
+"""
+
+import asyncio
+import contextlib
+import logging
+import sys
+
+import click
+
+from kannon import __version__
+from kannon.cli.client import CallFailed
+from kannon.cli.demo.command import demo
+from kannon.cli.domains import domain, key
+from kannon.cli.options import json_option, print_json
+from kannon.cli.sending import send
+from kannon.cli.statistics import stats
+from kannon.core.errors import KannonError, Unavailable
+from kannon.runtime.settings import DATABASE_URL, Settings, SettingsError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Kannon sends mail for applications."""
+
+
+@cli.command()
+@json_option
+def version(as_json: bool) -> None:
+    """Print the version."""
+    if as_json:
+        print_json({"version": __version__})
+    else:
+        click.echo(__version__)
+
+
+@cli.command()
+@click.option("--database-url", help="PostgreSQL.  [default: database_url, K_DATABASE_URL]")
+@click.option("--step", type=click.Choice(["all", "pre", "post"]), default="all", show_default=True)
+@json_option
+def migrate(database_url: str | None, step: str, as_json: bool) -> None:
+    """Bring the database's tables up to date; doing it twice is harmless."""
+    from kannon.adapters.postgres.migrate import migrate as apply
+
+    url = database_url or Settings.load()[DATABASE_URL]
+    done = apply(url, step)
+    if as_json:
+        print_json({"applied": done.applied, "already": done.already})
+    else:
+        for name in done.applied:
+            click.echo(f"applied {name}")
+        click.echo(f"{len(done.applied)} applied, {done.already} were already")
+
+
+@cli.command()
+@json_option
+def keys(as_json: bool) -> None:
+    """Print the keys derived from the installation secret, for parts that shall not have the secret."""
+    from kannon.runtime.keys import SETTING_OF, encode_key, key_for
+
+    settings = Settings.load()
+    derived = {SETTING_OF[purpose].variable: encode_key(key_for(settings, purpose)) for purpose in SETTING_OF}
+    if as_json:
+        print_json(derived)
+    else:
+        for variable, value in derived.items():
+            click.echo(f"{variable}={value}")
+
+
+@cli.command()
+@click.option("--verbose", is_flag=True, help="Write the parts' logs to stderr instead of to files.")
+def standalone(verbose: bool) -> None:
+    """Run everything on this machine, in the foreground; Ctrl-C stops it in order."""
+    from kannon.cli.standalone.system import Running, running
+    from kannon.runtime.logs import JsonFormatter
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter("standalone"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+    async def run() -> None:
+        async with running(Settings.load(), log_to_files=not verbose) as system:
+            _tell(system)
+            await system.supervisor.run_until_signal()
+
+    def _tell(system: Running) -> None:
+        click.echo(f"gateway      {system.api} (gRPC)")
+        click.echo(f"data folder  {system.data} (admin_token, secret, logs/)")
+        click.echo("Ctrl-C stops it.")
+
+    asyncio.run(run())
+
+
+for command in (domain, key, send, stats, demo):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command; every failure is one line on stderr and an exit code."""
+    code = 0
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = _failed("interrupted", 130)
+    except KeyboardInterrupt:
+        code = _failed("interrupted", 130)
+    except click.exceptions.Exit as exit_:
+        code = exit_.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except SettingsError as error:
+        code = _failed(str(error), 2)
+    except CallFailed as error:
+        code = _failed(str(error), error.exit_code)
+    except Unavailable as error:
+        code = _failed(str(error), 3)
+    except KannonError as error:
+        code = _failed(str(error), 1)
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):
+            sys.stdout.close()
+        code = 1
+    sys.exit(code)
+
+
+def _failed(message: str, code: int) -> int:
+    click.echo(f"error: {message}", err=True)
+    return code

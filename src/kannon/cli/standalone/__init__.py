@@ -1,0 +1,1 @@
+"""All of Kannon on one machine: its parts, and the servers it embeds, under one supervisor."""

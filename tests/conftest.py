@@ -1,0 +1,102 @@
+"""What every suite may use: a PostgreSQL and a NATS of its own, and patience with a deadline."""
+
+import asyncio
+import inspect
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import pytest_asyncio
+
+from kannon.cli.standalone.data_folder import DataFolder
+from kannon.cli.standalone.nats import EmbeddedNats
+from kannon.cli.standalone.postgres import EmbeddedPostgres
+
+Condition = Callable[[], object | Awaitable[object]]
+Eventually = Callable[..., Awaitable[object]]
+
+
+@pytest.fixture
+def eventually() -> Eventually:
+    """`await eventually(condition, within=10.0)`: poll until it is true, and give what it returned."""
+
+    async def poll(condition: Condition, within: float = 10.0) -> object:
+        deadline = time.monotonic() + within
+        while True:
+            found = condition()
+            if inspect.isawaitable(found):
+                found = await found
+            if found:
+                return found
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {within:g} s: {inspect.getsource(condition).strip()}")
+            await asyncio.sleep(0.01)
+
+    return poll
+
+
+@pytest.fixture(scope="session")
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can reach, as pytest's own ones, when root runs it, are not."""
+    folder = Path(tempfile.mkdtemp(prefix="kannon-tests-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgres_server(open_folder: Path) -> AsyncIterator[EmbeddedPostgres]:
+    """A PostgreSQL of this test process's own."""
+    with DataFolder(open_folder / "postgres") as data_folder:
+        server = EmbeddedPostgres(data_folder)
+        await server.start()
+        yield server
+        await server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres_server: EmbeddedPostgres) -> str:
+    """Its database `kannon`, which all tests of this process share."""
+    return postgres_server.url
+
+
+@pytest.fixture
+def fresh_database(postgres_url: str) -> Iterator[str]:
+    """The URL of an empty database, for one test."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    yield postgres_url.rpartition("/")[0] + "/" + name
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def nats_server(open_folder: Path) -> AsyncIterator[EmbeddedNats]:
+    """A NATS of this test process's own."""
+    with DataFolder(open_folder / "nats") as data_folder:
+        server = EmbeddedNats(data_folder)
+        await server.start()
+        yield server
+        await server.stop()
+
+
+@pytest.fixture(scope="session")
+def nats_url(nats_server: EmbeddedNats) -> str:
+    """Its URL; its streams outlive a test."""
+    return nats_server.url
+
+
+@pytest.fixture
+async def fresh_nats(tmp_path: Path) -> AsyncIterator[EmbeddedNats]:
+    """A running NATS for one test, which may stop it, delete its store, start it again on its port."""
+    with DataFolder(tmp_path / "fresh_nats") as data_folder:
+        server = EmbeddedNats(data_folder)
+        await server.start()
+        yield server
+        await server.stop()
