@@ -7,6 +7,7 @@ process and import Flask's server: twice the memory, half a second more.)
 """
 
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -50,6 +51,9 @@ def main() -> None:
         os.environ.get("FUNCTION_TARGET"), os.environ.get("FUNCTION_SOURCE"), "http"
     )
     app.router.lifespan_context = _life_span
+    for asked in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises what it caught once more when it is done: to be asked to stop is no failure.
+        signal.signal(asked, lambda *_: None)
     uvicorn.run(
         app,
         host=os.environ.get("HOST", "0.0.0.0"),  # noqa: S104 - a container's address is its own

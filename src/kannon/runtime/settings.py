@@ -28,6 +28,15 @@ def _text(value: str) -> str:
     return value
 
 
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(f"a URL that begins with {schemes[0]}:// is needed")
+        return value
+
+    return parse
+
+
 def _flag(value: str) -> bool:
     if value.lower() in ("true", "1", "yes", "on"):
         return True
@@ -113,8 +122,16 @@ class Setting(Generic[T_co]):
         return "K_" + re.sub(r"[.-]", "_", self.key).upper()
 
 
-DATABASE_URL = Setting("database_url", _text, None, "PostgreSQL, as a URL; embedded in standalone", True)
-NATS_URL = Setting("nats_url", _text, None, "NATS with JetStream, as a URL; embedded in standalone", True)
+DATABASE_URL = Setting(
+    "database_url", _url("postgresql", "postgres"), None, "PostgreSQL, as a URL; embedded in standalone", True
+)
+NATS_URL = Setting(
+    "nats_url",
+    _url("nats", "tls", "ws", "wss"),
+    None,
+    "NATS with JetStream, as a URL; embedded in standalone",
+    True,
+)
 DEBUG = Setting("debug", _flag, "false", "log more")
 SECRET = Setting("secret", _text, None, "installation secret, from which every part's keys are derived", True)
 KEY_EVENTS = Setting("keys.events", _text, None, "key that signs events between stages", True)
