@@ -62,6 +62,8 @@ generate: setup ## Python from proto/
 lock: setup ## pin what pyproject.toml asks for, with hashes
 	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra standalone pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra standalone --extra dev pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --constraint requirements.lock pyproject.toml -o requirements-image.lock
+	echo hatchling | $(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --constraint requirements-dev.lock - -o requirements-build.lock
 
 clean: ## remove what setup and runs made
 	rm -rf $(VENV) .kannon .mypy_cache .ruff_cache .pytest_cache

@@ -123,8 +123,8 @@ class Connection:
         await self.close()
 
     async def _note_trouble(self, error: Exception) -> None:
-        refused = "authorization" in str(error).lower()
-        self._trouble = "credentials refused" if refused else "no answer"
+        if "authorization" in str(error).lower():
+            self._trouble = "credentials refused"
         now = asyncio.get_running_loop().time()
         if not self.is_up and now - self._reminded >= _REMIND_EVERY:
             self._reminded = now
@@ -136,6 +136,7 @@ class Connection:
         self._tell()
 
     async def _note_return(self) -> None:
+        self._trouble = "no answer"
         _log.info("NATS is connected")
         self._up.set()
         self._tell()

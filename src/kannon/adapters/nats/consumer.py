@@ -55,6 +55,10 @@ class Pulled:
         """Whether its stream is gone: nothing that is done with it can be acknowledged any more."""
         return self._epoch != self._consumer._epoch
 
+    def answer_as(self, again: "Pulled") -> None:
+        """Answer to the latest delivery: this message was delivered again while we had it."""
+        self._reply = again._reply
+
     async def ack(self) -> None:
         """It is done. If that gets lost it comes again, which must be harmless."""
         await self._consumer._respond(self, b"+ACK")
@@ -103,7 +107,7 @@ class PullConsumer:
         self._bound = asyncio.Event()
         self._finding = asyncio.Lock()
         self._bindings = 0
-        self._changes = 0
+        self._search: asyncio.Task[None] | None = None
         self._created = ""
         self._epoch = 0
         self._lanes: set[Lane] = set()
@@ -130,28 +134,34 @@ class PullConsumer:
             pause = _MIN_PAUSE
             while not self._bound.is_set():
                 await self._connection.wait_up()
+                self._search = asyncio.create_task(self._find())
                 try:
-                    await self._find()
-                except EventsUnavailable as error:
-                    _log.warning("no consumer", extra={"stream": self.stream.name, "reason": str(error)})
+                    await asyncio.wait({self._search})
+                finally:
+                    self._search.cancel()
+                if not self._search.cancelled():
+                    self._search.result()
                 if not self._bound.is_set():
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, _MAX_PAUSE)
             return self._bindings
 
     async def _find(self) -> None:
-        changes = self._changes
         js = self._connection.js
-        created = await consumer_created(js, self.stream)
-        if created is None:
-            await ensure_streams(js, self._replicas, self._ack_wait)
+        try:
             created = await consumer_created(js, self.stream)
-        if created is None or changes != self._changes:
+            if created is None:
+                await ensure_streams(js, self._replicas, self._ack_wait)
+                created = await consumer_created(js, self.stream)
+        except EventsUnavailable as error:
+            _log.warning("no consumer", extra={"stream": self.stream.name, "reason": str(error)})
+            return
+        if created is None:
             return
         if created != self._created:
             self._epoch += 1
             self._created = created
-            _log.info("consumer found", extra={"stream": self.stream.name, "created": created})
+            _log.info("consumer found", extra={"stream": self.stream.name, "consumer_created": created})
         self._bindings += 1
         self._bound.set()
         self._wake_lanes()
@@ -160,7 +170,8 @@ class PullConsumer:
         self._bound.clear()
 
     def _connection_changed(self) -> None:
-        self._changes += 1
+        if self._search:
+            self._search.cancel()  # its question went to a server that is gone
         self._unbind()
         self._wake_lanes()
 
@@ -224,9 +235,12 @@ class Lane:
             await self._heed((message.headers or {}).get(_STATUS, ""))
 
     async def close(self) -> None:
-        """Ask no more; what came unasked is given back."""
+        """Ask no more; what comes nevertheless is given back. For when nobody waits in `next`."""
         self._consumer._lanes.discard(self)
-        await self._unsubscribe()
+        if self._subscription and self._consumer._connection.is_up:
+            with contextlib.suppress(nats.errors.Error, OSError):
+                async with asyncio.timeout(_ACK_PATIENCE):
+                    await self._subscription.drain()  # type: ignore[no-untyped-call]
         while not self._arrived.empty():
             message = self._arrived.get_nowait()
             if message is not None and message.reply:

@@ -64,5 +64,5 @@ def migrate(url: str, step: str = "all", folder: Path | None = None) -> Migrated
     except LockTimeout:
         raise MigrationError("another process is migrating; try again when it is done") from None
     except Exception as error:
-        raise MigrationError(f"a migration failed and was rolled back: {error}") from error
+        raise MigrationError(f"a migration failed; mended, it can be run again: {error}") from error
     return Migrated(names, len(migrations) - len(names))

@@ -1,0 +1,110 @@
+"""The procedures of `Api`: Domains and their API keys."""
+
+import asyncio
+from datetime import datetime
+
+from api_gateway.credentials import SHOWN_CHARACTERS, is_active, key_hash, masked, new_key, new_key_id
+from api_gateway.endpoints import Call
+from api_gateway.refusals import NotFound
+from api_gateway.timestamps import read_timestamp, write_timestamp
+from kannon.adapters.pb import admin_pb2 as pb
+from kannon.core import dkim
+from kannon.core.addresses import InvalidAddress, domain_name
+from kannon.core.errors import BadInput
+from kannon.core.fields import header_safe
+from kannon.ports import Clock, Directory, DomainRecord, KeyRecord
+
+MAX_NAME_CHARACTERS = 200
+MAX_DOMAIN_CHARACTERS = 189
+"""With the longest local part before it, 64 octets, and an @-sign it makes an address of 254 octets."""
+
+
+class Admin:
+    """Manages Domains and API keys."""
+
+    def __init__(self, directory: Directory, clock: Clock) -> None:
+        self._directory = directory
+        self._clock = clock
+
+    async def create_domain(self, request: pb.CreateDomainRequest, _call: Call) -> pb.Domain:
+        """Register a Domain and make its DKIM key; raises BadInput and Conflict."""
+        name = read_domain(request.domain)
+        if len(name) > MAX_DOMAIN_CHARACTERS:
+            raise BadInput(f"domain: must not be longer than {MAX_DOMAIN_CHARACTERS} characters")
+        private_key = await asyncio.to_thread(dkim.generate_private_key)
+        return _domain(
+            await self._directory.add_domain(name, private_key, dkim.public_key_base64(private_key))
+        )
+
+    async def get_domain(self, request: pb.GetDomainReq, _call: Call) -> pb.GetDomainRes:
+        """One Domain; raises BadInput and NotFound."""
+        return pb.GetDomainRes(domain=_domain(await self._known(request.domain)))
+
+    async def get_domains(self, _request: pb.GetDomainsReq, _call: Call) -> pb.GetDomainsResponse:
+        """All Domains, by name."""
+        return pb.GetDomainsResponse(domains=[_domain(record) for record in await self._directory.domains()])
+
+    async def create_api_key(self, request: pb.CreateAPIKeyRequest, _call: Call) -> pb.CreateAPIKeyResponse:
+        """A new key of a Domain, shown in full this once; raises BadInput and NotFound."""
+        now = self._clock()
+        if not header_safe(request.name) or len(request.name) > MAX_NAME_CHARACTERS:
+            raise BadInput(f"name: at most {MAX_NAME_CHARACTERS} characters, without CR, LF and NUL")
+        expires_at = _expiry(request, now)
+        domain = await self._known(request.domain)
+        key = new_key()
+        record = KeyRecord(
+            id=new_key_id(),
+            prefix=key[:SHOWN_CHARACTERS],
+            name=request.name,
+            domain=domain.name,
+            created_at=now,
+            expires_at=expires_at,
+            deactivated_at=None,
+        )
+        await self._directory.add_key(record, key_hash(key))
+        return pb.CreateAPIKeyResponse(api_key=_api_key(record, now), key=key)
+
+    async def _known(self, text: str) -> DomainRecord:
+        name = read_domain(text)
+        record = await self._directory.domain(name)
+        if record is None:
+            raise NotFound(f"there is no domain {name}")
+        return record
+
+
+def read_domain(text: str) -> str:
+    """A request's `domain`, in A-labels.
+
+    Raises:
+        BadInput: it is none.
+    """
+    try:
+        return domain_name(text)
+    except InvalidAddress as error:
+        raise BadInput(f"domain: {error.reason}") from None
+
+
+def _expiry(request: pb.CreateAPIKeyRequest, now: datetime) -> datetime | None:
+    if not request.HasField("expires_at"):
+        return None
+    at = read_timestamp("expires_at", request.expires_at)
+    if at <= now:
+        raise BadInput("expires_at: must lie in the future")
+    return at
+
+
+def _domain(record: DomainRecord) -> pb.Domain:
+    return pb.Domain(domain=record.name, dkim_pub_key=record.dkim_public_key)
+
+
+def _api_key(record: KeyRecord, now: datetime) -> pb.APIKey:
+    return pb.APIKey(
+        id=record.id,
+        key=masked(record),
+        name=record.name,
+        domain=record.domain,
+        created_at=write_timestamp(record.created_at),
+        expires_at=write_timestamp(record.expires_at) if record.expires_at else None,
+        is_active=is_active(record, now),
+        deactivated_at=write_timestamp(record.deactivated_at) if record.deactivated_at else None,
+    )

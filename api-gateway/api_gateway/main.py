@@ -1,0 +1,197 @@
+"""The gateway's process: wiring, start and end."""
+
+import asyncio
+import logging
+import signal
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+
+import uvloop
+from publicsuffixlist import PublicSuffixList
+
+from api_gateway.admin import Admin
+from api_gateway.announcer import Announcer
+from api_gateway.credentials import AdminCheck, KeyCheck
+from api_gateway.endpoints import Doorkeeper, endpoints
+from api_gateway.grpc_server import GrpcServer
+from api_gateway.hz import HZ, Check
+from api_gateway.mailer import Mailer
+from api_gateway.sender_rule import SenderRule
+from api_gateway.services import services
+from api_gateway.statistics import Statistics
+from api_gateway.stream_gauge import StreamGauge
+from kannon.adapters.nats.connection import Connection
+from kannon.adapters.nats.publisher import NatsPublisher, NatsStreams
+from kannon.adapters.postgres.connection import Database
+from kannon.adapters.postgres.directory import PostgresDirectory
+from kannon.adapters.postgres.intake import PostgresIntake
+from kannon.adapters.postgres.stats_queries import PostgresStatsQueries
+from kannon.core.errors import KannonError
+from kannon.core.keys import Purpose
+from kannon.core.payloads import BatchAccepted
+from kannon.events import Sealer
+from kannon.runtime.clock import utc_now
+from kannon.runtime.keys import key_for
+from kannon.runtime.logs import start_logging
+from kannon.runtime.settings import (
+    API_ADMIN_TOKEN,
+    API_HOST,
+    API_MAX_MESSAGE,
+    API_PORT,
+    DATABASE_URL,
+    DEBUG,
+    NATS_URL,
+    SENDER_RETRY_BUDGET,
+    STREAM_REPLICAS,
+    Settings,
+    SettingsError,
+)
+
+CONNECTIONS = 10
+"""To PostgreSQL: enough that commits are grouped, few enough for several gateways."""
+GRACE_SECONDS = 20.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The gateway's settings, read and checked before anything is opened."""
+
+    database_url: str
+    nats_url: str
+    admin_token: str
+    dkim_key: bytes
+    events_key: bytes
+    host: str
+    port: int
+    max_message: int
+    retry_budget: timedelta
+    replicas: int
+
+
+def read_settings(settings: Settings) -> Wanted:
+    """What the gateway needs of the settings.
+
+    Raises:
+        SettingsError: one is missing or malformed.
+    """
+    admin_token = settings[API_ADMIN_TOKEN]
+    if not admin_token:
+        raise SettingsError(f"{API_ADMIN_TOKEN.key} ({API_ADMIN_TOKEN.variable}) must not be empty")
+    return Wanted(
+        database_url=settings[DATABASE_URL],
+        nats_url=settings[NATS_URL],
+        admin_token=admin_token,
+        dkim_key=key_for(settings, Purpose.DKIM_KEYS),
+        events_key=key_for(settings, Purpose.EVENTS),
+        host=settings[API_HOST],
+        port=settings[API_PORT],
+        max_message=settings[API_MAX_MESSAGE],
+        retry_budget=settings[SENDER_RETRY_BUDGET],
+        replicas=settings[STREAM_REPLICAS],
+    )
+
+
+class Gateway:
+    """Everything of the gateway, wired.
+
+    Args:
+        database: open.
+        nats: open or not: while it is not, nothing is announced.
+    """
+
+    def __init__(self, wanted: Wanted, database: Database, nats: Connection) -> None:
+        directory = PostgresDirectory(database, wanted.dkim_key)
+        intake = PostgresIntake(database)
+        streams = NatsStreams(nats, wanted.replicas)
+        publisher = NatsPublisher(
+            nats, Sealer(wanted.events_key, "/kannon/gateway"), utc_now, wanted.replicas
+        )
+        self.announcer = Announcer(intake, publisher, StreamGauge(streams))
+        checks: dict[str, Check] = {
+            "database": lambda: directory.domain(
+                "localhost"
+            ),  # any answer will do: there is none of that name
+            "nats": lambda: streams.fullness(BatchAccepted),
+        }
+        rule = SenderRule(directory, PublicSuffixList().is_public)
+        built = services(
+            Mailer(intake, self.announcer, rule, utc_now, wanted.retry_budget),
+            Admin(directory, utc_now),
+            Statistics(PostgresStatsQueries(database)),
+            HZ(checks),
+        )
+        doorkeeper = Doorkeeper(KeyCheck(directory, utc_now), AdminCheck(wanted.admin_token))
+        self.server = GrpcServer(endpoints(built), doorkeeper, wanted.max_message)
+
+
+async def serve(wanted: Wanted, stop: asyncio.Event) -> None:
+    """Run the gateway until `stop` is set; then finish what is under way.
+
+    Raises:
+        KannonError: it cannot start.
+    """
+    async with AsyncExitStack() as stack:
+        database = Database(wanted.database_url, CONNECTIONS)
+        if not await _opened(database, stop):
+            return
+        stack.push_async_callback(database.close)
+        nats = Connection(wanted.nats_url, "gateway")
+        stack.push_async_callback(nats.close)
+        connecting = asyncio.create_task(nats.open(None))  # calls succeed without it
+        stack.callback(connecting.cancel)
+        gateway = Gateway(wanted, database, nats)
+        port = await gateway.server.start(wanted.host, wanted.port)
+        log.info("ready", extra={"host": wanted.host, "port": port})
+        try:
+            await _until(stop, connecting)
+        finally:
+            deadline = asyncio.get_running_loop().time() + GRACE_SECONDS
+            await gateway.server.stop(GRACE_SECONDS * 0.75)
+            await gateway.announcer.close(deadline - asyncio.get_running_loop().time())
+            log.info("stopped")
+
+
+async def _opened(database: Database, stop: asyncio.Event) -> bool:
+    """Wait for PostgreSQL, but not once we are to stop."""
+    opening, stopping = asyncio.create_task(database.open()), asyncio.create_task(stop.wait())
+    await asyncio.wait([opening, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if opening.done():
+        opening.result()
+        return True
+    opening.cancel()
+    await asyncio.wait([opening])
+    await database.close()
+    return False
+
+
+async def _until(stop: asyncio.Event, connecting: asyncio.Task[None]) -> None:
+    """Wait for `stop`; ends with the error of `connecting` if that can never connect."""
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([stopping, connecting], return_when=asyncio.FIRST_COMPLETED)
+    if connecting.done():
+        connecting.result()
+    await stopping
+
+
+async def _run(wanted: Wanted) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await serve(wanted, stop)
+
+
+def main() -> int:
+    """Run the gateway as this process; returns its exit code."""
+    try:
+        settings = Settings.load()
+        start_logging("gateway", settings[DEBUG])
+        uvloop.run(_run(read_settings(settings)))
+    except KannonError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 2
+    return 0

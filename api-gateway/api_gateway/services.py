@@ -1,0 +1,39 @@
+"""The services of the wire contract: what is built of them, and whom they let in."""
+
+from api_gateway.admin import Admin
+from api_gateway.endpoints import Access, Service
+from api_gateway.hz import HZ
+from api_gateway.mailer import Mailer
+from api_gateway.statistics import Statistics
+from kannon.adapters.pb import admin_pb2, mailer_pb2, stats_v1_pb2, stats_v2_pb2
+
+
+def services(mailer: Mailer, admin: Admin, statistics: Statistics, hz: HZ) -> tuple[Service, ...]:
+    """All services."""
+    return (
+        Service(
+            mailer_pb2.DESCRIPTOR.services_by_name["Mailer"],
+            Access.API_KEY,
+            {"SendHTML": mailer.send_html},
+        ),
+        Service(
+            admin_pb2.DESCRIPTOR.services_by_name["Api"],
+            Access.ADMIN_TOKEN,
+            {
+                "CreateDomain": admin.create_domain,
+                "GetDomain": admin.get_domain,
+                "GetDomains": admin.get_domains,
+                "CreateAPIKey": admin.create_api_key,
+            },
+        ),
+        Service(
+            stats_v1_pb2.DESCRIPTOR.services_by_name["StatsApiV1"],
+            Access.ADMIN_TOKEN,
+            {
+                "GetStats": statistics.get_stats,
+                "GetStatsAggregated": statistics.get_stats_aggregated,
+            },
+        ),
+        Service(stats_v2_pb2.DESCRIPTOR.services_by_name["StatsApiV2"], Access.ADMIN_TOKEN, {}),
+        Service(admin_pb2.DESCRIPTOR.services_by_name["HZService"], Access.OPEN, {"HZ": hz.hz}),
+    )

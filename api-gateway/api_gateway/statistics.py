@@ -1,0 +1,107 @@
+"""The procedures of `StatsApiV1`: what became of a Domain's mail."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.message import Message
+
+from api_gateway.admin import read_domain
+from api_gateway.endpoints import Call
+from api_gateway.timestamps import read_timestamp, write_timestamp
+from kannon.adapters.pb import stats_types_pb2 as pb
+from kannon.adapters.pb.stats_v1_pb2 import (
+    GetStatsAggregatedReq,
+    GetStatsAggregatedRes,
+    GetStatsReq,
+    GetStatsRes,
+)
+from kannon.core.errors import BadInput
+from kannon.ports import StatsQueries, StatsRow
+
+MAX_TAKE = 10_000
+ROWS_AT_ONCE = 1000
+"""Written before other calls are let run."""
+
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
+_END = datetime.max.replace(tzinfo=UTC)
+_DATA: Mapping[str, type[Message]] = {
+    "accepted": pb.StatsDataAccepted,
+    "delivered": pb.StatsDataDelivered,
+    "failed": pb.StatsDataFailed,
+    "bounced": pb.StatsDataBounced,
+    "opened": pb.StatsDataOpened,
+    "clicked": pb.StatsDataClicked,
+    "rejected": pb.StatsDataRejected,
+    "error": pb.StatsDataError,
+}
+
+
+class Statistics:
+    """Answers from the statistics. A Domain that does not exist has none."""
+
+    def __init__(self, queries: StatsQueries) -> None:
+        self._queries = queries
+
+    async def get_stats(self, request: GetStatsReq, _call: Call) -> GetStatsRes:
+        """A page of Outcomes, oldest first, and how many there are; raises BadInput."""
+        domain = read_domain(request.domain)
+        start, end = _range(request)
+        if request.take > MAX_TAKE:
+            raise BadInput(f"take: must not be more than {MAX_TAKE}")
+        total, rows = await self._queries.rows(domain, start, end, request.skip, request.take)
+        return GetStatsRes(total=total, stats=await _written(rows))
+
+    async def get_stats_aggregated(
+        self, request: GetStatsAggregatedReq, _call: Call
+    ) -> GetStatsAggregatedRes:
+        """Counts by hour and type; raises BadInput."""
+        domain = read_domain(request.domain)
+        counts = await self._queries.counts(domain, *_range(request))
+        return GetStatsAggregatedRes(
+            stats=[
+                pb.StatsAggregated(type=count.type, timestamp=write_timestamp(count.hour), count=count.count)
+                for count in counts
+            ]
+        )
+
+
+def _range(request: GetStatsReq | GetStatsAggregatedReq) -> tuple[datetime, datetime]:
+    """The range asked for; an end that is left out leaves it open."""
+    start = read_timestamp("from_date", request.from_date) if request.HasField("from_date") else _BEGINNING
+    end = read_timestamp("to_date", request.to_date) if request.HasField("to_date") else _END
+    if start > end:
+        raise BadInput("from_date: must not be later than to_date")
+    return start, end
+
+
+async def _written(rows: Sequence[StatsRow]) -> list[pb.Stats]:
+    written: list[pb.Stats] = []
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        written.extend(_stats(row) for row in rows[start : start + ROWS_AT_ONCE])
+        await asyncio.sleep(0)
+    return written
+
+
+def _stats(row: StatsRow) -> pb.Stats:
+    return pb.Stats(
+        message_id=row.message_id,
+        domain=row.domain,
+        email=row.email,
+        timestamp=write_timestamp(row.at),
+        type=row.type,
+        data=_data(row),
+    )
+
+
+def _data(row: StatsRow) -> pb.StatsData:
+    """What is known of an Outcome; what this version has no field for is left out."""
+    kind = _DATA.get(row.type)
+    if kind is None:
+        return pb.StatsData()
+    known = {
+        name: row.data[name] for name in kind.DESCRIPTOR.fields_by_name if row.data.get(name) is not None
+    }
+    member: dict[str, Any] = {row.type: kind(**known)}
+    return pb.StatsData(**member)

@@ -1,0 +1,63 @@
+"""Domains and their API keys in PostgreSQL: implements `ports.Directory`."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from kannon.adapters.postgres.connection import Database, queries
+from kannon.core.errors import Conflict
+from kannon.core.keys import NONCE_BYTES, seal
+from kannon.ports import DomainRecord, KeyRecord
+
+SQL = queries("directory")
+
+
+class PostgresDirectory:
+    """Domains and keys, read afresh at each call: what is revoked is revoked at once.
+
+    Args:
+        dkim_key: the subkey under which DKIM private keys are sealed, in the context of their Domain's name.
+    """
+
+    def __init__(self, database: Database, dkim_key: bytes) -> None:
+        self._database = database
+        self._dkim_key = dkim_key
+
+    async def add_domain(self, name: str, dkim_private_key: bytes, dkim_public_key: str) -> DomainRecord:
+        """See `ports.Directory`."""
+        sealed = seal(self._dkim_key, dkim_private_key, os.urandom(NONCE_BYTES), name)
+        async with self._database.transaction() as connection:
+            cursor = await connection.execute(
+                SQL["add_domain"],
+                {"name": name, "dkim_private_key": sealed, "dkim_public_key": dkim_public_key},
+            )
+            row = await cursor.fetchone()
+        if row is None:
+            raise Conflict(f"the domain {name} exists already")
+        return DomainRecord(**row)
+
+    async def domain(self, name: str) -> DomainRecord | None:
+        """See `ports.Directory`."""
+        async with self._database.transaction() as connection:
+            row = await (await connection.execute(SQL["domain"], {"name": name})).fetchone()
+        return DomainRecord(**row) if row else None
+
+    async def domains(self) -> Sequence[DomainRecord]:
+        """See `ports.Directory`."""
+        async with self._database.transaction() as connection:
+            rows = await (await connection.execute(SQL["domains"])).fetchall()
+        return [DomainRecord(**row) for row in rows]
+
+    async def add_key(self, record: KeyRecord, key_hash: bytes) -> None:
+        """See `ports.Directory`; raises Conflict if there is no such Domain."""
+        async with self._database.transaction() as connection:
+            cursor = await connection.execute(SQL["add_key"], asdict(record) | {"key_hash": key_hash})
+        if cursor.rowcount == 0:
+            raise Conflict(f"there is no domain {record.domain}")
+
+    async def key(self, domain: str, key_hash: bytes) -> KeyRecord | None:
+        """See `ports.Directory`."""
+        async with self._database.transaction() as connection:
+            cursor = await connection.execute(SQL["key"], {"domain": domain, "key_hash": key_hash})
+            row = await cursor.fetchone()
+        return KeyRecord(**row) if row else None

@@ -1,0 +1,26 @@
+-- Domains and their API keys.
+
+-- name: add_domain
+-- No row comes back when there is such a Domain already.
+INSERT INTO domains (name, dkim_private_key, dkim_public_key)
+VALUES (%(name)s, %(dkim_private_key)s, %(dkim_public_key)s)
+ON CONFLICT DO NOTHING
+RETURNING name, dkim_public_key, created_at
+
+-- name: domain
+SELECT name, dkim_public_key, created_at FROM domains WHERE name = %(name)s
+
+-- name: domains
+-- In the order of their octets, whatever the database's collation.
+SELECT name, dkim_public_key, created_at FROM domains ORDER BY name COLLATE "C"
+
+-- name: add_key
+-- Nothing is inserted when there is no such Domain.
+INSERT INTO api_keys (id, domain, name, key_prefix, key_hash, created_at, expires_at, deactivated_at)
+SELECT %(id)s, domains.name, %(name)s, %(prefix)s, %(key_hash)s, %(created_at)s,
+       %(expires_at)s::timestamptz, %(deactivated_at)s::timestamptz
+FROM domains WHERE domains.name = %(domain)s
+
+-- name: key
+SELECT id, key_prefix AS prefix, name, domain, created_at, expires_at, deactivated_at
+FROM api_keys WHERE key_hash = %(key_hash)s AND domain = %(domain)s

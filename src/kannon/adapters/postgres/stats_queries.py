@@ -1,0 +1,33 @@
+"""The statistics, read from PostgreSQL: implements `ports.StatsQueries`."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from kannon.adapters.postgres.connection import Database, queries
+from kannon.ports import StatsCount, StatsRow
+
+SQL = queries("stats_queries")
+
+
+class PostgresStatsQueries:
+    """Outcomes and their counts by the hour."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def rows(
+        self, domain: str, start: datetime, end: datetime, skip: int, take: int
+    ) -> tuple[int, Sequence[StatsRow]]:
+        """See `ports.StatsQueries`."""
+        wanted = {"domain": domain, "start": start, "end": end, "skip": skip, "take": take}
+        async with self._database.transaction() as connection:
+            counted = await (await connection.execute(SQL["total"], wanted)).fetchone()
+            rows = await (await connection.execute(SQL["rows"], wanted)).fetchall() if take else []
+        return (counted["total"] if counted else 0), [StatsRow(**row) for row in rows]
+
+    async def counts(self, domain: str, start: datetime, end: datetime) -> Sequence[StatsCount]:
+        """See `ports.StatsQueries`."""
+        wanted = {"domain": domain, "start": start, "end": end}
+        async with self._database.transaction() as connection:
+            rows = await (await connection.execute(SQL["counts"], wanted)).fetchall()
+        return [StatsCount(**row) for row in rows]
