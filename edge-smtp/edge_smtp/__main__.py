@@ -1,0 +1,7 @@
+"""`python -m edge_smtp`."""
+
+import sys
+
+from edge_smtp.main import main
+
+sys.exit(main())

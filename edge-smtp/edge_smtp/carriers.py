@@ -1,0 +1,192 @@
+"""Who carries mail: over SMTP to its exchangers, or nowhere, for demonstrations."""
+
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from edge_smtp.connections import Connections
+from edge_smtp.outgoing import Outgoing, Unsendable
+from edge_smtp.replies import Reply
+from edge_smtp.session import NotTransmitted, Session
+from kannon.core.envelopes import Envelope
+from kannon.core.errors import Unavailable
+from kannon.core.exchangers import Exchanger, IpNetwork, in_order, may_connect
+from kannon.core.replies import Refusal, Stage
+from kannon.ports import ExchangerLookup
+
+MAX_EXCHANGERS: Final = 5
+MAX_ADDRESSES: Final = 3
+"""How many exchangers of a domain are tried for one mail, and how many addresses of each."""
+
+Destination = tuple[Exchanger, ...]
+Intend = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """How a transmission ended, and which exchanger said so (empty if none did)."""
+
+    answer: Reply | Refusal
+    exchanger: str
+
+
+class Carrier(Protocol):
+    """Carries one mail at a time, many times at once."""
+
+    async def destination(self, domain: str) -> Destination:
+        """Where mail for `domain` (A-labels) goes.
+
+        Raises:
+            UndeliverableDomain: nowhere, for good.
+            Unavailable: it cannot be found out now.
+        """
+
+    async def carry(self, envelope: Envelope, destination: Destination, intend: Intend) -> Carried:
+        """Carry one mail.
+
+        Args:
+            intend: awaited right before the final dot; if it raises, the dot is not sent.
+
+        Raises:
+            Unconfirmed: the session ended after the final dot without a reply.
+        """
+
+    async def close(self) -> None:
+        """Close what is idle."""
+
+
+class AddressLookup(ExchangerLookup, Protocol):
+    """Finds exchangers, and their addresses, too."""
+
+    async def addresses(self, host: str) -> Sequence[str]:
+        """The addresses of `host`, in the order to try; raises Unavailable."""
+
+
+class SmtpCarrier:
+    """Carries mail over SMTP (RFC 5321 §5): exchangers by preference, their addresses in order.
+
+    The next one is tried when a session did not come about or broke off before the mail was answered. A reply
+    to MAIL, RCPT, DATA or the final dot is the end, and so is silence after the final dot.
+
+    Args:
+        allowed: networks that are allowed though not public.
+        shuffle: puts exchangers of one preference into any order.
+    """
+
+    def __init__(
+        self,
+        lookup: AddressLookup,
+        connections: Connections,
+        allowed: Sequence[IpNetwork] = (),
+        shuffle: Callable[[list[Exchanger]], None] = random.shuffle,
+    ) -> None:
+        self._lookup = lookup
+        self._connections = connections
+        self._allowed = allowed
+        self._shuffle = shuffle
+
+    async def destination(self, domain: str) -> Destination:
+        """See `Carrier.destination`."""
+        return destination_of(await self._lookup.exchangers(domain))
+
+    async def carry(self, envelope: Envelope, destination: Destination, intend: Intend) -> Carried:
+        """See `Carrier.carry`."""
+        try:
+            mail = Outgoing.of(envelope)
+        except Unsendable as unsendable:
+            return Carried(unsendable.refusal, "")
+        failures: list[Carried] = []
+        for exchanger in in_order(destination, self._shuffle)[:MAX_EXCHANGERS]:
+            try:
+                answer = await self._via(exchanger, mail, intend)
+            except NotTransmitted as failure:
+                failures.append(Carried(failure.refusal, exchanger.host))
+            else:
+                return Carried(answer, exchanger.host)
+        return most_telling(failures)
+
+    async def _via(self, exchanger: Exchanger, mail: Outgoing, intend: Intend) -> Reply | Refusal:
+        idle = self._connections.take(exchanger)
+        if idle is not None:
+            try:
+                return await self._transmit(idle, mail, intend)
+            except NotTransmitted:
+                pass  # it had closed meanwhile, or wants no more on this connection
+        return await self._transmit(await self._open(exchanger), mail, intend)
+
+    async def _open(self, exchanger: Exchanger) -> Session:
+        last: NotTransmitted | None = None
+        for address in await self._addresses(exchanger.host):
+            try:
+                return await self._connections.open(exchanger, address)
+            except NotTransmitted as failure:
+                last = failure
+        assert last is not None  # there is at least one address
+        raise last
+
+    async def _addresses(self, host: str) -> Sequence[str]:
+        try:
+            found = await self._lookup.addresses(host)
+        except Unavailable as error:
+            raise NotTransmitted(Refusal(Stage.DNS, 0, "4.4.3", str(error))) from None
+        if not found:
+            raise NotTransmitted(Refusal(Stage.DNS, 0, "4.4.4", f"{host} has no address"))
+        usable = [address for address in found if may_connect(address, self._allowed)]
+        if not usable:
+            text = f"{host} has only addresses that mail never goes to: {', '.join(found[:MAX_ADDRESSES])}"
+            raise NotTransmitted(Refusal(Stage.ADDRESS, 0, "", text))
+        return usable[:MAX_ADDRESSES]
+
+    async def _transmit(self, session: Session, mail: Outgoing, intend: Intend) -> Reply | Refusal:
+        try:
+            answer = await session.transmit(mail, intend)
+        except Unsendable as unsendable:
+            self._connections.give_back(session)
+            return unsendable.refusal
+        except BaseException:
+            session.abort()
+            raise
+        self._connections.give_back(session)
+        return answer
+
+    async def close(self) -> None:
+        """See `Carrier.close`."""
+        self._connections.close()
+
+
+def destination_of(exchangers: Sequence[Exchanger]) -> Destination:
+    """The same for all domains that have the same exchangers in the same order."""
+    ranks = {preference: rank for rank, preference in enumerate(sorted({e.preference for e in exchangers}))}
+    ranked = (Exchanger(ranks[e.preference], e.host.lower(), e.port) for e in exchangers)
+    return tuple(sorted(ranked, key=lambda e: (e.preference, e.host, e.port)))
+
+
+def most_telling(failures: Sequence[Carried]) -> Carried:
+    """The failure that says most: the last that a peer had part in, else the DNS's, else an address's."""
+    ranks = {Stage.ADDRESS: 0, Stage.DNS: 1}
+
+    def rank(failure: Carried) -> int:
+        assert isinstance(failure.answer, Refusal)
+        return ranks.get(failure.answer.stage, 2)
+
+    return max(reversed(failures), key=rank)
+
+
+class DemoCarrier:
+    """Carries nothing: an address with `error` in it is refused with 512, any other is delivered."""
+
+    async def destination(self, domain: str) -> Destination:
+        """The domain itself."""
+        return (Exchanger(0, domain),)
+
+    async def carry(self, envelope: Envelope, destination: Destination, intend: Intend) -> Carried:
+        """See `Carrier.carry`."""
+        host = destination[0].host
+        if "error" in envelope.recipient:
+            return Carried(Refusal(Stage.RCPT, 512, "", "refused by the demo sender"), host)
+        await intend()
+        return Carried(Reply(250, (b"2.0.0 delivered by the demo sender",)), host)
+
+    async def close(self) -> None:
+        """See `Carrier.close`."""
