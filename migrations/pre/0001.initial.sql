@@ -1,7 +1,7 @@
--- The ledger, its Batches and tenants, and the statistics.
+-- The ledger, its Batches and tenants, and the statistics. Every statement may be repeated.
 -- depends:
 
-CREATE TABLE domains (
+CREATE TABLE IF NOT EXISTS domains (
     name             text PRIMARY KEY,
     dkim_private_key bytea NOT NULL,
     dkim_public_key  text NOT NULL,
@@ -13,7 +13,7 @@ COMMENT ON COLUMN domains.dkim_private_key IS 'PKCS #8 DER, sealed with AES-256-
 COMMENT ON COLUMN domains.dkim_public_key IS 'Base64 of the DER SubjectPublicKeyInfo, as DNS publishes it.';
 COMMENT ON COLUMN domains.created_at IS 'When the tenant was created.';
 
-CREATE TABLE api_keys (
+CREATE TABLE IF NOT EXISTS api_keys (
     id             text PRIMARY KEY,
     domain         text NOT NULL REFERENCES domains (name),
     name           text NOT NULL,
@@ -32,9 +32,9 @@ COMMENT ON COLUMN api_keys.key_hash IS 'SHA-256 of the whole key, which is store
 COMMENT ON COLUMN api_keys.created_at IS 'When it was made.';
 COMMENT ON COLUMN api_keys.expires_at IS 'When it ends by itself; null: never.';
 COMMENT ON COLUMN api_keys.deactivated_at IS 'When it was revoked; null: it was not.';
-CREATE INDEX api_keys_of_domain ON api_keys (domain);
+CREATE INDEX IF NOT EXISTS api_keys_of_domain ON api_keys (domain);
 
-CREATE TABLE templates (
+CREATE TABLE IF NOT EXISTS templates (
     template_id text PRIMARY KEY,
     domain      text NOT NULL REFERENCES domains (name),
     type        text NOT NULL CHECK (type IN ('transient', 'template')),
@@ -50,7 +50,7 @@ COMMENT ON COLUMN templates.title IS 'What its owner calls it; empty for transie
 COMMENT ON COLUMN templates.html IS 'The body, placeholders as written.';
 COMMENT ON COLUMN templates.created_at IS 'When it was made.';
 
-CREATE TABLE messages (
+CREATE TABLE IF NOT EXISTS messages (
     number        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     message_id    text NOT NULL UNIQUE,
     domain        text NOT NULL REFERENCES domains (name),
@@ -83,13 +83,17 @@ COMMENT ON COLUMN messages.created_at IS 'When the call was accepted.';
 COMMENT ON COLUMN messages.announcement IS 'How often its Recipients were announced to verify from the start.';
 COMMENT ON COLUMN messages.announced_seq IS 'Deliveries below this one were announced in the current announcement.';
 COMMENT ON COLUMN messages.announced_at IS 'When the last of them was; null: never.';
-CREATE INDEX messages_unannounced ON messages (number) WHERE announced_seq < recipients;
+CREATE INDEX IF NOT EXISTS messages_unannounced ON messages (number) WHERE announced_seq < recipients;
 -- The edge knows Deliveries by number for as long as its journal lives. A ledger that was made anew must not
 -- use the numbers of an older one again, so they start at a number that grows with the time of making:
 -- a later ledger overlaps only if the older one took more than 100 Batches a second all its life.
-SELECT setval(pg_get_serial_sequence('messages', 'number'), (extract(epoch FROM now())::bigint - 1700000000) * 100);
+DO $$ BEGIN
+    PERFORM setval(pg_get_serial_sequence('messages', 'number'),
+                   (extract(epoch FROM now())::bigint - 1700000000) * 100)
+    WHERE NOT EXISTS (SELECT 1 FROM messages);
+END $$;
 
-CREATE TABLE deliveries (
+CREATE TABLE IF NOT EXISTS deliveries (
     batch            bigint NOT NULL REFERENCES messages (number),
     seq              integer NOT NULL,
     status           text NOT NULL DEFAULT 'accepted' CHECK (status IN
@@ -120,11 +124,11 @@ COMMENT ON COLUMN deliveries.edge IS 'The edge it is pinned to, whose journal kn
 COMMENT ON COLUMN deliveries.published_seq IS 'Sequence of its last Envelope in the stream.';
 COMMENT ON COLUMN deliveries.first_emitted_at IS 'When its current Attempt was first published.';
 COMMENT ON COLUMN deliveries.emitted_at IS 'When it was last published.';
-CREATE INDEX deliveries_unverified ON deliveries (batch, seq) WHERE status = 'accepted';
-CREATE INDEX deliveries_due ON deliveries (due_at, batch, seq) WHERE status = 'scheduled';
-CREATE INDEX deliveries_in_hand ON deliveries (emitted_at) WHERE status = 'sending';
+CREATE INDEX IF NOT EXISTS deliveries_unverified ON deliveries (batch, seq) WHERE status = 'accepted';
+CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (due_at, batch, seq) WHERE status = 'scheduled';
+CREATE INDEX IF NOT EXISTS deliveries_in_hand ON deliveries (emitted_at) WHERE status = 'sending';
 
-CREATE TABLE stats (
+CREATE TABLE IF NOT EXISTS stats (
     batch      bigint NOT NULL,
     seq        integer NOT NULL,
     type       text NOT NULL,
@@ -146,9 +150,9 @@ COMMENT ON COLUMN stats.message_id IS 'The Batch''s name on the wire.';
 COMMENT ON COLUMN stats.domain IS 'The tenant.';
 COMMENT ON COLUMN stats.email IS 'The Recipient.';
 COMMENT ON COLUMN stats.data IS 'What this kind of Outcome knows.';
-CREATE INDEX stats_of_domain ON stats (domain, timestamp);
+CREATE INDEX IF NOT EXISTS stats_of_domain ON stats (domain, timestamp);
 
-CREATE TABLE aggregated_stats (
+CREATE TABLE IF NOT EXISTS aggregated_stats (
     domain    text NOT NULL,
     timestamp timestamptz NOT NULL,
     type      text NOT NULL,
@@ -161,7 +165,7 @@ COMMENT ON COLUMN aggregated_stats.timestamp IS 'Start of the hour, UTC.';
 COMMENT ON COLUMN aggregated_stats.type IS 'The Outcome.';
 COMMENT ON COLUMN aggregated_stats.count IS 'How many.';
 
-CREATE TABLE outbox (
+CREATE TABLE IF NOT EXISTS outbox (
     id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     outcome text NOT NULL,
     facts   jsonb NOT NULL
@@ -171,7 +175,7 @@ COMMENT ON COLUMN outbox.id IS 'Makes a repeated publishing recognisable.';
 COMMENT ON COLUMN outbox.outcome IS 'Their kind.';
 COMMENT ON COLUMN outbox.facts IS 'The chunk, as it will be published.';
 
-CREATE TABLE streams (
+CREATE TABLE IF NOT EXISTS streams (
     name     text PRIMARY KEY,
     created  text NOT NULL,
     last_seq bigint NOT NULL,

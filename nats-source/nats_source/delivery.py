@@ -81,9 +81,8 @@ class Pace:
         max_retry_after: of what a function asks for, at the most; a mail is owed soon after it is back.
         after_failure: the first pause after a counted failure; each one more triples it.
         max_failures: of one part, after which it is split or buried.
-        hold: what is waited out longer than this is given back to its stream meanwhile, so that what comes
+        hold: what was waited out longer than this is given back to its stream meanwhile, so that what comes
             behind it gets its turn: one edge that is away must not hold up the mail of the others.
-        max_lull: the longest pause before something new is taken up while everything new is waited out.
     """
 
     wait: float = 0.1
@@ -92,11 +91,6 @@ class Pace:
     after_failure: float = 1.0
     max_failures: int = 3
     hold: float = 10.0
-    max_lull: float = 5.0
-
-    def lull(self, refusals: int) -> float:
-        """The pause before something new, after so many new events in a row had to be waited out."""
-        return min(self.wait * 2.0 ** min(refusals, 20), self.max_lull) if refusals else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,8 @@ class Passage:
         self._parts = [self._whole]
         self._failures = 0
         self._waits = event.deliveries - 1
-        self._waited = 0.0
+        # Redelivered events come before new ones, so they may not stay long a second time.
+        self._waited = 0.0 if event.deliveries == 1 else pace.hold
         self._doom: Bury | None = None
 
     async def step(self) -> float | None:
@@ -80,12 +81,12 @@ class Passage:
         return None
 
     async def _wait_out(self, pause: float) -> float | None:
+        if self._waited >= self._pace.hold:
+            await self.event.give_back(pause)
+            return None
         self._waits += 1
         self._waited += pause
-        if self._waited <= self._pace.hold:
-            return pause
-        await self.event.give_back(pause)
-        return None
+        return pause
 
     async def _bury(self, doom: Bury) -> float | None:
         item = self._item(self._parts[-1])

@@ -51,10 +51,11 @@ class Route:
         self._slots = asyncio.Semaphore(concurrency)
         self._room = asyncio.Semaphore(concurrency * _HELD_PER_SLOT)
         self._stopping = asyncio.Event()
+        self._pulls_no_more = asyncio.Event()
         self._pulling: set[asyncio.Task[None]] = set()
         self._parked: set[asyncio.Task[None]] = set()
         self._held: dict[tuple[int, int], Pulled] = {}
-        self._refusals = 0
+        self._is_refused = False
 
     @property
     def is_bound(self) -> bool:
@@ -84,13 +85,13 @@ class Route:
         self._stopping.set()
         for task in self._pulling:
             task.cancel()
+        await asyncio.gather(*(lane.close() for lane in self._lanes))
+        self._pulls_no_more.set()
         _, late = await asyncio.wait({*workers, *self._parked}, timeout=grace)
         for task in late:
             task.cancel()
         if late:
             await asyncio.wait(late)
-        for lane in self._lanes:
-            await lane.close()
 
     async def _work(self, lane: Lane) -> None:
         task = asyncio.current_task()
@@ -101,12 +102,11 @@ class Route:
             event = await lane.next()
             self._pulling.discard(task)
             await self._take_up(event)
-            if self._refusals:
-                await self._stopped_within(self._pace.lull(self._refusals))
 
     async def _take_up(self, event: Pulled) -> None:
         if event.key in self._held:
-            # NATS was away for longer than the ack wait; the copy in hand will be acknowledged.
+            # NATS was away for longer than the ack wait; we have it still.
+            self._held[event.key].answer_as(event)
             self._room.release()
             return
         self._held[event.key] = event
@@ -115,7 +115,7 @@ class Route:
         if event.deliveries == 1:
             self._note(passage.was_waited_out)
         if pause is not None and self._stopping.is_set():
-            await event.give_back()
+            await self._hand_back(event)
             pause = None
         if pause is None:
             self._let_go(event)
@@ -128,7 +128,7 @@ class Route:
         try:
             while pause is not None and not passage.event.is_void:
                 if await self._stopped_within(pause):
-                    return await passage.event.give_back()
+                    return await self._hand_back(passage.event)
                 pause = await self._step(passage)
         finally:
             self._let_go(passage.event)
@@ -137,28 +137,31 @@ class Route:
         try:
             async with self._slots:
                 if self._stopping.is_set():
-                    await passage.event.give_back()
+                    await self._hand_back(passage.event)
                     return None
                 return await passage.step()
         except asyncio.CancelledError:
-            await passage.event.give_back()
+            await self._hand_back(passage.event)
             raise
         except Exception:
             _log.exception("event given back", extra={"seq": passage.event.seq})
             await passage.event.give_back(self._pace.max_wait)
             return None
 
+    async def _hand_back(self, event: Pulled) -> None:
+        # Not before, or NATS would hand it to one of our own requests.
+        await self._pulls_no_more.wait()
+        await event.give_back()
+
     def _let_go(self, event: Pulled) -> None:
         self._held.pop(event.key, None)
         self._room.release()
 
-    def _note(self, was_waited_out: bool) -> None:
-        stream = self._consumer.stream.name
-        if was_waited_out and not self._refusals:
-            _log.warning("sink is away or busy", extra={"stream": stream})
-        elif self._refusals and not was_waited_out:
-            _log.info("sink takes events again", extra={"stream": stream})
-        self._refusals = self._refusals + 1 if was_waited_out else 0
+    def _note(self, is_refused: bool) -> None:
+        if is_refused != self._is_refused:
+            self._is_refused = is_refused
+            said = "sink is away or busy" if is_refused else "sink takes events again"
+            _log.warning(said, extra={"stream": self._consumer.stream.name})
 
     async def _keep_alive(self) -> None:
         while True:

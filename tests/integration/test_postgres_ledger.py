@@ -16,7 +16,7 @@ from kannon.adapters.postgres.migrate import MigrationError, migrate
 from kannon.adapters.postgres.outbox import PostgresOutbox
 from kannon.core.deliveries import Status
 from kannon.core.errors import LedgerUnavailable
-from kannon.core.payloads import (Outcomes)
+from kannon.core.payloads import Outcomes
 from kannon.ports import StreamState
 from tests.contract.test_ledger_contract import KEY, Subject, move, outcome, postgres_subject
 from tests.fakes import FakePublisher
@@ -217,6 +217,13 @@ def test_migrating_twice_applies_once(fresh_database: str) -> None:
     first, second = migrate(fresh_database), migrate(fresh_database)
     assert first.applied
     assert (second.applied, second.already) == ((), len(first.applied))
+
+
+def test_a_migration_that_was_not_noted_in_a_crash_is_harmless_to_repeat(fresh_database: str) -> None:
+    migrate(fresh_database)
+    with psycopg.connect(fresh_database) as connection:
+        connection.execute("DELETE FROM _yoyo_migration")
+    assert migrate(fresh_database).applied
 
 
 def test_every_table_and_column_of_ours_has_a_comment(fresh_database: str) -> None:

@@ -5,7 +5,7 @@ Exit codes: 0 done; 1 refused or failed; 2 wrong usage or settings; 3 a server i
 
 import asyncio
 import contextlib
-import logging
+import os
 import sys
 
 import click
@@ -19,6 +19,9 @@ from kannon.cli.sending import send
 from kannon.cli.statistics import stats
 from kannon.core.errors import KannonError, Unavailable
 from kannon.runtime.settings import DATABASE_URL, Settings, SettingsError
+
+# Children are started while gRPC is loaded; it would write a line about each of them.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -74,11 +77,9 @@ def keys(as_json: bool) -> None:
 def standalone(verbose: bool) -> None:
     """Run everything on this machine, in the foreground; Ctrl-C stops it in order."""
     from kannon.cli.standalone.system import Running, running
-    from kannon.runtime.logs import JsonFormatter
+    from kannon.runtime.logs import start_logging
 
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter("standalone"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    start_logging("standalone", stream=sys.stderr)
 
     async def run() -> None:
         async with running(Settings.load(), log_to_files=not verbose) as system:

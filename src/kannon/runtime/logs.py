@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import time
+from typing import TextIO
 
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 
@@ -30,9 +31,9 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
-def start_logging(part: str, debug: bool = False) -> None:
-    """Log as JSON to stdout, as `part` of the system."""
-    handler = logging.StreamHandler(sys.stdout)
+def start_logging(part: str, debug: bool = False, stream: TextIO | None = None) -> None:
+    """Log as JSON to `stream`, stdout where none is given, as `part` of the system."""
+    handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(JsonFormatter(part))
     root = logging.getLogger()
     root.handlers[:] = [handler]

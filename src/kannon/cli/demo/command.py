@@ -3,7 +3,9 @@
 import asyncio
 import email
 import email.policy
+import logging
 import re
+import sys
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -16,6 +18,7 @@ from kannon.cli.client import TIMEOUT, admin_metadata, gateway, key_metadata
 from kannon.cli.demo.sink import Sink
 from kannon.cli.statistics import counts_of, show_counts
 from kannon.core.errors import KannonError
+from kannon.runtime.logs import start_logging
 from kannon.runtime.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,6 +52,8 @@ def demo(recipients: int, data_folder: Path) -> None:
     from kannon.cli.standalone.system import running
 
     folder = data_folder.resolve()
+    start_logging("demo", stream=sys.stderr)
+    logging.getLogger().setLevel(logging.WARNING)
 
     async def run() -> str:
         with Sink() as sink:

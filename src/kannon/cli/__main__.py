@@ -1,0 +1,5 @@
+"""`python -m kannon.cli`."""
+
+from kannon.cli.main import main
+
+main()

@@ -1,0 +1,387 @@
+"""What every journal does: the fake in memory, and the SQLite file."""
+
+import asyncio
+import os
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from edge_smtp.attempts import AttemptId, Result, State
+from edge_smtp.journal import Journal, JournalUnavailable, JournalUnusable
+from edge_smtp.journal_file import JournalFile
+from edge_smtp.sqlite_journal import SqliteJournal
+
+from kannon.core.payloads import Delivered, Emitted, Refused
+from kannon.core.replies import Stage
+from kannon.ports import SubmitVerdict
+from tests.edge_samples import FAR_MS, an_envelope
+from tests.memory_journal import MemoryJournal
+
+BORN_MS = 1_690_000_000_000
+AT_MS = 1_700_000_123_456
+DELIVERED = Result(AT_MS, "", 250, "2.0.0", "queued as ‹1›", "mx.example.test", 0)
+REFUSED = Result(AT_MS, Stage.RCPT.value, 550, "5.1.1", "no such user", "mx.example.test", 0)
+FIRST = AttemptId(7, 1, 1)
+
+Open = Callable[..., Awaitable[Journal]]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def open_journal(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
+    opened: list[Journal] = []
+
+    async def open_one(capacity: int = 100) -> Journal:
+        journal: Journal
+        if request.param == "memory":
+            journal = MemoryJournal(capacity, BORN_MS)
+        else:
+            journal = await SqliteJournal.open(tmp_path / "journal", capacity, BORN_MS)
+        opened.append(journal)
+        return journal
+
+    yield open_one
+    for journal in opened:
+        await journal.close()
+
+
+@pytest.fixture
+async def journal(open_journal: Open) -> Journal:
+    return await open_journal()
+
+
+async def take(journal: Journal, *envelopes: object) -> list[tuple[str, bool]]:
+    return [(a.verdict.value, a.is_new) for a in await journal.take(envelopes)]  # type: ignore[arg-type]
+
+
+async def publish_all(journal: Journal) -> list[Delivered | Refused]:
+    events = await journal.unpublished(100)
+    await journal.mark_published([event.emitted for event in events])
+    return list(events)
+
+
+async def test_takes_an_envelope_once_and_gives_it_back(journal: Journal) -> None:
+    envelope = an_envelope()
+    assert await take(journal, envelope) == [("taken", True)]
+    assert await take(journal, envelope) == [("taken", False)]
+    assert await journal.envelope(FIRST) == envelope
+
+
+async def test_answers_in_order_also_within_one_call(journal: Journal) -> None:
+    answers = await take(journal, an_envelope(1), an_envelope(2), an_envelope(1), an_envelope(3))
+    assert answers == [("taken", True), ("taken", True), ("taken", False), ("taken", True)]
+
+
+async def test_keeps_octets_as_they_are(journal: Journal) -> None:
+    bodies = [bytes(range(256)) * 40, b"x", "Grüße\r\n".encode() * 3000]
+    envelopes = [an_envelope(n, body=body, recipient="jörg@exämple.test") for n, body in enumerate(bodies)]
+    await journal.take(envelopes)
+    assert [await journal.envelope(AttemptId.of(envelope)) for envelope in envelopes] == envelopes
+
+
+async def test_refuses_an_attempt_below_the_highest(journal: Journal) -> None:
+    await take(journal, an_envelope(attempt=2))
+    (answer,) = await journal.take([an_envelope(attempt=1)])
+    assert answer.verdict is SubmitVerdict.REFUSED
+    assert "attempt 2" in answer.reason
+
+
+async def test_a_higher_attempt_replaces_one_that_only_waited(journal: Journal) -> None:
+    await take(journal, an_envelope(attempt=1))
+    assert await take(journal, an_envelope(attempt=2)) == [("taken", True)]
+    assert not await journal.intend(FIRST, 0)
+    assert await journal.envelope(FIRST) is None
+    assert await journal.intend(AttemptId(7, 1, 2), 0)
+
+
+async def test_a_higher_attempt_waits_for_one_at_the_dot_and_for_its_result(journal: Journal) -> None:
+    await take(journal, an_envelope(attempt=1))
+    await journal.intend(FIRST, 0)
+    assert await take(journal, an_envelope(attempt=2)) == [("untaken", False)]
+    await journal.finish(FIRST, REFUSED)
+    assert await take(journal, an_envelope(attempt=2)) == [("untaken", False)]
+    await publish_all(journal)
+    assert await take(journal, an_envelope(attempt=2)) == [("taken", True)]
+
+
+async def test_takes_no_more_than_it_has_room_for(open_journal: Open) -> None:
+    journal = await open_journal(capacity=2)
+    answers = await take(journal, an_envelope(1), an_envelope(2), an_envelope(3), an_envelope(1))
+    assert answers == [("taken", True), ("taken", True), ("untaken", False), ("taken", False)]
+    await journal.finish(FIRST, DELIVERED)
+    assert await take(journal, an_envelope(3)) == [("taken", True)]
+    assert await take(journal, an_envelope(4)) == [("untaken", False)]
+    assert await take(journal, an_envelope(3, attempt=2)) == [("taken", True)]
+
+
+async def test_a_result_takes_the_envelope_away_and_is_to_be_published(journal: Journal) -> None:
+    await take(journal, an_envelope(1), an_envelope(2))
+    await journal.intend(FIRST, 0)
+    journal.results_waiting.clear()
+    await journal.finish(FIRST, DELIVERED)
+    assert journal.results_waiting.is_set()
+    assert await journal.envelope(FIRST) is None
+    at = datetime.fromtimestamp(AT_MS / 1000, UTC)
+    said = (at, 250, "2.0.0", "queued as ‹1›", "mx.example.test", 0)
+    assert await publish_all(journal) == [Delivered(Emitted(7, 1, 1, 1), *said)]
+    assert await journal.unpublished(100) == []
+    assert [u.attempt.seq for u in await journal.unfinished()] == [2]
+
+
+async def test_a_refusal_tells_its_stage(journal: Journal) -> None:
+    await take(journal, an_envelope())
+    await journal.finish(FIRST, REFUSED)
+    (event,) = await journal.unpublished(100)
+    assert isinstance(event, Refused)
+    assert (event.stage, event.code, event.enhanced) == (Stage.RCPT, 550, "5.1.1")
+
+
+async def test_results_are_read_in_parts(journal: Journal) -> None:
+    await journal.take([an_envelope(n) for n in range(5)])
+    await asyncio.gather(*(journal.finish(AttemptId(7, n, 1), DELIVERED) for n in range(5)))
+    assert len(await journal.unpublished(3)) == 3
+
+
+async def test_the_first_result_stands(journal: Journal) -> None:
+    await take(journal, an_envelope())
+    await journal.finish(FIRST, DELIVERED)
+    await journal.finish(FIRST, REFUSED)
+    (event,) = await publish_all(journal)
+    assert isinstance(event, Delivered)
+    await journal.finish(FIRST, REFUSED)
+    assert await journal.unpublished(100) == []
+
+
+async def test_a_published_result_is_published_again_for_a_new_emission(journal: Journal) -> None:
+    await take(journal, an_envelope())
+    await journal.finish(FIRST, DELIVERED)
+    (first,) = await publish_all(journal)
+    journal.results_waiting.clear()
+    assert await take(journal, an_envelope(emission=1)) == [("taken", False)]
+    assert await journal.unpublished(100) == []
+    assert await take(journal, an_envelope(emission=3)) == [("taken", False)]
+    assert journal.results_waiting.is_set()
+    (again,) = await publish_all(journal)
+    assert again.emitted == Emitted(7, 1, 1, 3)
+    assert again.at == first.at
+    assert await journal.unpublished(100) == []
+
+
+async def test_an_emission_during_the_publishing_is_published_too(journal: Journal) -> None:
+    await take(journal, an_envelope())
+    await journal.finish(FIRST, DELIVERED)
+    (first,) = await journal.unpublished(100)
+    await take(journal, an_envelope(emission=2))
+    await journal.mark_published([first.emitted])
+    (second,) = await publish_all(journal)
+    assert (first.emitted.emission, second.emitted.emission) == (1, 2)
+
+
+async def test_an_attempt_in_hand_only_changes_its_emission(journal: Journal) -> None:
+    await take(journal, an_envelope())
+    await journal.intend(FIRST, 0)
+    assert await take(journal, an_envelope(emission=2)) == [("taken", False)]
+    (unfinished,) = await journal.unfinished()
+    assert unfinished.state is State.INTENT
+    await journal.finish(FIRST, DELIVERED)
+    (event,) = await journal.unpublished(100)
+    assert event.emitted.emission == 2
+
+
+@pytest.mark.parametrize(
+    ("emission", "first_emitted_at_ms", "ambiguities"),
+    [(1, BORN_MS - 1, 0), (2, BORN_MS - 1, 1), (2, BORN_MS, 0)],
+)
+async def test_what_an_older_journal_may_have_transmitted_is_ambiguous(
+    journal: Journal, emission: int, first_emitted_at_ms: int, ambiguities: int
+) -> None:
+    envelope = an_envelope(emission=emission, first_emitted_at_ms=first_emitted_at_ms)
+    (answer,) = await journal.take([envelope])
+    assert (answer.is_new, answer.ambiguities) == (True, ambiguities)
+    assert [u.ambiguities for u in await journal.unfinished()] == [ambiguities]
+
+
+async def test_ambiguities_are_counted_over_the_attempts_of_a_delivery(journal: Journal) -> None:
+    await take(journal, an_envelope())
+    await journal.intend(FIRST, 0)
+    await journal.intend(FIRST, 1)
+    (unfinished,) = await journal.unfinished()
+    assert (unfinished.state, unfinished.ambiguities) == (State.INTENT, 1)
+    await journal.finish(FIRST, Result(AT_MS, "mail", 451, "", "", "mx", 1))
+    await publish_all(journal)
+    (answer,) = await journal.take([an_envelope(attempt=2)])
+    assert answer.ambiguities == 1
+
+
+async def test_what_is_unfinished_is_listed_without_bodies(journal: Journal) -> None:
+    await take(journal, an_envelope(2), an_envelope(1, recipient="amy@one.test", expires_at_ms=5))
+    await journal.intend(AttemptId(7, 2, 1), 0)
+    first, second = await journal.unfinished()
+    assert (first.attempt, first.state, first.recipient) == (FIRST, State.TAKEN, "amy@one.test")
+    assert (first.expires_at_ms, second.expires_at_ms) == (5, FAR_MS)
+    assert second.state is State.INTENT
+
+
+async def test_an_unknown_attempt_is_not_in_hand(journal: Journal) -> None:
+    assert not await journal.intend(FIRST, 0)
+    await journal.finish(FIRST, DELIVERED)
+    assert await journal.envelope(FIRST) is None
+    assert await journal.unpublished(10) == []
+
+
+async def test_pruning_forgets_only_what_is_published_and_old(journal: Journal) -> None:
+    await take(journal, an_envelope(1, expires_at_ms=10), an_envelope(2, expires_at_ms=20))
+    await take(journal, an_envelope(3, expires_at_ms=10), an_envelope(4, expires_at_ms=10))
+    for seq in (1, 2):
+        await journal.finish(AttemptId(7, seq, 1), DELIVERED)
+    await publish_all(journal)
+    await journal.finish(AttemptId(7, 3, 1), DELIVERED)
+    assert await journal.prune(20) == 1
+    assert await take(journal, an_envelope(1)) == [("taken", True)]
+    assert await take(journal, an_envelope(2)) == [("taken", False)]
+    assert len(await journal.unpublished(10)) == 1
+
+
+async def test_many_calls_at_once(journal: Journal) -> None:
+    async def one(seq: int) -> bool:
+        attempt = AttemptId(7, seq, 1)
+        (answer,) = await journal.take([an_envelope(seq)])
+        intended = await journal.intend(attempt, 0)
+        await journal.finish(attempt, DELIVERED)
+        return answer.is_new and intended
+
+    assert all(await asyncio.gather(*(one(seq) for seq in range(60))))
+    assert len(await publish_all(journal)) == 60
+    assert await journal.unfinished() == []
+
+
+# What only a file can show.
+
+
+def image(folder: Path, name: str) -> Path:
+    """The journal as a crash at this moment would leave it."""
+    for suffix in ("", "-wal"):
+        source = folder / f"journal{suffix}"
+        if source.exists():
+            shutil.copy(source, folder / f"{name}{suffix}")
+    return folder / name
+
+
+@pytest.fixture
+async def file_journal(tmp_path: Path) -> AsyncIterator[SqliteJournal]:
+    journal = await SqliteJournal.open(tmp_path / "journal", 100, BORN_MS)
+    yield journal
+    await journal.close()
+
+
+async def test_a_crash_loses_nothing_that_was_answered(file_journal: SqliteJournal, tmp_path: Path) -> None:
+    await file_journal.take([an_envelope(n) for n in range(1, 5)])
+    await file_journal.intend(AttemptId(7, 2, 1), 0)
+    await file_journal.finish(AttemptId(7, 3, 1), DELIVERED)
+    await file_journal.finish(AttemptId(7, 4, 1), DELIVERED)
+    await file_journal.mark_published([Emitted(7, 4, 1, 1)])
+    after = await SqliteJournal.open(image(tmp_path, "after"), 4, BORN_MS + 5)
+    assert (after.id, after.born_at_ms) == (file_journal.id, BORN_MS)
+    assert [(u.attempt.seq, u.state) for u in await after.unfinished()] == [
+        (1, State.TAKEN),
+        (2, State.INTENT),
+    ]
+    assert [event.emitted.seq for event in await after.unpublished(10)] == [3]
+    assert after.results_waiting.is_set()
+    answers = await take(after, an_envelope(5), an_envelope(6), an_envelope(8), an_envelope(4))
+    assert answers == [("taken", True), ("taken", True), ("untaken", False), ("taken", False)]
+    await after.close()
+
+
+async def test_opens_again_after_closing(tmp_path: Path) -> None:
+    first = await SqliteJournal.open(tmp_path / "journal", 100, BORN_MS)
+    await first.take([an_envelope()])
+    await first.close()
+    second = await SqliteJournal.open(tmp_path / "journal", 100, BORN_MS + 9)
+    assert len(await second.unfinished()) == 1
+    await second.close()
+
+
+async def test_only_its_owner_may_read_it(file_journal: SqliteJournal, tmp_path: Path) -> None:
+    await file_journal.take([an_envelope()])
+    assert {entry.stat().st_mode & 0o777 for entry in os.scandir(tmp_path)} == {0o600}
+
+
+async def test_two_edges_never_share_a_journal(
+    file_journal: SqliteJournal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda *args, **options: real(*args, **options | {"timeout": 0.05})
+    )
+    with pytest.raises(JournalUnusable, match="another process uses it"):
+        await SqliteJournal.open(tmp_path / "journal", 100, BORN_MS)
+
+
+def _foreign(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE t (x)")
+
+
+def _newer(path: Path) -> None:
+    JournalFile(path, 1, 0).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 2")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: path.write_bytes(b"no database" * 1000), "cannot be opened"),
+        (lambda path: path.mkdir(), "cannot be opened"),
+        (_foreign, "something else"),
+        (_newer, "a newer Kannon wrote it, in format 2"),
+    ],
+)
+async def test_what_it_cannot_go_on_with_stops_the_start(
+    tmp_path: Path, spoil: Callable[[Path], None], message: str
+) -> None:
+    spoil(tmp_path / "journal")
+    with pytest.raises(JournalUnusable, match=message):
+        await SqliteJournal.open(tmp_path / "journal", 100, BORN_MS)
+
+
+async def test_its_folder_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(JournalUnusable, match="cannot be opened"):
+        await SqliteJournal.open(tmp_path / "none" / "journal", 100, BORN_MS)
+
+
+async def test_a_full_disk_refuses_what_is_new_and_keeps_trying_to_write_facts(
+    file_journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_smtp.sqlite_journal.PAUSE", 0.01)
+    await file_journal.take([an_envelope()])
+    write, full = JournalFile.write, True
+
+    def fails(self: JournalFile, *arguments: object) -> object:
+        if full:
+            raise sqlite3.OperationalError("database or disk is full")
+        return write(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(JournalFile, "write", fails)
+    done = asyncio.ensure_future(file_journal.finish(FIRST, DELIVERED))
+    with pytest.raises(JournalUnavailable):
+        await file_journal.take([an_envelope(2)])
+    with pytest.raises(JournalUnavailable):
+        await file_journal.intend(FIRST, 0)
+    assert not done.done()
+    full = False
+    await done
+    assert len(await file_journal.unpublished(10)) == 1
+
+
+async def test_what_cannot_be_written_at_all_does_not_hold_up_the_rest(file_journal: SqliteJournal) -> None:
+    await file_journal.take([an_envelope(1), an_envelope(2)])
+    broken = file_journal.finish(FIRST, Result(AT_MS, "", 250, "", "\udc80", "", 0))
+    with pytest.raises(UnicodeEncodeError):
+        await broken
+    await file_journal.finish(AttemptId(7, 2, 1), DELIVERED)
+    assert [event.emitted.seq for event in await file_journal.unpublished(10)] == [2]

@@ -1,0 +1,45 @@
+"""One system for the tests that leave it as they found it, one for those that break it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.dns_server import DnsServer
+from tests.e2e.system import System, Tenant
+from tests.smtp_peer import SmtpPeer
+
+
+@pytest.fixture(scope="session")
+def names() -> Iterator[DnsServer]:
+    """A DNS in which no recipient's domain exists but a few."""
+    zone: dict = {"null.test": {"MX": ["0 ."]}, "broken.test": "SERVFAIL"}
+    with DnsServer(zone) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def sink() -> Iterator[SmtpPeer]:
+    """The exchanger of `example.org` and `broken.test`."""
+    with SmtpPeer() as peer:
+        yield peer
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory, sink: SmtpPeer, names: DnsServer) -> Iterator[System]:
+    """A running Kannon whose mail for `example.org` goes to the sink."""
+    folder: Path = tmp_path_factory.mktemp("system")
+    settings = {
+        "K_SENDER_ROUTES": f"example.org={sink.target}",
+        "K_DNS_SERVERS": f"127.0.0.1:{names.port}",
+    }
+    system = System(folder, settings).start()
+    yield system
+    code = system.stop()
+    assert code == 0, (folder / "standalone.log").read_text()[-4000:]
+
+
+@pytest.fixture
+def tenant(system: System) -> Tenant:
+    """A sending domain of the test's own."""
+    return system.tenant()

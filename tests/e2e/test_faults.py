@@ -1,0 +1,175 @@
+"""While 200 Deliveries are under way one thing dies: all arrive, none twice, and the counts are right."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.system import ROOT, System, Tenant, wait_until
+from tests.smtp_peer import Behaviour, SmtpPeer
+
+MANY = 200
+JOBS = 10
+"""sender.max_jobs, as the system has it by default."""
+
+
+def readers() -> list[str]:
+    return [f"reader{number}@example.org" for number in range(MANY)]
+
+
+def arrived(sink: SmtpPeer, tenant: Tenant) -> Counter[str]:
+    return Counter(mail.recipient for mail in sink.received if tenant.domain.encode() in mail.content)
+
+
+def check_all_arrived_once(sink: SmtpPeer, tenant: Tenant) -> None:
+    counts = tenant.wait_for_end(MANY, within=60)
+    assert arrived(sink, tenant) == Counter(readers())
+    assert counts["accepted"] == counts["delivered"] == MANY
+    assert set(counts) <= {"accepted", "delivered", "error"}
+    assert Counter(row.type for row in tenant.outcomes()) == counts
+
+
+@pytest.fixture(autouse=True)
+def calm(sink: SmtpPeer) -> None:
+    """A sink that forgot what an earlier test told it."""
+    sink.behaviours.clear()
+
+
+@pytest.mark.parametrize("part", ["api-gateway", "verify", "dispatch"])
+def test_a_part_before_the_wire_is_killed_right_after_the_call(
+    part: str, system: System, sink: SmtpPeer, tenant: Tenant
+) -> None:
+    sink.behaviours["*"] = Behaviour(delay=0.05)
+    assert tenant.send(readers()).accepted_count == MANY
+    old = system.kill(part)
+    check_all_arrived_once(sink, tenant)
+    system.wait_for_restart(part, old)
+
+
+@pytest.mark.parametrize("part", ["dispatch", "send", "bounce", "stats", "nats-source", "nats"])
+def test_a_part_is_killed_while_mail_flows(part: str, system: System, sink: SmtpPeer, tenant: Tenant) -> None:
+    sink.behaviours["*"] = Behaviour(rcpt="451 4.3.0 once more, please", times=MANY // 2)
+    tenant.send(readers())
+    sink.wait_for(lambda: len(arrived(sink, tenant)) >= 10, 30)
+    old = system.kill(part)
+    check_all_arrived_once(sink, tenant)
+    system.wait_for_restart(part, old)
+    assert tenant.counts()["error"] == MANY // 2
+
+
+def test_the_edge_is_killed_before_any_final_dot(system: System, sink: SmtpPeer, tenant: Tenant) -> None:
+    sink.behaviours["*"] = Behaviour(delay=0.05)
+    tenant.send(readers())
+    sink.wait_for(lambda: len(arrived(sink, tenant)) >= 10, 30)
+    sink.behaviours["*"] = Behaviour(hang="rcpt")
+    wait_until(lambda: sink.hanging == JOBS, 20, "every transmission waits at RCPT")
+    old = system.kill("edge-smtp")
+    sink.behaviours.clear()
+    check_all_arrived_once(sink, tenant)
+    system.wait_for_restart("edge-smtp", old)
+
+
+def test_the_edge_is_killed_between_dot_and_reply(system: System, sink: SmtpPeer, tenant: Tenant) -> None:
+    sink.behaviours["*"] = Behaviour(delay=0.05)
+    tenant.send(readers())
+    sink.wait_for(lambda: len(arrived(sink, tenant)) >= 10, 30)
+    sink.behaviours["*"] = Behaviour(hang="dot")
+    wait_until(lambda: sink.hanging == JOBS, 30, "every transmission waits for its reply")
+    system.kill("edge-smtp")
+    sink.behaviours.clear()
+    counts = tenant.wait_for_end(MANY)
+    assert counts["delivered"] == MANY
+    copies = arrived(sink, tenant)
+    twice = {address for address, count in copies.items() if count == 2}
+    assert max(copies.values()) == 2, "what nobody can know is tried once more, and not again"
+    assert len(twice) == JOBS
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["restarted", "killed"])
+def test_the_database_goes_and_comes_back(
+    how: signal.Signals, system: System, sink: SmtpPeer, tenant: Tenant
+) -> None:
+    sink.behaviours["*"] = Behaviour(delay=0.05)
+    tenant.send(readers())
+    sink.wait_for(lambda: len(arrived(sink, tenant)) >= 10, 30)
+    old = system.kill("postgres", how)
+    check_all_arrived_once(sink, tenant)
+    system.wait_for_restart("postgres", old)
+
+
+def test_the_store_of_nats_is_deleted(system: System, sink: SmtpPeer, tenant: Tenant) -> None:
+    sink.behaviours["*"] = Behaviour(delay=0.05)
+    tenant.send(readers())
+    sink.wait_for(lambda: len(arrived(sink, tenant)) >= 10, 30)
+    store = nats_store(system)
+    shutil.rmtree(store / "jetstream" if (store / "jetstream").exists() else store)
+    old = system.kill("nats")
+    check_all_arrived_once(sink, tenant)
+    system.wait_for_restart("nats", old)
+
+
+def nats_store(system: System) -> Path:
+    return next(path for path in (system.folder / "data").rglob("*") if path.name == "jetstream").parent
+
+
+def test_a_call_succeeds_while_nats_is_away(system: System, sink: SmtpPeer, tenant: Tenant) -> None:
+    pid = system.pids()["nats"]
+    system.kill("nats", signal.SIGSTOP)
+    try:
+        assert tenant.send(readers()).accepted_count == MANY
+    finally:
+        system.kill("nats", signal.SIGCONT)
+    check_all_arrived_once(sink, tenant)
+    assert system.pids()["nats"] == pid
+
+
+def test_what_was_in_hand_is_finished_after_a_stop_and_a_start(tmp_path: Path, sink: SmtpPeer) -> None:
+    sink.behaviours["*"] = Behaviour(delay=0.05)
+    system = System(tmp_path, {"K_SENDER_ROUTES": f"example.org={sink.target}"}).start()
+    tenant = system.tenant()
+    tenant.send(readers())
+    sink.wait_for(lambda: len(arrived(sink, tenant)) >= 10, 30)
+    began = time.monotonic()
+    assert system.stop() == 0
+    assert time.monotonic() - began < 30
+    system.start()
+    check_all_arrived_once(sink, Tenant(system, tenant.domain, tenant.public_key, tenant.key))
+    assert system.stop() == 0
+
+
+def test_a_supervisor_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> None:
+    system = System(tmp_path).start()
+    pids = system.pids()
+    assert {"postgres", "nats", "edge-smtp", "api-gateway", "verify", "stats"} <= set(pids)
+    system.process.kill()
+    system.process.wait()
+    alive = wait_until(
+        lambda: not [name for name, pid in pids.items() if Path(f"/proc/{pid}").exists()] or None,
+        20,
+        "no part is left",
+    )
+    assert alive
+
+
+def test_a_port_in_use_is_said_in_one_line(system: System, tmp_path: Path) -> None:
+    second = subprocess.run(
+        [sys.executable, "-m", "kannon.cli", "standalone"],
+        env={
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(tmp_path),
+            "K_DATA_FOLDER": str(tmp_path / "data"),
+            "K_API_PORT": str(system.port),
+        },
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+    )
+    assert second.returncode != 0
+    assert f"port {system.port} (api.port) is in use" in second.stderr
+    assert "Traceback" not in second.stderr

@@ -1,0 +1,109 @@
+"""An edge in the test's own process: real journal, real SMTP, results in a list."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+import grpc
+from edge_smtp.carriers import SmtpCarrier
+from edge_smtp.connections import Connections, opportunistic_tls
+from edge_smtp.main import now_ms
+from edge_smtp.results import ResultPublisher
+from edge_smtp.session import Timeouts
+from edge_smtp.sqlite_journal import SqliteJournal
+from edge_smtp.submission import Submission
+from edge_smtp.transmitter import Limits, Transmitter
+
+from kannon.adapters.dns.exchangers import DnsExchangerLookup
+from kannon.adapters.envelope_codec import to_message
+from kannon.adapters.pb import edge_pb2
+from kannon.core.envelopes import Envelope
+from kannon.core.exchangers import Exchanger, parse_networks
+from kannon.core.payloads import Delivered, Refused, TransmissionsDelivered, TransmissionsRefused
+from tests.edge_samples import SEAL_KEY
+from tests.fakes import FakePublisher
+
+LOCAL = parse_networks("127.0.0.0/8")
+_NO_CONTEXT = cast("grpc.aio.ServicerContext[edge_pb2.SubmitRequest, edge_pb2.SubmitResponse]", None)
+
+
+class EdgeHarness:
+    """One edge. `crash` drops it as a power failure would; make another one on the same journal afterwards.
+
+    Args:
+        routes: where mail goes, by domain or `*`.
+        servers: resolvers, for domains without route.
+        scale: factor on the timeouts of RFC 5321.
+    """
+
+    def __init__(
+        self,
+        journal: Path,
+        routes: Mapping[str, Exchanger],
+        *,
+        servers: Sequence[tuple[str, int]] = (),
+        limits: Limits | None = None,
+        allowed: str = "127.0.0.0/8",
+        scale: float = 0.01,
+        idle_seconds: float = 5.0,
+        mails_per_session: int = 100,
+        capacity: int = 1000,
+        publisher: FakePublisher | None = None,
+    ) -> None:
+        self._path = journal
+        self._capacity = capacity
+        self._limits = limits or Limits()
+        self._connections = Connections(
+            "edge.test",
+            Timeouts.scaled(scale, connect=1.0),
+            opportunistic_tls(),
+            idle_seconds=idle_seconds,
+            mails_per_session=mails_per_session,
+        )
+        lookup = DnsExchangerLookup(routes, servers, timeout=1.0)
+        self._carrier = SmtpCarrier(lookup, self._connections, parse_networks(allowed), _keep_order)
+        self.publisher = publisher or FakePublisher()
+
+    async def start(self) -> "EdgeHarness":
+        """Open the journal and go on with what it holds."""
+        self.journal = await SqliteJournal.open(self._path, self._capacity, now_ms())
+        self.transmitter = Transmitter(self.journal, self._carrier, self._limits, now_ms)
+        self.submission = Submission(SEAL_KEY, self.journal, self.transmitter)
+        self._results = asyncio.create_task(ResultPublisher(self.journal, self.publisher).run())
+        await self.transmitter.resume()
+        return self
+
+    async def submit(self, *envelopes: Envelope) -> list[int]:
+        """Submit, and give the verdicts."""
+        request = edge_pb2.SubmitRequest(envelopes=[to_message(envelope) for envelope in envelopes])
+        response = await self.submission.Submit(request, _NO_CONTEXT)
+        return [answer.verdict for answer in response.answers]
+
+    def facts(self) -> dict[int, Delivered | Refused]:
+        """What was published, the last by seq."""
+        return {fact.emitted.seq: fact for fact in self.all_facts()}
+
+    def all_facts(self) -> list[Delivered | Refused]:
+        """Everything that was published."""
+        return [
+            fact
+            for payload in self.publisher.payloads
+            if isinstance(payload, TransmissionsDelivered | TransmissionsRefused)
+            for fact in payload.transmissions
+        ]
+
+    def has(self, count: int) -> Callable[[], bool]:
+        """A condition: results of so many Deliveries were published."""
+        return lambda: len(self.facts()) >= count
+
+    async def stop(self) -> None:
+        """Stop in good order."""
+        await self.transmitter.stop(5)
+        self._results.cancel()
+        await asyncio.gather(self._results, return_exceptions=True)
+        await self.journal.close()
+
+
+def _keep_order(exchangers: list[Exchanger]) -> None:
+    """Do not shuffle."""

@@ -1,0 +1,200 @@
+"""The procedures of admins, and who may call what, over gRPC with real PostgreSQL and NATS."""
+
+import base64
+import re
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from api_gateway.timestamps import write_timestamp
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message_factory import GetMessageClass
+from grpc import StatusCode
+
+from kannon.adapters.pb import admin_pb2, stats_v1_pb2
+from tests.gateway_client import (
+    METHODS,
+    Client,
+    Tenant,
+    basic,
+    method_named,
+    migrated_database,
+    name_of,
+    refusal,
+    running_gateway,
+)
+
+BUILT = {
+    "Mailer/SendHTML",
+    "Api/CreateDomain",
+    "Api/GetDomain",
+    "Api/GetDomains",
+    "Api/CreateAPIKey",
+    "StatsApiV1/GetStats",
+    "StatsApiV1/GetStatsAggregated",
+    "HZService/HZ",
+}
+HOUR = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def database_url(postgres_url: str) -> Iterator[str]:
+    with migrated_database(postgres_url) as url:
+        yield url
+
+
+@pytest.fixture
+async def client(database_url: str, nats_url: str) -> AsyncIterator[Client]:
+    async with running_gateway(database_url, nats_url) as client:
+        yield client
+
+
+@pytest.fixture
+async def tenant(client: Client) -> Tenant:
+    return await client.tenant()
+
+
+async def test_a_domain_and_its_key(client: Client) -> None:
+    created = await client.admin(
+        "Api/CreateDomain", admin_pb2.CreateDomainRequest(domain="Ünter.Example.com")
+    )
+    assert created.domain == "xn--nter-zra.example.com"
+    public = load_der_public_key(base64.b64decode(created.dkim_pub_key))
+    assert isinstance(public, RSAPublicKey)
+    assert public.key_size == 2048
+    found = await client.admin("Api/GetDomain", admin_pb2.GetDomainReq(domain="ünter.example.com"))
+    assert found.domain == created
+    listed = await client.admin("Api/GetDomains", admin_pb2.GetDomainsReq())
+    assert created in listed.domains
+
+    expires_at = write_timestamp(datetime.now(UTC) + timedelta(days=1))
+    request = admin_pb2.CreateAPIKeyRequest(domain=created.domain, name="billing", expires_at=expires_at)
+    made = await client.admin("Api/CreateAPIKey", request)
+    assert re.fullmatch(r"k_[A-Za-z0-9]{64}", made.key)
+    assert made.api_key.id.startswith("key_")
+    assert made.api_key.key == made.key[:8] + "..."
+    assert (made.api_key.name, made.api_key.domain) == ("billing", created.domain)
+    assert made.api_key.is_active
+    assert made.api_key.expires_at == expires_at
+    assert made.api_key.HasField("created_at")
+    assert not made.api_key.HasField("deactivated_at")
+
+
+@pytest.mark.parametrize(
+    ("procedure", "request_", "code", "text"),
+    [
+        ("Api/CreateDomain", {"domain": ""}, StatusCode.INVALID_ARGUMENT, "domain: "),
+        ("Api/CreateDomain", {"domain": "a\nb.test"}, StatusCode.INVALID_ARGUMENT, "domain: "),
+        ("Api/CreateDomain", {"domain": "a." * 95 + "test"}, StatusCode.INVALID_ARGUMENT, "domain: "),
+        ("Api/GetDomain", {"domain": "none.test"}, StatusCode.NOT_FOUND, "there is no domain none.test"),
+        ("Api/GetDomain", {"domain": "a@b.test"}, StatusCode.INVALID_ARGUMENT, "domain: "),
+        ("Api/CreateAPIKey", {"domain": "none.test"}, StatusCode.NOT_FOUND, "there is no domain none.test"),
+        ("Api/CreateAPIKey", {"domain": "none.test", "name": "\0"}, StatusCode.INVALID_ARGUMENT, "name: "),
+        (
+            "Api/CreateAPIKey",
+            {"domain": "none.test", "expires_at": write_timestamp(HOUR.replace(year=2020))},
+            StatusCode.INVALID_ARGUMENT,
+            "expires_at: ",
+        ),
+        ("StatsApiV1/GetStats", {"domain": "x"}, StatusCode.INVALID_ARGUMENT, "domain: "),
+        ("StatsApiV1/GetStats", {"domain": "a.test", "take": 10_001}, StatusCode.INVALID_ARGUMENT, "take: "),
+        (
+            "StatsApiV1/GetStatsAggregated",
+            {
+                "domain": "a.test",
+                "from_date": write_timestamp(HOUR),
+                "to_date": write_timestamp(HOUR.replace(hour=1)),
+            },
+            StatusCode.INVALID_ARGUMENT,
+            "from_date: ",
+        ),
+    ],
+)
+async def test_what_admins_ask_wrongly(
+    client: Client, procedure: str, request_: dict[str, Any], code: StatusCode, text: str
+) -> None:
+    request = GetMessageClass(method_named(procedure).input_type)(**request_)
+    refused, said = await refusal(client.admin(procedure, request))
+    assert refused is code
+    assert said.startswith(text)
+
+
+async def test_a_domain_is_created_once(client: Client, tenant: Tenant) -> None:
+    again = admin_pb2.CreateDomainRequest(domain=tenant.domain.upper())
+    code, text = await refusal(client.admin("Api/CreateDomain", again))
+    assert (code, text) == (StatusCode.ALREADY_EXISTS, f"the domain {tenant.domain} exists already")
+
+
+async def test_statistics(client: Client, tenant: Tenant, database_url: str) -> None:
+    data = '{"permanent": true, "code": 550, "msg": "no such user", "category": "unknown"}'
+    with psycopg.connect(database_url) as connection:
+        for seq, (kind, known) in enumerate((("accepted", "{}"), ("bounced", data), ("later", "{}"))):
+            values = (seq, kind, HOUR + timedelta(minutes=seq), tenant.domain, known)
+            connection.execute(
+                "INSERT INTO stats VALUES (1, %s, %s, 0, %s, 'msg_1', %s, 'a@b.test', %s)", values
+            )
+        connection.execute(
+            "INSERT INTO aggregated_stats VALUES (%s, %s, 'bounced', 5)", (tenant.domain, HOUR)
+        )
+    when: dict[str, Any] = {
+        "from_date": write_timestamp(HOUR),
+        "to_date": write_timestamp(HOUR + timedelta(hours=1)),
+    }
+    request = stats_v1_pb2.GetStatsReq(domain=tenant.domain, take=10, **when)
+    found = await client.admin("StatsApiV1/GetStats", request)
+    assert found.total == 3
+    assert [(s.type, s.email, s.data.WhichOneof("data")) for s in found.stats] == [
+        ("accepted", "a@b.test", "accepted"),
+        ("bounced", "a@b.test", "bounced"),
+        ("later", "a@b.test", None),
+    ]
+    bounced = found.stats[1].data.bounced
+    assert (bounced.permanent, bounced.code, bounced.msg) == (True, 550, "no such user")
+    open_ended = stats_v1_pb2.GetStatsReq(domain=tenant.domain, skip=1, take=1)
+    page = await client.admin("StatsApiV1/GetStats", open_ended)
+    assert (page.total, [s.type for s in page.stats]) == (3, ["bounced"])
+    aggregated = stats_v1_pb2.GetStatsAggregatedReq(domain=tenant.domain, **when)
+    (hour,) = (await client.admin("StatsApiV1/GetStatsAggregated", aggregated)).stats
+    assert (hour.type, hour.timestamp, hour.count) == ("bounced", write_timestamp(HOUR), 5)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=name_of)
+async def test_every_procedure_asks_for_its_credentials(client: Client, method: MethodDescriptor) -> None:
+    if method.containing_service.name == "HZService":
+        return
+    tenant = await client.tenant()
+    right = {"Mailer": "authorization"}.get(method.containing_service.name, "x_kannon_admin_token")
+    wrong: list[dict[str, str]] = [
+        {},
+        {"authorization": basic(tenant.domain, "k_wrong")},
+        {"authorization": basic("nobody.test", tenant.key)},
+        {"authorization": "Basic x"},
+        {"x_kannon_admin_token": "wrong"},
+        {"x_kannon_admin_token": ""},
+        {"x_kannon_admin_token": tenant.key},
+        {"authorization": "the-admin-token"},
+    ]
+    wrong.append(
+        {"x_kannon_admin_token": "the-admin-token"}
+        if right == "authorization"
+        else {"authorization": basic(tenant.domain, tenant.key)}
+    )
+    request = GetMessageClass(method.input_type)()
+    answers = {await refusal(client.call(name_of(method), request, **headers)) for headers in wrong}
+    assert answers == {(StatusCode.UNAUTHENTICATED, "the credentials are missing or not valid")}
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if name_of(m) not in BUILT], ids=name_of)
+async def test_what_is_not_built_says_so(client: Client, method: MethodDescriptor) -> None:
+    request = GetMessageClass(method.input_type)()
+    if method.containing_service.name == "Mailer":
+        tenant = await client.tenant()
+        call = client.call(name_of(method), request, authorization=basic(tenant.domain, tenant.key))
+    else:
+        call = client.admin(name_of(method), request)
+    name = f"{method.containing_service.full_name}/{method.name}"
+    assert await refusal(call) == (StatusCode.UNIMPLEMENTED, f"{name} is not built yet")

@@ -1,0 +1,96 @@
+"""Envelopes as protobuf."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kannon.adapters.envelope_codec import EnvelopeCodec, from_message, to_message
+from kannon.adapters.pb import edge_pb2
+from kannon.core.deliveries import DeliveryId
+from kannon.core.envelopes import Envelope
+from kannon.core.errors import MalformedEvent
+from kannon.core.payloads import DeliveriesDue, EnvelopesReady, TransmissionsDelivered
+from kannon.events import Sealer
+from kannon.runtime.clock import utc_now
+from tests.edge_samples import an_envelope
+
+_INT64 = st.integers(1, 2**63 - 1)
+_INT32 = st.integers(1, 2**31 - 1)
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+ENVELOPES = st.builds(
+    Envelope,
+    delivery=st.builds(DeliveryId, _INT64, st.integers(0, 2**31 - 1)),
+    attempt=_INT32,
+    emission=_INT32,
+    sender=_TEXT,
+    recipient=_TEXT,
+    return_path=st.just("") | _TEXT,
+    body=st.binary(min_size=1),
+    first_emitted_at_ms=st.integers(0, 2**63 - 1),
+    expires_at_ms=_INT64,
+    hmac=st.binary(),
+)
+
+
+@given(st.lists(ENVELOPES, min_size=1, max_size=5))
+def test_what_is_written_is_read(envelopes: list[Envelope]) -> None:
+    codec = EnvelopeCodec()
+    payload = EnvelopesReady("edge-0", tuple(envelopes))
+    assert codec.decode(EnvelopesReady, codec.encode(payload)) == payload
+
+
+def test_what_the_edge_is_called_with() -> None:
+    message = to_message(an_envelope(3))
+    assert (message.email.email_id, message.email.should_retry) == ("7.3", True)
+    assert from_message(message) == an_envelope(3)
+
+
+def test_as_an_event() -> None:
+    sealer = Sealer(b"key", "/kannon/dispatch", {EnvelopesReady: EnvelopeCodec()})
+    payload = EnvelopesReady("edge-0", (an_envelope(1), an_envelope(2)))
+    event = sealer.seal(payload, utc_now())
+    assert (event.datacontenttype, event.itemcount) == ("application/protobuf", "2")
+    assert sealer.open(event, [EnvelopesReady]) == payload
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff\xff",
+        edge_pb2.EnvelopeChunk(edge="edge-0").SerializeToString(),
+        edge_pb2.EnvelopeChunk(envelopes=[to_message(an_envelope())]).SerializeToString(),
+        edge_pb2.EnvelopeChunk(edge="edge-0", envelopes=[edge_pb2.Envelope()]).SerializeToString(),
+    ],
+)
+def test_what_is_no_chunk(data: bytes) -> None:
+    with pytest.raises(MalformedEvent):
+        EnvelopeCodec().decode(EnvelopesReady, data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"attempt": 0},
+        {"emission": 0},
+        {"expires_at_ms": 0},
+        {"first_emitted_at_ms": -1},
+        {"body": b""},
+        {"recipient": ""},
+        {"delivery": DeliveryId(0, 1)},
+        {"delivery": DeliveryId(1, -1)},
+    ],
+)
+def test_what_is_no_envelope(change: dict[str, object]) -> None:
+    message = to_message(replace(an_envelope(), **change))  # type: ignore[arg-type]
+    with pytest.raises(MalformedEvent):
+        from_message(message)
+
+
+def test_other_events_are_not_its_business() -> None:
+    with pytest.raises(TypeError):
+        EnvelopeCodec().encode(DeliveriesDue(1, "x"))
+    with pytest.raises(MalformedEvent):
+        EnvelopeCodec().decode(TransmissionsDelivered, b"")

@@ -1,0 +1,240 @@
+"""SendHTML calls, read: what is taken, what is refused, and how that is said."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from api_gateway.refusals import NotBuilt
+from api_gateway.send_request import (
+    MAX_HEADER_CHARACTERS,
+    MAX_HTML_KB,
+    RecipientReader,
+    RefusedRecipient,
+    new_batch,
+    read_content,
+)
+from api_gateway.timestamps import write_timestamp
+from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from kannon.adapters.pb.mailer_pb2 import Attachment, SendHTMLReq
+from kannon.adapters.pb.tracking_pb2 import TrackingPolicy
+from kannon.adapters.pb.types_pb2 import Headers, OneClickUnsubscribe, Recipient, Sender
+from kannon.core.batches import NewRecipient
+from kannon.core.errors import BadInput
+
+NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+BUDGET = timedelta(days=1)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+BREAKS = ["\r", "\n", "\0", "Hi\r\nBcc: x@y.test"]
+
+
+def call(**changes: object) -> SendHTMLReq:
+    request = SendHTMLReq(
+        sender=Sender(email="news@example.com", alias="News"),
+        subject="Hello {{ name }}",
+        html="<p>Hello {{ name }}</p>",
+        recipients=[Recipient(email="ada@example.org", fields={"name": "Ada"})],
+    )
+    for name, value in changes.items():
+        request.ClearField(name)  # type: ignore[arg-type]
+        request.MergeFrom(SendHTMLReq(**{name: value}))  # type: ignore[arg-type]
+    return request
+
+
+def refusal(request: SendHTMLReq) -> str:
+    with pytest.raises(BadInput) as caught:
+        read_content(request, NOW, BUDGET)
+    return str(caught.value)
+
+
+def read(*recipients: Recipient, header_fields: frozenset[str] = frozenset()) -> RecipientReader:
+    reader = RecipientReader(header_fields)
+    reader.read(recipients)
+    return reader
+
+
+def test_a_whole_call() -> None:
+    request = call(global_fields={"city": "Rome"})
+    content = read_content(request, NOW, BUDGET)
+    reader = read(*request.recipients, header_fields=content.header_fields)
+    batch = new_batch(content, reader.taken, "example.com", "abc", "00-trace")
+    assert (batch.message_id, batch.template_id) == ("msg_abc@example.com", "abc@example.com")
+    assert (batch.sender_email, batch.sender_alias) == ("news@example.com", "News")
+    assert (batch.subject, batch.template_html) == (request.subject, request.html)
+    assert batch.global_fields == {"city": "Rome"}
+    assert (batch.scheduled_at, batch.expires_at) == (NOW, NOW + BUDGET)
+    assert batch.recipients == (NewRecipient("ada@example.org", {"name": "Ada"}),)
+    assert batch.traceparent == "00-trace"
+
+
+@pytest.mark.parametrize(
+    "email", ["", "news", "news@localhost", "News <news@example.com>", "a\n@example.com"]
+)
+def test_the_sender_must_be_an_address(email: str) -> None:
+    assert refusal(call(sender=Sender(email=email))).startswith("sender.email: ")
+    assert refusal(SendHTMLReq(html="x")).startswith("sender.email: ")
+
+
+def test_the_senders_domain_is_kept_in_a_labels() -> None:
+    content = read_content(call(sender=Sender(email="News@Bücher.example")), NOW, BUDGET)
+    batch = new_batch(content, (), "xn--bcher-kva.example", "abc", "")
+    assert batch.sender_email == "News@xn--bcher-kva.example"
+
+
+@pytest.mark.parametrize("value", BREAKS)
+def test_headers_are_not_broken(value: str) -> None:
+    assert "sender.alias" in refusal(call(sender=Sender(email="a@example.com", alias=value)))
+    assert "subject" in refusal(call(subject=value))
+    assert "global_fields.name" in refusal(call(global_fields={"name": value}))
+    with pytest.raises(BadInput, match=r"recipients\[1\]\.fields\.name"):
+        read(
+            Recipient(email="a@b.test"),
+            Recipient(email="c@d.test", fields={"name": value}),
+            header_fields=frozenset({"name"}),
+        )
+
+
+def test_fields_that_stand_in_no_header_may_have_lines() -> None:
+    request = call(subject="Hello", global_fields={"name": "one\r\ntwo"})
+    assert read_content(request, NOW, BUDGET).global_fields == {"name": "one\r\ntwo"}
+    assert read(Recipient(email="a@b.test", fields={"name": "one\ntwo"})).taken[0].fields == {
+        "name": "one\ntwo"
+    }
+
+
+def test_nul_cannot_be_stored() -> None:
+    assert "html" in refusal(call(html="<p>\0</p>"))
+    assert "global_fields.other" in refusal(call(global_fields={"other": "\0"}))
+    assert "global_fields.a" in refusal(call(global_fields={"a\0b": ""}))
+    with pytest.raises(BadInput, match=r"recipients\[0\]\.fields\.other"):
+        read(Recipient(email="a@b.test", fields={"other": "x\0"}))
+
+
+@given(alias=TEXT, subject=TEXT, value=TEXT)
+@example(alias="\x85", subject="\u2028{{name}}", value="\v")
+def test_whatever_passes_cannot_break_a_header(alias: str, subject: str, value: str) -> None:
+    request = call(
+        sender=Sender(email="a@example.com", alias=alias),
+        subject=subject + "{{ name }}",
+        global_fields={"name": value},
+    )
+    try:
+        content = read_content(request, NOW, BUDGET)
+    except BadInput:
+        assert set("\r\n\0") & set(alias + subject + value) or len(subject) > MAX_HEADER_CHARACTERS - 10
+    else:
+        assert not set("\r\n\0") & set(content.alias + content.subject + content.global_fields["name"])
+
+
+@given(TEXT)
+@example("a@b.test\nBcc: c@d.test")
+@example('"a b"@c.test')
+def test_whatever_recipient_is_taken_is_an_address(text: str) -> None:
+    reader = read(Recipient(email=text))
+    assert len(reader.taken) + len(reader.refused) == 1
+    for recipient in reader.taken:
+        assert recipient.address.count("@") == 1
+        assert not set("\r\n\0 <>") & set(recipient.address)
+
+
+@given(st.lists(TEXT), TEXT)
+def test_fields_are_stored_or_refused(names: list[str], value: str) -> None:
+    fields = dict.fromkeys(names, value)
+    try:
+        reader = read(Recipient(email="a@b.test", fields=fields))
+    except BadInput:
+        assert any("\0" in text for text in (*names, value))
+    else:
+        assert reader.taken == [NewRecipient("a@b.test", fields)]
+
+
+def test_html_has_a_limit() -> None:
+    assert "html" in refusal(call(html=""))
+    most = MAX_HTML_KB * 1024
+    assert read_content(call(html="x" * most), NOW, BUDGET).html
+    assert f"{MAX_HTML_KB} KB" in refusal(call(html="x" * most + "x"))
+    assert f"{MAX_HTML_KB} KB" in refusal(call(html="ä" * (most // 2) + "x"))
+
+
+def test_headers_have_a_limit() -> None:
+    assert "subject" in refusal(call(subject="x" * (MAX_HEADER_CHARACTERS + 1)))
+    assert "alias" in refusal(call(sender=Sender(email="a@example.com", alias="x" * 1001)))
+
+
+def test_a_refusals_text_does_not_repeat_long_names() -> None:
+    assert len(refusal(call(global_fields={"x" * 5000: "\0"}))) < 200
+
+
+def test_bad_and_repeated_recipients_are_refused_alone() -> None:
+    addresses = [
+        "a@b.test",
+        "no address",
+        "A@b.test",
+        "a@B.TEST",
+        "a@b.test",
+        "x@bücher.test",
+        "x@xn--bcher-kva.test",
+    ]
+    reader = read(*(Recipient(email=address) for address in addresses))
+    assert [recipient.address for recipient in reader.taken] == ["a@b.test", "A@b.test", "x@bücher.test"]
+    assert reader.refused == [
+        RefusedRecipient("no address", "invalid_email"),
+        RefusedRecipient("a@B.TEST", "duplicate_recipient"),
+        RefusedRecipient("a@b.test", "duplicate_recipient"),
+        RefusedRecipient("x@xn--bcher-kva.test", "duplicate_recipient"),
+    ]
+
+
+def test_the_fields_of_a_refused_recipient_fail_nobody() -> None:
+    reader = read(Recipient(email="none", fields={"name": "\0"}), Recipient(email="a@b.test"))
+    assert len(reader.taken) == len(reader.refused) == 1
+
+
+def test_recipients_are_numbered_over_slices() -> None:
+    reader = RecipientReader(frozenset())
+    reader.read([Recipient(email=f"{i}@b.test") for i in range(3)])
+    with pytest.raises(BadInput, match=r"recipients\[3\]"):
+        reader.read([Recipient(email="3@b.test", fields={"a": "\0"})])
+
+
+def test_times() -> None:
+    def scheduled(at: datetime) -> datetime:
+        return read_content(call(scheduled_time=write_timestamp(at)), NOW, BUDGET).scheduled_at
+
+    assert scheduled(NOW + BUDGET) == NOW + BUDGET
+    assert scheduled(NOW - BUDGET) == NOW
+    assert scheduled(datetime(1, 1, 1, tzinfo=UTC)) == NOW
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        Timestamp(seconds=2**62),
+        Timestamp(seconds=-(2**62)),
+        Timestamp(nanos=2_000_000_000),
+        Timestamp(nanos=-1),
+        Timestamp(seconds=253402300799),  # its Retry Budget would end in the year 10000
+    ],
+)
+def test_times_out_of_range(at: Timestamp) -> None:
+    assert refusal(call(scheduled_time=at)).startswith("scheduled_time: ")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("attachments", [Attachment(filename="a.txt")]),
+        ("headers", Headers()),
+        ("tracking", TrackingPolicy()),
+        ("one_click_unsubscribe", OneClickUnsubscribe()),
+    ],
+)
+def test_what_is_not_built_is_named(field: str, value: object) -> None:
+    with pytest.raises(NotBuilt, match=rf"^{field} is not built yet"):
+        read_content(call(**{field: value}), NOW, BUDGET)
+
+
+def test_tracking_of_a_recipient_is_not_built() -> None:
+    with pytest.raises(NotBuilt, match=r"^recipients\[1\]\.tracking is not built yet"):
+        read(Recipient(email="a@b.test"), Recipient(email="c@d.test", tracking=TrackingPolicy()))
