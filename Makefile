@@ -26,7 +26,7 @@ $(STAMP): requirements-dev.lock pyproject.toml
 check: setup ## format, lint, types and the rules of the rooms
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy src edge-smtp nats-source api-gateway functions
+	$(BIN)/mypy src edge-smtp nats-source api-gateway functions proto tests
 	PYTHONPATH=. $(BIN)/lint-imports
 
 lint: check ## the same as check

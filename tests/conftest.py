@@ -13,6 +13,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 
+from kannon.adapters.postgres.migrate import migrate
 from kannon.cli.standalone.data_folder import DataFolder
 from kannon.cli.standalone.nats import EmbeddedNats
 from kannon.cli.standalone.postgres import EmbeddedPostgres
@@ -66,14 +67,34 @@ def postgres_url(postgres_server: EmbeddedPostgres) -> str:
 
 
 @pytest.fixture
-def fresh_database(postgres_url: str) -> Iterator[str]:
+def fresh_database(postgres_url: str) -> str:
     """The URL of an empty database, for one test."""
+    return _create_database(postgres_url)
+
+
+@pytest.fixture(scope="session")
+def shared_database(postgres_url: str) -> str:
+    """A database with all tables, which tests use one after another."""
+    url = _create_database(postgres_url)
+    migrate(url)
+    return url
+
+
+@pytest.fixture
+def migrated_database(shared_database: str) -> str:
+    """The URL of a database with all tables and no rows, for one test."""
+    tables = "domains, api_keys, templates, messages, deliveries, stats, aggregated_stats, outbox, streams"
+    with psycopg.connect(shared_database, autocommit=True) as connection:
+        connection.execute(f"TRUNCATE {tables}")
+    return shared_database
+
+
+def _create_database(server_url: str) -> str:
+    # None is dropped: that waits for a checkpoint each time, and the server goes at the end anyway.
     name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
+    with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
-    yield postgres_url.rpartition("/")[0] + "/" + name
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    return f"{server_url.rpartition('/')[0]}/{name}"
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

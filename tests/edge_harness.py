@@ -1,11 +1,12 @@
 """An edge in the test's own process: real journal, real SMTP, results in a list."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 import grpc
+
 from edge_smtp.carriers import SmtpCarrier
 from edge_smtp.connections import Connections, opportunistic_tls
 from edge_smtp.main import now_ms
@@ -14,17 +15,16 @@ from edge_smtp.session import Timeouts
 from edge_smtp.sqlite_journal import SqliteJournal
 from edge_smtp.submission import Submission
 from edge_smtp.transmitter import Limits, Transmitter
-
 from kannon.adapters.dns.exchangers import DnsExchangerLookup
 from kannon.adapters.envelope_codec import to_message
 from kannon.adapters.pb import edge_pb2
 from kannon.core.envelopes import Envelope
 from kannon.core.exchangers import Exchanger, parse_networks
 from kannon.core.payloads import Delivered, Refused, TransmissionsDelivered, TransmissionsRefused
+from kannon.core.replies import Stage
 from tests.edge_samples import SEAL_KEY
 from tests.fakes import FakePublisher
 
-LOCAL = parse_networks("127.0.0.0/8")
 _NO_CONTEXT = cast("grpc.aio.ServicerContext[edge_pb2.SubmitRequest, edge_pb2.SubmitResponse]", None)
 
 
@@ -107,3 +107,13 @@ class EdgeHarness:
 
 def _keep_order(exchangers: list[Exchanger]) -> None:
     """Do not shuffle."""
+
+
+Edge = Callable[..., Awaitable[EdgeHarness]]
+"""The fixture `edge`: makes one that runs."""
+
+
+def refusal(fact: Delivered | Refused) -> tuple[Stage, int, str, str]:
+    """What a refusal says."""
+    assert isinstance(fact, Refused)
+    return fact.stage, fact.code, fact.enhanced, fact.text

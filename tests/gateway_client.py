@@ -12,13 +12,13 @@ from typing import Any
 
 import grpc
 import psycopg
-from api_gateway.main import Gateway, Wanted
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 from psycopg.rows import dict_row
 
+from api_gateway.main import Gateway, Wanted
 from kannon.adapters.nats.connection import Connection
 from kannon.adapters.pb import admin_pb2, mailer_pb2, stats_v1_pb2, stats_v2_pb2
 from kannon.adapters.pb.mailer_pb2 import SendHTMLReq

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 from edge_smtp.attempts import AttemptId, Result, Standing, State, decide
 from edge_smtp.journal import Answer, JournalUnavailable, Unfinished
-
 from kannon.core.deliveries import DeliveryId
 from kannon.core.envelopes import Envelope
 from kannon.core.payloads import Delivered, Emitted, Refused

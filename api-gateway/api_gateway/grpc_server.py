@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError, Message
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from api_gateway.endpoints import Doorkeeper, Endpoint, Headers, trace_of
+from api_gateway.endpoints import Call, Doorkeeper, Endpoint, Headers, trace_of
 from api_gateway.statuses import status_of
-from kannon.core.errors import KannonError
+from kannon.core.errors import BadInput, KannonError
 
 MAX_CALLS = 1000
 """Calls at once; more are told to come again (RESOURCE_EXHAUSTED)."""
@@ -100,26 +101,36 @@ class _Door(aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in its 
         try:
             call = await self._doorkeeper.admit(endpoint, headers, traceparent)
         except Exception as error:
-            refusal = error
+            return _refusing(error, endpoint, traceparent)
+        return _answering(endpoint, call)
 
-            async def refuse(_requests: Any, context: _Context) -> None:
-                await _abort(context, refusal, endpoint.name, traceparent)
 
-            # Requests as a stream, so that none has been read when this is called.
-            return grpc.stream_unary_rpc_method_handler(refuse)
+def _refusing(error: Exception, endpoint: Endpoint, traceparent: str) -> _Handler:
+    async def refuse(_requests: Any, context: _Context) -> None:
+        await _abort(context, error, endpoint.name, traceparent)
 
-        async def answer(request: Any, context: _Context) -> Any:
-            started = time.perf_counter()
-            try:
-                return await endpoint.procedure(request, call)
-            except Exception as error:
-                await _abort(context, error, endpoint.name, traceparent, time.perf_counter() - started)
+    # Requests as a stream, so that none has been read when this is called.
+    return grpc.stream_unary_rpc_method_handler(refuse)
 
-        return grpc.unary_unary_rpc_method_handler(
-            answer,
-            request_deserializer=endpoint.request.FromString,
-            response_serializer=lambda response: response.SerializeToString(),
-        )
+
+def _answering(endpoint: Endpoint, call: Call) -> _Handler:
+    async def answer(octets: bytes, context: _Context) -> Any:
+        started = time.perf_counter()
+        try:
+            response = await endpoint.procedure(_parsed(endpoint, octets), call)
+            return response.SerializeToString()
+        except Exception as error:
+            await _abort(context, error, endpoint.name, call.traceparent, time.perf_counter() - started)
+
+    # Without (de)serializers of gRPC's, whose failures would show our classes to the caller.
+    return grpc.unary_unary_rpc_method_handler(answer)
+
+
+def _parsed(endpoint: Endpoint, octets: bytes) -> Message:
+    try:
+        return endpoint.request.FromString(octets)
+    except DecodeError:
+        raise BadInput(f"the request is no valid {endpoint.request.DESCRIPTOR.full_name}") from None
 
 
 async def _abort(

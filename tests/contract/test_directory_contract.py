@@ -9,7 +9,6 @@ import pytest
 
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.directory import PostgresDirectory
-from kannon.adapters.postgres.migrate import migrate
 from kannon.core.errors import Conflict, LedgerUnavailable
 from kannon.core.keys import SealBroken, open_sealed
 from kannon.ports import Directory, KeyRecord
@@ -23,9 +22,8 @@ HASH = b"h" * 32
 
 
 @pytest.fixture
-async def database(fresh_database: str) -> AsyncIterator[Database]:
-    migrate(fresh_database)
-    database = Database(fresh_database)
+async def database(migrated_database: str) -> AsyncIterator[Database]:
+    database = Database(migrated_database)
     await database.open()
     yield database
     await database.close()
@@ -80,9 +78,9 @@ async def test_a_key_needs_its_domain(directory: Directory) -> None:
     assert await directory.key("example.com", HASH) is None
 
 
-async def test_private_keys_are_sealed_for_their_domain(database: Database, fresh_database: str) -> None:
+async def test_private_keys_are_sealed_for_their_domain(database: Database, migrated_database: str) -> None:
     await PostgresDirectory(database, SEALING_KEY).add_domain("example.com", PRIVATE_KEY, "public")
-    with psycopg.connect(fresh_database) as connection:
+    with psycopg.connect(migrated_database) as connection:
         row = connection.execute("SELECT dkim_private_key FROM domains").fetchone()
     assert row
     assert PRIVATE_KEY not in row[0]

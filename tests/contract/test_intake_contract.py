@@ -13,7 +13,6 @@ from psycopg.rows import dict_row
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.directory import PostgresDirectory
 from kannon.adapters.postgres.intake import FEW, PostgresIntake
-from kannon.adapters.postgres.migrate import migrate
 from kannon.core.batches import NewBatch, NewRecipient
 from kannon.core.errors import LedgerUnavailable
 from kannon.ports import Intake
@@ -55,14 +54,13 @@ def fake_subject() -> Subject:
 
 
 @pytest.fixture
-async def postgres_subject(fresh_database: str) -> AsyncIterator[Subject]:
-    migrate(fresh_database)
-    database = Database(fresh_database)
+async def postgres_subject(migrated_database: str) -> AsyncIterator[Subject]:
+    database = Database(migrated_database)
     await database.open()
     await PostgresDirectory(database, b"d" * 32).add_domain("example.com", b"key", "public")
 
     async def recipients(number: int) -> list[NewRecipient]:
-        found = rows(fresh_database, f"SELECT * FROM deliveries WHERE batch = {number} ORDER BY seq")
+        found = rows(migrated_database, f"SELECT * FROM deliveries WHERE batch = {number} ORDER BY seq")
         assert [row["seq"] for row in found] == list(range(len(found)))
         return [NewRecipient(row["email"], row["fields"] or {}) for row in found]
 
@@ -119,9 +117,9 @@ async def test_a_batch_is_announced_once_or_more(subject: Subject) -> None:
     await subject.intake.announced(number)
 
 
-async def test_the_rows_of_a_batch(postgres_subject: Subject, fresh_database: str) -> None:
+async def test_the_rows_of_a_batch(postgres_subject: Subject, migrated_database: str) -> None:
     number = await postgres_subject.intake.accept(BATCH)
-    (message,) = rows(fresh_database, "SELECT * FROM messages")
+    (message,) = rows(migrated_database, "SELECT * FROM messages")
     assert message["created_at"].date() == datetime.now(UTC).date()
     shown = {name: message[name] for name in message if name != "created_at"}
     assert shown == {
@@ -140,7 +138,7 @@ async def test_the_rows_of_a_batch(postgres_subject: Subject, fresh_database: st
         "announced_seq": 0,
         "announced_at": None,
     }
-    (template,) = rows(fresh_database, "SELECT template_id, domain, type, title, html FROM templates")
+    (template,) = rows(migrated_database, "SELECT template_id, domain, type, title, html FROM templates")
     assert template == {
         "template_id": BATCH.template_id,
         "domain": "example.com",
@@ -148,49 +146,49 @@ async def test_the_rows_of_a_batch(postgres_subject: Subject, fresh_database: st
         "title": "",
         "html": BATCH.template_html,
     }
-    first, second = rows(fresh_database, "SELECT * FROM deliveries ORDER BY seq")
+    first, second = rows(migrated_database, "SELECT * FROM deliveries ORDER BY seq")
     assert (first["status"], first["attempts"], first["emission"]) == ("accepted", 0, 0)
     assert (first["due_at"], first["expires_at"]) == (BATCH.scheduled_at, BATCH.expires_at)
     assert (first["fields"], second["fields"]) == ({"name": "Ada"}, None)
 
 
 async def test_a_batch_may_use_a_template_that_is_there(
-    postgres_subject: Subject, fresh_database: str
+    postgres_subject: Subject, migrated_database: str
 ) -> None:
     await postgres_subject.intake.accept(BATCH)
     again = replace(BATCH, message_id="msg_2@example.com", template_html=None)
     await postgres_subject.intake.accept(again)
-    assert len(rows(fresh_database, "SELECT 1 FROM templates")) == 1
-    assert len(rows(fresh_database, "SELECT 1 FROM messages WHERE template_id = '1@example.com'")) == 2
+    assert len(rows(migrated_database, "SELECT 1 FROM templates")) == 1
+    assert len(rows(migrated_database, "SELECT 1 FROM messages WHERE template_id = '1@example.com'")) == 2
 
 
 @pytest.mark.parametrize("recipients", [1, FEW + 1])
 async def test_all_of_a_batch_or_nothing(
-    postgres_subject: Subject, fresh_database: str, recipients: int
+    postgres_subject: Subject, migrated_database: str, recipients: int
 ) -> None:
     broken = replace(BATCH, recipients=(NewRecipient("nul\0@example.org", {}),) * recipients)
     with pytest.raises((psycopg.DataError, ValueError)):
         await postgres_subject.intake.accept(broken)
     for table in ("messages", "templates", "deliveries"):
-        assert rows(fresh_database, f"SELECT 1 FROM {table}") == []
+        assert rows(migrated_database, f"SELECT 1 FROM {table}") == []
 
 
-async def test_what_was_announced_is_marked(postgres_subject: Subject, fresh_database: str) -> None:
+async def test_what_was_announced_is_marked(postgres_subject: Subject, migrated_database: str) -> None:
     intake = postgres_subject.intake
     numbers = [await intake.accept(batch_of(3, str(name))) for name in range(20)]
     await asyncio.gather(*(intake.announced(number) for number in numbers[1:]))
-    left, *marked = rows(fresh_database, "SELECT * FROM messages ORDER BY number")
+    left, *marked = rows(migrated_database, "SELECT * FROM messages ORDER BY number")
     assert (left["announcement"], left["announced_seq"], left["announced_at"]) == (0, 0, None)
     assert {(row["announcement"], row["announced_seq"]) for row in marked} == {(1, 3)}
     assert all(row["announced_at"] for row in marked)
 
 
-async def test_a_later_announcement_stands(postgres_subject: Subject, fresh_database: str) -> None:
+async def test_a_later_announcement_stands(postgres_subject: Subject, migrated_database: str) -> None:
     number = await postgres_subject.intake.accept(batch_of(3))
-    with psycopg.connect(fresh_database) as connection:
+    with psycopg.connect(migrated_database) as connection:
         connection.execute("UPDATE messages SET announcement = 2, announced_seq = 1")
     await postgres_subject.intake.announced(number)
-    (row,) = rows(fresh_database, "SELECT announcement, announced_seq FROM messages")
+    (row,) = rows(migrated_database, "SELECT announcement, announced_seq FROM messages")
     assert row == {"announcement": 2, "announced_seq": 1}
 
 

@@ -11,7 +11,6 @@ import pytest
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.intake import PostgresIntake
 from kannon.adapters.postgres.ledger import PostgresLedger
-from kannon.adapters.postgres.migrate import migrate
 from kannon.core.batches import Delivery, Move, NewBatch, NewRecipient, Outcome
 from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.keys import seal
@@ -93,7 +92,7 @@ async def postgres_subject(url: str, database: Database) -> Subject:
 
     async def query(text: str) -> Sequence[tuple]:
         async with await psycopg.AsyncConnection.connect(url) as connection:
-            return await (await connection.execute(text)).fetchall()  # type: ignore[call-overload, no-any-return]
+            return await (await connection.execute(text)).fetchall()
 
     async def read() -> dict[int, Status]:
         return {seq: Status(status) for seq, status in await query("SELECT seq, status FROM deliveries")}
@@ -107,7 +106,7 @@ async def postgres_subject(url: str, database: Database) -> Subject:
 @pytest.fixture(params=["in memory", "in PostgreSQL"])
 def url(request: pytest.FixtureRequest) -> str:
     """An empty database where one is needed, else nothing."""
-    return request.getfixturevalue("fresh_database") if request.param == "in PostgreSQL" else ""
+    return request.getfixturevalue("migrated_database") if request.param == "in PostgreSQL" else ""
 
 
 @pytest.fixture
@@ -115,7 +114,6 @@ async def subject(url: str) -> AsyncIterator[Subject]:
     if not url:
         yield fake_subject()
         return
-    migrate(url)
     async with AsyncExitStack() as stack:
         database = Database(url)
         await database.open()

@@ -8,7 +8,6 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from kannon.adapters.postgres.connection import Database
-from kannon.adapters.postgres.migrate import migrate
 from kannon.adapters.postgres.stats_queries import PostgresStatsQueries
 from kannon.core.errors import LedgerUnavailable
 from kannon.ports import StatsCount, StatsQueries, StatsRow
@@ -45,9 +44,8 @@ def fake_subject() -> Subject:
 
 
 @pytest.fixture
-async def postgres_subject(fresh_database: str) -> AsyncIterator[Subject]:
-    migrate(fresh_database)
-    database = Database(fresh_database)
+async def postgres_subject(migrated_database: str) -> AsyncIterator[Subject]:
+    database = Database(migrated_database)
     await database.open()
 
     async def put(rows: Sequence[StatsRow]) -> None:

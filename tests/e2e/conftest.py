@@ -1,6 +1,6 @@
 """One system for the tests that leave it as they found it, one for those that break it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,6 +37,20 @@ def system(tmp_path_factory: pytest.TempPathFactory, sink: SmtpPeer, names: DnsS
     yield system
     code = system.stop()
     assert code == 0, (folder / "standalone.log").read_text()[-4000:]
+
+
+@pytest.fixture
+def own_system(tmp_path: Path) -> Iterator[Callable[..., System]]:
+    """Makes systems for one test alone; whatever the test does, none is left running."""
+    made: list[System] = []
+
+    def make(**settings: str) -> System:
+        made.append(System(tmp_path, settings).start())
+        return made[-1]
+
+    yield make
+    for system in made:
+        system.stop()
 
 
 @pytest.fixture

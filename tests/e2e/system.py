@@ -59,16 +59,14 @@ class Tenant:
     def send(self, recipients: Iterable[str | tuple[str, Mapping[str, str]]], **changes: Any) -> Any:
         """Send one Batch; recipients are addresses, or addresses with fields."""
         listed = [one if isinstance(one, tuple) else (one, {}) for one in recipients]
-        request = mailer_pb2.SendHTMLReq(
-            **{
-                "sender": types_pb2.Sender(email=f"hello@{self.domain}", alias="Häppy Sender"),
-                "subject": "Hello {{ name }}",
-                "html": "<p>Dear {{ name }}, a &amp; b.</p>",
-                "global_fields": {"name": "friend"},
-                "recipients": [types_pb2.Recipient(email=email, fields=fields) for email, fields in listed],
-            }
-            | changes
-        )
+        given: dict[str, Any] = {
+            "sender": types_pb2.Sender(email=f"hello@{self.domain}", alias="Häppy Sender"),
+            "subject": "Hello {{ name }}",
+            "html": "<p>Dear {{ name }}, a &amp; b.</p>",
+            "global_fields": {"name": "friend"},
+            "recipients": [types_pb2.Recipient(email=email, fields=fields) for email, fields in listed],
+        }
+        request = mailer_pb2.SendHTMLReq(**(given | changes))
         stub = mailer_pb2_grpc.MailerStub(self.system.channel)  # type: ignore[arg-type]
         return stub.SendHTML(request, metadata=self.metadata, timeout=30)
 
@@ -158,7 +156,8 @@ class System:
     def stop(self) -> int:
         """Ask it to stop, as Ctrl-C does; gives its exit code."""
         self.channel.close()
-        self.process.send_signal(signal.SIGINT)
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
         try:
             return self.process.wait(40)
         finally:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dkim
 import grpc
@@ -42,8 +43,11 @@ def test_each_recipient_gets_a_mail_of_their_own(system: System, sink: SmtpPeer,
     assert message["To"] == "one@example.org"
     assert message["From"] == f"Häppy Sender <hello@{tenant.domain}>"
     assert message["Subject"] == "Hello Öne <b>"
-    assert message.get_body(("html",)).get_content().strip() == "<p>Dear Öne &lt;b&gt;, a &amp; b.</p>"
-    assert "Dear Öne <b>, a & b." in message.get_body(("plain",)).get_content()
+    html, text = message.get_body(("html",)), message.get_body(("plain",))
+    assert html is not None
+    assert html.get_content().strip() == "<p>Dear Öne &lt;b&gt;, a &amp; b.</p>"
+    assert text is not None
+    assert "Dear Öne <b>, a & b." in text.get_content()
     others = email.message_from_bytes(mails_of(sink, tenant)["two@example.org"].content)
     assert others["Subject"] == "Hello friend"
     assert others["Message-ID"] != message["Message-ID"]
@@ -67,7 +71,8 @@ def test_dkim_verifies_against_the_key_that_the_domain_publishes(
     assert published[f"kannon._domainkey.{tenant.domain}"] == dns_record(tenant.public_key)
 
     def look_up(name: bytes, timeout: int = 5) -> bytes:
-        return published[name.decode().rstrip(".")].encode()
+        value: str = published[name.decode().rstrip(".")]
+        return value.encode()
 
     assert dkim.verify(crlf(mail.content), dnsfunc=look_up)
     assert not dkim.verify(crlf(mail.content).replace(b"Hello", b"Hallo"), dnsfunc=look_up)
@@ -163,8 +168,8 @@ def test_one_tenant_sees_and_sends_nothing_of_another(system: System, tenant: Te
 
 
 def test_health_is_told_without_credentials(system: System) -> None:
-    stub = admin_pb2_grpc.HZServiceStub(system.channel)
-    answer = stub.HZ(admin_pb2.HZRequest(), timeout=10)
+    stub = admin_pb2_grpc.HZServiceStub(system.channel)  # type: ignore[arg-type]  # its types are asyncio's
+    answer: Any = stub.HZ(admin_pb2.HZRequest(), timeout=10)
     assert dict(answer.result) == {"database": "OK", "nats": "OK"}
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from api_gateway.timestamps import write_timestamp
 from grpc import StatusCode, aio
 
+from api_gateway.timestamps import write_timestamp
 from kannon.adapters.pb import admin_pb2
 from kannon.adapters.pb.mailer_pb2 import Attachment, SendHTMLReq
 from kannon.adapters.pb.types_pb2 import Headers, Recipient, Sender

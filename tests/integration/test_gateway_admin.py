@@ -8,13 +8,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from api_gateway.timestamps import write_timestamp
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from grpc import StatusCode
 
+from api_gateway.timestamps import write_timestamp
 from kannon.adapters.pb import admin_pb2, stats_v1_pb2
 from tests.gateway_client import (
     METHODS,

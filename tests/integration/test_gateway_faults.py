@@ -23,7 +23,7 @@ from kannon.adapters.nats.streams import stream_of
 from kannon.adapters.pb import admin_pb2
 from kannon.adapters.postgres.migrate import migrate
 from kannon.cli.standalone.data_folder import DataFolder
-from kannon.cli.standalone.listening import free_port
+from kannon.cli.standalone.listening import accepts_connections, free_port
 from kannon.cli.standalone.nats import EmbeddedNats
 from kannon.cli.standalone.postgres import EmbeddedPostgres
 from kannon.core.payloads import BatchAccepted
@@ -35,14 +35,23 @@ SECRET = "an installation secret"
 
 
 @pytest.fixture
-def database_url(fresh_database: str) -> str:
-    migrate(fresh_database)
-    return fresh_database
+def database_url(migrated_database: str) -> str:
+    return migrated_database
 
 
 def announced(url: str) -> list[tuple[int, int]]:
     with psycopg.connect(url) as connection:
         return connection.execute("SELECT recipients, announced_seq FROM messages ORDER BY number").fetchall()
+
+
+def waiting_for_a_lock(url: str) -> bool:
+    here = "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    with psycopg.connect(url) as connection:
+        return bool(connection.execute(f"SELECT 1 FROM pg_locks WHERE NOT granted AND {here}").fetchall())
+
+
+async def refuses_connections(port: int) -> bool:
+    return not await accepts_connections(port)
 
 
 async def hz(client: Client) -> dict[str, str]:
@@ -209,12 +218,16 @@ async def test_a_process_finishes_its_calls_when_told_to_stop(
             client = Client(channel)
             await eventually(lambda: is_ok(client, "nats"))
             tenant = await client.tenant()
-            large = asyncio.create_task(tenant.send(*(f"r{i}@example.org" for i in range(10_000))))
-            await hz(client)  # the large call is under way by now
-            gateway.process.send_signal(signal.SIGTERM)
-            assert (await large).accepted_count == 10_000
+            with psycopg.connect(database_url) as holder:
+                holder.execute("LOCK TABLE deliveries IN ACCESS EXCLUSIVE MODE")
+                call = asyncio.create_task(tenant.send(*(f"r{i}@example.org" for i in range(1_000))))
+                await eventually(lambda: waiting_for_a_lock(database_url))
+                gateway.process.send_signal(signal.SIGTERM)
+                await eventually(lambda: refuses_connections(port))
+                assert not call.done()
+            assert (await call).accepted_count == 1_000
         assert await gateway.process.wait() == 0
-        assert announced(database_url) == [(10_000, 10_000)]
+        assert announced(database_url) == [(1_000, 1_000)]
         output = await gateway.process.communicate()
         assert tenant.key not in str((gateway.lines, output))
         assert ADMIN_TOKEN not in str((gateway.lines, output))

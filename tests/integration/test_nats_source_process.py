@@ -73,6 +73,7 @@ async def test_it_feeds_several_routes_and_stops_when_told(
         await fresh_nats.start()
         await eventually(lambda: is_at(port, 200))
         dispatch.in_turn(503)
+        await connection.wait_up()
         await publisher.publish(DeliveriesDue(1, "another"))
         await eventually(lambda: len(dispatch.asked) > 1)
         process.send_signal(signal.SIGTERM)

@@ -31,23 +31,22 @@ class Real(Subject):
 
     database: Database
     url: str
-    ledger: PostgresLedger  # type: ignore[assignment]
+    ledger: PostgresLedger
 
     def rows(self, text: str) -> list[Any]:
         with psycopg.connect(self.url) as connection:
-            return connection.execute(text).fetchall()  # type: ignore[call-overload, no-any-return]
+            return connection.execute(text).fetchall()
 
 
 @pytest.fixture
-async def real(fresh_database: str) -> AsyncIterator[Real]:
-    migrate(fresh_database)
+async def real(migrated_database: str) -> AsyncIterator[Real]:
     async with AsyncExitStack() as stack:
-        database = Database(fresh_database)
+        database = Database(migrated_database)
         await database.open()
         stack.push_async_callback(database.close)
-        subject = await postgres_subject(fresh_database, database)
+        subject = await postgres_subject(migrated_database, database)
         real = Real(subject.ledger, subject.batch, subject.read, subject.outcomes)
-        real.database, real.url = database, fresh_database
+        real.database, real.url = database, migrated_database
         yield real
 
 

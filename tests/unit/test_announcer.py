@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
+
 from api_gateway.announcer import MAX_WAITING, Announcer
 from api_gateway.stream_gauge import FRESH_SECONDS, STALE_SECONDS, StreamGauge
-
 from kannon.core.payloads import AnyPayload, BatchAccepted
 from tests.fakes import FakePublisher
 from tests.fakes_gateway import FakeIntake, FakeRoom

@@ -13,6 +13,7 @@ from functions.dispatch.building import BatchBuilder, Keys, TooLarge
 from functions.dispatch.emitting import Emitter
 from functions.dispatch.handler import Dispatch
 from functions.dispatch.tick import Tick
+from kannon.core.batches import Delivery
 from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.envelope_seal import verify_envelope_hmac
 from kannon.core.errors import EventsUnavailable, MalformedEvent
@@ -70,10 +71,10 @@ class Surroundings:
             lambda: str(next(numbers)),
         )
 
-    def with_deliveries(self, *rows: object) -> None:
+    def with_deliveries(self, *rows: Delivery) -> None:
         for row in rows:
-            self.ledger.rows[row.id] = row  # type: ignore[attr-defined]
-            self.ledger.contents.setdefault(row.id.batch, batch_content(row.id.batch))  # type: ignore[attr-defined]
+            self.ledger.rows[row.id] = row
+            self.ledger.contents.setdefault(row.id.batch, batch_content(row.id.batch))
 
     async def verdicts(self, *reasons: str, batch: int = 7) -> None:
         verdicts = tuple(RecipientVerdict(seq, reason) for seq, reason in enumerate(reasons))

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 import pytest
-from edge_smtp.attempts import AttemptId, Decision, Result, Standing, State, decide
 
+from edge_smtp.attempts import AttemptId, Decision, Result, Standing, State, decide
 from kannon.core.payloads import Delivered, Emitted, Refused
 from kannon.core.replies import Stage
 from kannon.ports import SubmitVerdict

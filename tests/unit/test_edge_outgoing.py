@@ -1,10 +1,10 @@
 """Envelopes made ready for the wire."""
 
 import pytest
-from edge_smtp.outgoing import BLOCK, Outgoing, Unsendable
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_smtp.outgoing import BLOCK, Outgoing, Unsendable
 from kannon.core.replies import Stage
 from tests.edge_samples import an_envelope
 

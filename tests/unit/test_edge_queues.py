@@ -3,9 +3,10 @@
 from collections import Counter
 
 import pytest
-from edge_smtp.queues import FIRST_LIMIT, DestinationQueues
 from hypothesis import given
 from hypothesis import strategies as st
+
+from edge_smtp.queues import FIRST_LIMIT, DestinationQueues
 
 Queues = DestinationQueues[str, int]
 

@@ -1,9 +1,10 @@
 """SMTP replies, put together and read."""
 
 import pytest
-from edge_smtp.replies import MAX_LINES, MAX_TEXT, MalformedReply, Reply, ReplyReader
 from hypothesis import given
 from hypothesis import strategies as st
+
+from edge_smtp.replies import MAX_LINES, MAX_TEXT, MalformedReply, Reply, ReplyReader
 
 
 def test_single_lines_and_several_in_one_piece() -> None:

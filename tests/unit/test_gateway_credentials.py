@@ -6,6 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from publicsuffixlist import PublicSuffixList
+
 from api_gateway.credentials import (
     AdminCheck,
     KeyCheck,
@@ -18,10 +22,6 @@ from api_gateway.credentials import (
 )
 from api_gateway.refusals import PermissionDenied, Unauthenticated
 from api_gateway.sender_rule import SenderRule
-from hypothesis import given
-from hypothesis import strategies as st
-from publicsuffixlist import PublicSuffixList
-
 from kannon.core.errors import LedgerUnavailable
 from kannon.ports import KeyRecord
 from tests.fakes_gateway import FakeDirectory

@@ -3,13 +3,13 @@
 import re
 
 import pytest
-from api_gateway.refusals import NotBuilt, NotFound, PermissionDenied, Unauthenticated
-from api_gateway.statuses import MAX_TEXT, status_of
-from api_gateway.traces import traceparent_of
 from grpc import StatusCode
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api_gateway.refusals import NotBuilt, NotFound, PermissionDenied, Unauthenticated
+from api_gateway.statuses import MAX_TEXT, status_of
+from api_gateway.traces import traceparent_of
 from kannon.core.addresses import InvalidAddress
 from kannon.core.errors import BadInput, Conflict, EventsUnavailable, KannonError, LedgerUnavailable
 

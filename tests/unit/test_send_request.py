@@ -3,6 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import example, given
+from hypothesis import strategies as st
+
 from api_gateway.refusals import NotBuilt
 from api_gateway.send_request import (
     MAX_HEADER_CHARACTERS,
@@ -13,10 +17,6 @@ from api_gateway.send_request import (
     read_content,
 )
 from api_gateway.timestamps import write_timestamp
-from google.protobuf.timestamp_pb2 import Timestamp
-from hypothesis import example, given
-from hypothesis import strategies as st
-
 from kannon.adapters.pb.mailer_pb2 import Attachment, SendHTMLReq
 from kannon.adapters.pb.tracking_pb2 import TrackingPolicy
 from kannon.adapters.pb.types_pb2 import Headers, OneClickUnsubscribe, Recipient, Sender

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
+from kannon.runtime.settings import Settings, SettingsError
 from nats_source.binding import Binding, Token
 from nats_source.main import routes_of
 from nats_source.sink import seconds_of
-
-from kannon.runtime.settings import Settings, SettingsError
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 

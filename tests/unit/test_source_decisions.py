@@ -1,6 +1,7 @@
 """What the source does after an answer, as a table."""
 
 import pytest
+
 from nats_source.delivery import (
     Action,
     Answer,

@@ -8,6 +8,12 @@ from typing import TextIO
 
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 
+_CHATTY = {
+    "nats": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "psycopg.pool": logging.ERROR,  # it names the server several times a second while that is away
+}
+
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a record; what is given by `extra` stands beside the message."""
@@ -38,8 +44,8 @@ def start_logging(part: str, debug: bool = False, stream: TextIO | None = None) 
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.DEBUG if debug else logging.INFO)
-    for chatty in ("nats", "uvicorn.access", "aiosmtplib", "asyncio", "psycopg.pool", "hpack"):
-        logging.getLogger(chatty).setLevel(logging.INFO if debug else logging.WARNING)
+    for chatty, level in _CHATTY.items():
+        logging.getLogger(chatty).setLevel(logging.INFO if debug else level)
 
 
 def mask_address(address: str) -> str:

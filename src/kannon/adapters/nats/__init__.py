@@ -1,0 +1,1 @@
+"""NATS JetStream: the streams, and who publishes to and pulls from them."""

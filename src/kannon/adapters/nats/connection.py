@@ -24,6 +24,9 @@ _PING_EVERY: Final = 10
 _UNANSWERED_PINGS: Final = 2
 """A peer that vanished without a word is given up within 30 seconds; left alone, nats-py takes 6 minutes."""
 _REMIND_EVERY: Final = 10.0
+_WATCH_EVERY: Final = 0.5
+_CLIENT_PATIENCE: Final = 15.0
+"""Seconds that the client is left to reconnect by itself; then another one tries."""
 
 
 class Connection:
@@ -42,21 +45,22 @@ class Connection:
         self._name = name
         self._listeners: list[Callable[[], None]] = []
         self._up = asyncio.Event()
-        self._closing = False
-        self._reopening: asyncio.Task[None] | None = None
+        self._was_up = False
+        self._watching: asyncio.Task[None] | None = None
         self._trouble = "no answer"
         self._reminded = float("-inf")
         self._client = Client()
+        self._js = self._client.jetstream(timeout=API_TIMEOUT)
 
     @property
     def client(self) -> Client:
-        """The nats-py client of the moment; another one after NATS closed the connection for good."""
+        """The nats-py client of the moment."""
         return self._client
 
     @property
     def js(self) -> JetStreamContext:
         """JetStream of this connection."""
-        return self._client.jetstream(timeout=API_TIMEOUT)
+        return self._js
 
     @property
     def is_up(self) -> bool:
@@ -74,7 +78,7 @@ class Connection:
         self._listeners.append(listener)
 
     async def open(self, give_up_after: float | None) -> None:
-        """Connect.
+        """Connect, for the first time.
 
         Args:
             give_up_after: seconds; None waits for ever.
@@ -82,6 +86,17 @@ class Connection:
         Raises:
             EventsUnavailable: not connected within that time.
         """
+        await self._open(give_up_after)
+        self._watching = asyncio.create_task(self._watch())
+
+    async def close(self) -> None:
+        """Disconnect, for good."""
+        if self._watching:
+            self._watching.cancel()
+        self._was_up = False
+        await _discard(self._client)
+
+    async def _open(self, give_up_after: float | None) -> None:
         client = Client()
         try:
             async with asyncio.timeout(give_up_after):
@@ -96,7 +111,6 @@ class Connection:
                     error_cb=self._note_trouble,
                     disconnected_cb=self._note_loss,
                     reconnected_cb=self._note_return,
-                    closed_cb=self._note_end,
                 )
         except TimeoutError:
             await _discard(client)
@@ -105,14 +119,21 @@ class Connection:
             await _discard(client)
             raise EventsUnavailable("NATS: nats_url (K_NATS_URL) is not a NATS URL") from None
         self._client = client
+        self._js = client.jetstream(timeout=API_TIMEOUT)
         await self._note_return()
 
-    async def close(self) -> None:
-        """Disconnect, for good."""
-        self._closing = True
-        if self._reopening:
-            self._reopening.cancel()
-        await _discard(self._client)
+    async def _watch(self) -> None:
+        # The client ends itself, with or without a word, on some errors of the server's (credentials expired,
+        # too many connections, a message too large); or its task that reconnects may have died.
+        down = 0.0
+        while True:
+            await asyncio.sleep(_WATCH_EVERY)
+            down = 0.0 if self.is_up else down + _WATCH_EVERY
+            if self._client.is_closed or down > _CLIENT_PATIENCE:
+                await self._note_loss()
+                await _discard(self._client)
+                with contextlib.suppress(EventsUnavailable):
+                    await self._open(None)
 
     async def __aenter__(self) -> Self:
         return self
@@ -131,26 +152,17 @@ class Connection:
             _log.warning("waiting for NATS", extra={"trouble": self._trouble, "error": type(error).__name__})
 
     async def _note_loss(self) -> None:
-        if not self._closing:
+        if self._was_up:
             _log.warning("NATS is away")
+        self._was_up = False
         self._tell()
 
     async def _note_return(self) -> None:
-        self._trouble = "no answer"
         _log.info("NATS is connected")
+        self._was_up = True
+        self._trouble = "no answer"
         self._up.set()
         self._tell()
-
-    async def _note_end(self) -> None:
-        if not self._closing:
-            self._reopening = asyncio.create_task(self._reopen())
-
-    async def _reopen(self) -> None:
-        # The client ends itself on some errors of the server's (too many connections, credentials expired).
-        while True:
-            await asyncio.sleep(_RECONNECT_PAUSE)
-            with contextlib.suppress(EventsUnavailable):
-                return await self.open(None)
 
     def _tell(self) -> None:
         for listener in self._listeners:
@@ -207,4 +219,5 @@ def _said(error: Exception) -> str:
 
 async def _discard(client: Client) -> None:
     with contextlib.suppress(nats.errors.Error, OSError, AssertionError):
-        await client.close()
+        async with asyncio.timeout(API_TIMEOUT):
+            await client.close()

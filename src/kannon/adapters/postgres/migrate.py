@@ -1,14 +1,22 @@
-"""Applies `migrations/` with yoyo, under its lock."""
+"""Applies `migrations/` with yoyo, one process at a time."""
 
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 from yoyo import get_backend, read_migrations
-from yoyo.exceptions import LockTimeout
 
 from kannon.core.errors import KannonError, LedgerUnavailable
 
 STEPS = ("pre", "post")
+PATIENCE = 60.0
+"""Seconds for which PostgreSQL is waited for."""
+LOCK_PATIENCE = "60s"
+log = logging.getLogger(__name__)
 
 
 class MigrationError(KannonError):
@@ -49,20 +57,49 @@ def migrate(url: str, step: str = "all", folder: Path | None = None) -> Migrated
     scheme, _, rest = url.partition("://")
     if scheme not in ("postgresql", "postgres"):
         raise MigrationError("database_url (K_DATABASE_URL) must begin with postgresql://")
-    try:
-        backend = get_backend(f"postgresql+psycopg://{rest}")
-    except Exception as error:
-        raise LedgerUnavailable("PostgreSQL (database_url, K_DATABASE_URL) does not answer") from error
-    source = folder or migrations_folder()
+    with _alone(url):
+        return _apply(f"postgresql+psycopg://{rest}", step, folder or migrations_folder())
+
+
+@contextmanager
+def _alone(url: str) -> Iterator[None]:
+    """Hold the lock that keeps two processes from migrating at once; it ends with its connection, so that a
+    process that is killed leaves none behind (yoyo's own lock is a row, which would stay)."""
+    with _connected(url) as connection:
+        connection.execute("SELECT set_config('lock_timeout', %s, false)", (LOCK_PATIENCE,))
+        try:
+            connection.execute("SELECT pg_advisory_lock(hashtext('kannon migrations'))")
+        except psycopg.errors.LockNotAvailable:
+            raise MigrationError("another process is migrating; try again when it is done") from None
+        yield
+
+
+def _connected(url: str) -> "psycopg.Connection[tuple[object, ...]]":
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return psycopg.connect(url, autocommit=True, connect_timeout=5)
+        except psycopg.OperationalError:
+            left = deadline - time.monotonic()
+            if left < 0:
+                raise LedgerUnavailable(
+                    f"PostgreSQL (database_url, K_DATABASE_URL) did not answer for {PATIENCE:.0f} s"
+                ) from None
+            log.warning("waiting for PostgreSQL", extra={"seconds_left": round(left)})
+            time.sleep(1)
+
+
+def _apply(url: str, step: str, source: Path) -> Migrated:
     steps = STEPS if step == "all" else (step,)
     migrations = read_migrations(*(str(source / name) for name in steps if (source / name).is_dir()))
     try:
-        with backend.lock():
+        backend = get_backend(url)
+        try:
             todo = backend.to_apply(migrations)
             names = tuple(migration.id for migration in todo)
             backend.apply_migrations(todo)
-    except LockTimeout:
-        raise MigrationError("another process is migrating; try again when it is done") from None
+        finally:
+            backend.connection.close()
     except Exception as error:
         raise MigrationError(f"a migration failed; mended, it can be run again: {error}") from error
     return Migrated(names, len(migrations) - len(names))
