@@ -117,7 +117,22 @@ def decide(delivery: Delivery, learnt: Learnt, rules: RetryRules, now: datetime)
         due_at = next_at or due_at
     attempts = max(standing.attempts, learnt.emitted.attempt)
     after = replace(standing, status=status, attempts=attempts, emission=0, due_at=due_at)
-    return Decision(replace(delivery, standing=after), (_outcome(delivery, learnt, fact, now),))
+    outcomes = (*_overtaken(delivery, now), _outcome(delivery, learnt, fact, now))
+    return Decision(replace(delivery, standing=after), outcomes)
+
+
+def _overtaken(delivery: Delivery, now: datetime) -> tuple[Outcome, ...]:
+    """The `accepted` that dispatch published an Envelope for, but did not live to commit.
+
+    Its verdict will find the Delivery moved on, and write nothing.
+    """
+    if delivery.standing.status is not Status.ACCEPTED:
+        return ()
+    return (
+        Outcome(
+            delivery.id, "accepted", 0, now, delivery.recipient, delivery.message_id, delivery.domain, {}
+        ),
+    )
 
 
 def _budget_spent(learnt: Learnt) -> tuple[Fact, Status]:

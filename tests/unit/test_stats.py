@@ -131,6 +131,14 @@ async def test_a_delivered_that_comes_after_a_deferral_of_the_same_attempt_wins(
     assert around.types() == ["error", "delivered"]
 
 
+async def test_a_result_that_outran_dispatchs_commit_counts_as_accepted_too(around: Around) -> None:
+    row = delivery(5, Status.ACCEPTED)
+    around.ledger.rows[row.id] = row
+    await around.learn(delivered(seq=5), delivered(seq=5))
+    assert around.status(5) is Status.DELIVERED
+    assert around.types() == ["accepted", "delivered"]
+
+
 async def test_nothing_undoes_a_delivered(around: Around) -> None:
     await around.learn(delivered(), judged("bounced"), judged("deferred"), judged("failed", attempt=2))
     assert around.status() is Status.DELIVERED

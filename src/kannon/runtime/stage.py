@@ -14,6 +14,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Protocol
+from urllib.parse import unquote
 
 import msgspec
 from cloudevents import exceptions as cloud_exceptions
@@ -34,6 +35,14 @@ ITEMS_HEADER = "kannon-items"
 """`<start>-<stop>`, half-open: only these items of the event are to be handled (a source splits a chunk
 that fails again and again; the event itself is signed and stays whole)."""
 MAX_BODY = 2_000_000
+_UNREADABLE = (
+    cloud_exceptions.GenericException,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    RecursionError,
+)
 START_PATIENCE = 60.0
 """Seconds for which a starting stage waits for PostgreSQL or NATS before it gives up."""
 
@@ -157,9 +166,12 @@ def parse_event(headers: Mapping[str, str], body: bytes) -> CloudEvent:
     """
     try:
         parsed: ParsedEvent = from_http(headers, body, data_unmarshaller=_as_they_are)
-    except (cloud_exceptions.GenericException, ValueError, TypeError, KeyError, AttributeError) as error:
+    except _UNREADABLE as error:
         raise MalformedEvent(f"no CloudEvent 1.0: {type(error).__name__}") from None
     attributes = {name: str(value) for name, value in parsed.get_attributes().items()}
+    if not headers.get("content-type", "").startswith("application/cloudevents"):
+        # CloudEvents 1.0, HTTP binding §3.1.3.2: header values are percent-encoded.
+        attributes = {name: unquote(value) for name, value in attributes.items()}
     if attributes.get("specversion") != "1.0":
         raise MalformedEvent("specversion: 1.0 is needed")
     if "datacontenttype" not in attributes and "content-type" in headers:
