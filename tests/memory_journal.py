@@ -17,6 +17,7 @@ class Row:
     expires_at_ms: int
     envelope: Envelope | None
     result: Result | None = None
+    exchanger: str = ""
 
 
 class MemoryJournal:
@@ -61,11 +62,12 @@ class MemoryJournal:
             return row
         return None
 
-    async def intend(self, attempt: AttemptId, ambiguities: int) -> bool:
+    async def intend(self, attempt: AttemptId, ambiguities: int, exchanger: str) -> bool:
         self._check()
         row = self._in_hand(attempt)
         if row:
             row.standing = replace(row.standing, state=State.INTENT, ambiguities=ambiguities)
+            row.exchanger = exchanger
         return row is not None
 
     def finish(self, attempt: AttemptId, result: Result) -> asyncio.Future[None]:
@@ -99,6 +101,7 @@ class MemoryJournal:
                 AttemptId(d.batch, d.seq, row.standing.attempt),
                 row.standing.state,
                 row.standing.ambiguities,
+                row.exchanger,
                 row.envelope.recipient,
                 row.expires_at_ms,
             )

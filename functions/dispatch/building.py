@@ -12,13 +12,12 @@ from kannon.core.errors import BadInput
 from kannon.core.fields import Pattern, compile_header, compile_html, compile_text, merge_fields
 from kannon.core.mime import Skeleton, encode_body
 from kannon.core.plain_text import text_from_html
+from kannon.core.retries import attempt_expires_at
 from kannon.core.return_path import mint
 
 DKIM_SELECTOR = "kannon"
 REPORTS_TAKEN_FOR = timedelta(days=14)
 """After a Delivery's Retry Budget, for this long its return path takes reports."""
-LEAST_TIME_TO_TRY = timedelta(minutes=15)
-"""An Envelope made late still gets this long: at least one Attempt is always made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ class BatchBuilder:
         """
         standing = delivery.standing
         recipient = EmailAddress.parse(delivery.recipient).wire
-        expires_at_ms = _unix_ms(max(standing.expires_at, now + LEAST_TIME_TO_TRY))
+        expires_at_ms = _unix_ms(attempt_expires_at(delivery, now))
         envelope = Envelope(
             delivery=delivery.id,
             attempt=standing.current_attempt,

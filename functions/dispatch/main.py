@@ -53,7 +53,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
     stack.push_async_callback(outbox.close)
     emitter = Emitter(publisher, keys, list(settings[EDGE_TARGETS]))
     dispatch = Dispatch(ledger, publisher, emitter, outbox, utc_now, _nonce)
-    tick = Tick(ledger, ledger, streams, streams, publisher, outbox, utc_now, _nonce, lease)
+    tick = Tick(ledger, ledger, streams, streams, publisher, outbox, utc_now, _nonce)
     return Wired(dispatch, sealer, (RecipientsVerified, DeliveriesDue), on_tick=tick)
 
 

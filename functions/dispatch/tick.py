@@ -6,7 +6,7 @@ next tick, and throughput never waits for it.
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from kannon.core.batches import Delivery, Move, Outcome
 from kannon.core.deliveries import Fact, transition
@@ -25,11 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class Tick:
-    """Looks for forgotten work.
-
-    Args:
-        lease: after this long without a result, work counts as lost.
-    """
+    """Looks for forgotten work."""
 
     def __init__(
         self,
@@ -41,7 +37,6 @@ class Tick:
         outbox: Outbox,
         clock: Clock,
         nonce: Callable[[], str],
-        lease: timedelta,
     ) -> None:
         self._ledger = ledger
         self._recovery = recovery
@@ -51,7 +46,6 @@ class Tick:
         self._outbox = outbox
         self._clock = clock
         self._nonce = nonce
-        self._lease = lease
 
     async def tick(self) -> None:
         """Do all steps; one that cannot be done now is logged and left."""
@@ -75,7 +69,7 @@ class Tick:
         async with self._ledger.work() as work:
             now = self._clock()
             stranded = await work.stranded(STRANDED_TAKEN_BACK, now)
-            lost = [delivery for delivery in stranded if is_fruitless(delivery, self._lease, now)]
+            lost = [delivery for delivery in stranded if is_fruitless(delivery, now)]
             given_up = {delivery.id for delivery in lost}
             moves = [_move(delivery, Fact.FAILED, now) for delivery in lost]
             moves += [_move(d, Fact.STRANDED, now) for d in stranded if d.id not in given_up]

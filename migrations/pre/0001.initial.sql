@@ -65,7 +65,8 @@ CREATE TABLE IF NOT EXISTS messages (
     created_at    timestamptz NOT NULL DEFAULT now(),
     announcement  integer NOT NULL DEFAULT 0,
     announced_seq integer NOT NULL DEFAULT 0,
-    announced_at  timestamptz
+    announced_at  timestamptz,
+    announcing_since timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE messages IS 'Batches: what one send call asked for.';
 COMMENT ON COLUMN messages.number IS 'The Batch''s compact number, of which Deliveries are named.';
@@ -83,6 +84,7 @@ COMMENT ON COLUMN messages.created_at IS 'When the call was accepted.';
 COMMENT ON COLUMN messages.announcement IS 'How often its Recipients were announced to verify from the start.';
 COMMENT ON COLUMN messages.announced_seq IS 'Deliveries below this one were announced in the current announcement.';
 COMMENT ON COLUMN messages.announced_at IS 'When the last of them was; null: never.';
+COMMENT ON COLUMN messages.announcing_since IS 'When the current announcement began: what a stream lost since may be lost.';
 CREATE INDEX IF NOT EXISTS messages_unannounced ON messages (number) WHERE announced_seq < recipients;
 -- The edge knows Deliveries by number for as long as its journal lives. A ledger that was made anew must not
 -- use the numbers of an older one again, so they start at a number that grows with the time of making:

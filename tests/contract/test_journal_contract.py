@@ -87,14 +87,14 @@ async def test_refuses_an_attempt_below_the_highest(journal: Journal) -> None:
 async def test_a_higher_attempt_replaces_one_that_only_waited(journal: Journal) -> None:
     await take(journal, an_envelope(attempt=1))
     assert await take(journal, an_envelope(attempt=2)) == [("taken", True)]
-    assert not await journal.intend(FIRST, 0)
+    assert not await journal.intend(FIRST, 0, "mx.test")
     assert await journal.envelope(FIRST) is None
-    assert await journal.intend(AttemptId(7, 1, 2), 0)
+    assert await journal.intend(AttemptId(7, 1, 2), 0, "mx.test")
 
 
 async def test_a_higher_attempt_waits_for_one_at_the_dot_and_for_its_result(journal: Journal) -> None:
     await take(journal, an_envelope(attempt=1))
-    await journal.intend(FIRST, 0)
+    await journal.intend(FIRST, 0, "mx.test")
     assert await take(journal, an_envelope(attempt=2)) == [("untaken", False)]
     await journal.finish(FIRST, REFUSED)
     assert await take(journal, an_envelope(attempt=2)) == [("untaken", False)]
@@ -114,7 +114,7 @@ async def test_takes_no_more_than_it_has_room_for(open_journal: Open) -> None:
 
 async def test_a_result_takes_the_envelope_away_and_is_to_be_published(journal: Journal) -> None:
     await take(journal, an_envelope(1), an_envelope(2))
-    await journal.intend(FIRST, 0)
+    await journal.intend(FIRST, 0, "mx.test")
     journal.results_waiting.clear()
     await journal.finish(FIRST, DELIVERED)
     assert journal.results_waiting.is_set()
@@ -177,7 +177,7 @@ async def test_an_emission_during_the_publishing_is_published_too(journal: Journ
 
 async def test_an_attempt_in_hand_only_changes_its_emission(journal: Journal) -> None:
     await take(journal, an_envelope())
-    await journal.intend(FIRST, 0)
+    await journal.intend(FIRST, 0, "mx.test")
     assert await take(journal, an_envelope(emission=2)) == [("taken", False)]
     (unfinished,) = await journal.unfinished()
     assert unfinished.state is State.INTENT
@@ -201,8 +201,8 @@ async def test_what_an_older_journal_may_have_transmitted_is_ambiguous(
 
 async def test_ambiguities_are_counted_over_the_attempts_of_a_delivery(journal: Journal) -> None:
     await take(journal, an_envelope())
-    await journal.intend(FIRST, 0)
-    await journal.intend(FIRST, 1)
+    await journal.intend(FIRST, 0, "mx.test")
+    await journal.intend(FIRST, 1, "mx.test")
     (unfinished,) = await journal.unfinished()
     assert (unfinished.state, unfinished.ambiguities) == (State.INTENT, 1)
     await journal.finish(FIRST, Result(AT_MS, "mail", 451, "", "", "mx", 1))
@@ -213,7 +213,7 @@ async def test_ambiguities_are_counted_over_the_attempts_of_a_delivery(journal: 
 
 async def test_what_is_unfinished_is_listed_without_bodies(journal: Journal) -> None:
     await take(journal, an_envelope(2), an_envelope(1, recipient="amy@one.test", expires_at_ms=5))
-    await journal.intend(AttemptId(7, 2, 1), 0)
+    await journal.intend(AttemptId(7, 2, 1), 0, "mx.test")
     first, second = await journal.unfinished()
     assert (first.attempt, first.state, first.recipient) == (FIRST, State.TAKEN, "amy@one.test")
     assert (first.expires_at_ms, second.expires_at_ms) == (5, FAR_MS)
@@ -221,7 +221,7 @@ async def test_what_is_unfinished_is_listed_without_bodies(journal: Journal) -> 
 
 
 async def test_an_unknown_attempt_is_not_in_hand(journal: Journal) -> None:
-    assert not await journal.intend(FIRST, 0)
+    assert not await journal.intend(FIRST, 0, "mx.test")
     await journal.finish(FIRST, DELIVERED)
     assert await journal.envelope(FIRST) is None
     assert await journal.unpublished(10) == []
@@ -244,7 +244,7 @@ async def test_many_calls_at_once(journal: Journal) -> None:
     async def one(seq: int) -> bool:
         attempt = AttemptId(7, seq, 1)
         (answer,) = await journal.take([an_envelope(seq)])
-        intended = await journal.intend(attempt, 0)
+        intended = await journal.intend(attempt, 0, "mx.test")
         await journal.finish(attempt, DELIVERED)
         return answer.is_new and intended
 

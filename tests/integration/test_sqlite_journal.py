@@ -41,7 +41,7 @@ async def file_journal(tmp_path: Path) -> AsyncIterator[SqliteJournal]:
 
 async def test_a_crash_loses_nothing_that_was_answered(file_journal: SqliteJournal, tmp_path: Path) -> None:
     await file_journal.take([an_envelope(n) for n in range(1, 5)])
-    await file_journal.intend(AttemptId(7, 2, 1), 0)
+    await file_journal.intend(AttemptId(7, 2, 1), 0, "mx.test")
     await file_journal.finish(AttemptId(7, 3, 1), DELIVERED)
     await file_journal.finish(AttemptId(7, 4, 1), DELIVERED)
     await file_journal.mark_published([Emitted(7, 4, 1, 1)])
@@ -134,7 +134,7 @@ async def test_a_full_disk_refuses_what_is_new_and_keeps_trying_to_write_facts(
     with pytest.raises(JournalUnavailable):
         await file_journal.take([an_envelope(2)])
     with pytest.raises(JournalUnavailable):
-        await file_journal.intend(FIRST, 0)
+        await file_journal.intend(FIRST, 0, "mx.test")
     assert not done.done()
     full = False
     await done

@@ -256,7 +256,7 @@ class Ticking:
     async def tick(self) -> None:
         await Tick(
             self.around.ledger, self.recovery, self.streams, self.streams, self.around.publisher,
-            self.around.outbox, lambda: self.around.now, lambda: "nonce", LEASE,
+            self.around.outbox, lambda: self.around.now, lambda: "nonce",
         ).tick()  # fmt: skip
 
 
@@ -307,14 +307,19 @@ async def test_work_without_result_for_a_lease_is_taken_back_as_the_same_attempt
     assert (row.standing.status, row.standing.attempts, row.standing.emission) == (Status.SCHEDULED, 0, 1)
 
 
-async def test_five_fruitless_emissions_end_a_delivery(ticking: Ticking) -> None:
+async def test_fruitless_emissions_end_a_delivery_once_no_edge_may_send_it_any_more(ticking: Ticking) -> None:
     around = ticking.around
     around.with_deliveries(delivery(0))
     await around.verdicts("")
-    for _ in range(5):
-        assert around.statuses() == [Status.SENDING]
-        around.now += LEASE + timedelta(seconds=1)
+    expiries = set()
+    while around.now < NOW + timedelta(hours=24, minutes=30):
+        assert around.statuses() == [Status.SENDING], "what waits at an edge may still arrive"
+        around.now += timedelta(hours=3)
         await ticking.tick()
-        await around.dispatch.handle(DeliveriesDue(1, "x"), "")
+        await around.dispatch.handle(DeliveriesDue(1, str(around.now)), "")
+    for event in around.published(EnvelopesReady):
+        assert isinstance(event, EnvelopesReady)
+        expiries |= {envelope.expires_at_ms for envelope in event.envelopes}
+    assert len(expiries) == 1, "each emission of an Attempt ends at the same moment"
     assert around.statuses() == [Status.FAILED]
     assert [outcome.data for outcome in around.ledger.of_type("failed")] == [{"reason": "no_result"}]

@@ -28,7 +28,7 @@ def test_flag_beats_variable_beats_file_beats_default(file: Path) -> None:
 
 def test_each_value_knows_where_it_came_from(file: Path) -> None:
     loaded = Settings.load({"debug": "true"}, {"K_API_PORT": "1"}, file)
-    sources = [loaded.source(x) for x in (s.DEBUG, s.API_PORT, s.SENDER_HOSTNAME, s.SMTP_DOMAIN)]
+    sources = [loaded.source(x) for x in (s.DEBUG, s.API_PORT, s.SENDER_HOSTNAME, s.EDGE_NAME)]
     assert sources == ["flag --debug", "variable K_API_PORT", f"file {file}", "default"]
 
 
@@ -71,10 +71,10 @@ def test_a_required_setting_that_is_missing_names_key_and_variable() -> None:
     [
         (s.SENDER_RETRY_MIN, "1h30m", timedelta(minutes=90)),
         (s.SENDER_RETRY_MIN, "500ms", timedelta(milliseconds=500)),
-        (s.SMTP_MAX_PAYLOAD, "1024kb", 1024 * 1024),
-        (s.SMTP_MAX_PAYLOAD, "32MB", 32 * 1024 * 1024),
-        (s.SMTP_ADDRESS, ":25", ("0.0.0.0", 25)),
-        (s.SMTP_ADDRESS, "[::1]:2525", ("::1", 2525)),
+        (s.API_MAX_MESSAGE, "1024kb", 1024 * 1024),
+        (s.API_MAX_MESSAGE, "32MB", 32 * 1024 * 1024),
+        (s.EDGE_ADDRESS, ":25", ("0.0.0.0", 25)),
+        (s.EDGE_ADDRESS, "[::1]:2525", ("::1", 2525)),
         (s.DNS_SERVERS, "127.0.0.1:5353,9.9.9.9", (("127.0.0.1", 5353), ("9.9.9.9", 53))),
         (s.EDGE_TARGETS, "edge-0=a:1, edge-1=b:2", {"edge-0": "a:1", "edge-1": "b:2"}),
     ],
@@ -88,12 +88,14 @@ def test_values_are_read_as_people_write_them(setting: s.Setting, written: str, 
     [
         (s.SENDER_RETRY_MIN, "5"),
         (s.SENDER_RETRY_MIN, "5 minutes"),
-        (s.SMTP_MAX_PAYLOAD, "big"),
+        (s.API_MAX_MESSAGE, "big"),
         (s.API_PORT, "70000"),
         (s.API_PORT, "-1"),
         (s.DEBUG, "perhaps"),
         (s.SENDER_MAX_JOBS, "0"),
-        (s.SMTP_ADDRESS, "25"),
+        (s.SENDER_TIMEOUT_SCALE, "nan"),
+        (s.SENDER_TIMEOUT_SCALE, "-1"),
+        (s.EDGE_ADDRESS, "25"),
         (s.SENDER_ROUTES, "nonsense"),
         (s.SENDER_ALLOW_NETWORKS, "300.0.0.0/8"),
         (s.EDGE_TARGETS, "edge-0"),

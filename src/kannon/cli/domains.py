@@ -1,5 +1,6 @@
 """`kannon domain` and `kannon key`."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import click
@@ -119,6 +120,14 @@ def _records(name: str, public_key: str) -> list[dict[str, str]]:
     ]
 
 
+def _zone_text(record: Mapping[str, str]) -> str:
+    """The value as a zone file has it: a TXT's strings hold at most 255 characters each (RFC 1035 §3.3)."""
+    value = record["value"]
+    if record["type"] != "TXT":
+        return value
+    return " ".join(f'"{value[at : at + 255]}"' for at in range(0, len(value), 255))
+
+
 def _show(name: str, public_key: str, as_json: bool) -> None:
     records = _records(name, public_key)
     if as_json:
@@ -126,5 +135,5 @@ def _show(name: str, public_key: str, as_json: bool) -> None:
         return
     click.echo(f"{name}\n\nDNS records to publish:")
     for record in records:
-        click.echo(f"\n  {record['name']}  {record['type']}\n    {record['value']}")
+        click.echo(f"\n  {record['name']}  {record['type']}\n    {_zone_text(record)}")
     click.echo(f"\n{RECORD_HELP}")

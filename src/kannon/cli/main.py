@@ -16,12 +16,14 @@ from kannon.cli.demo.command import demo
 from kannon.cli.domains import domain, key
 from kannon.cli.options import json_option, print_json
 from kannon.cli.sending import send
+from kannon.cli.standalone.errors import Interrupted
 from kannon.cli.statistics import stats
 from kannon.core.errors import KannonError, Unavailable
 from kannon.runtime.settings import DATABASE_URL, Settings, SettingsError
 
-# Children are started while gRPC is loaded; it would write a line about each of them.
+# gRPC would write lines of its own about children that are started and servers that stop.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -112,6 +114,8 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
+    except Interrupted as error:
+        code = _failed(str(error), 130)
     except SettingsError as error:
         code = _failed(str(error), 2)
     except CallFailed as error:

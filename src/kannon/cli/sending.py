@@ -10,7 +10,13 @@ from kannon.cli.options import api_option, json_option, parse_fields, print_json
 
 
 @click.command()
-@click.option("--domain", "domain_name", envvar="KANNON_DOMAIN", required=True, help="The sending domain.")
+@click.option(
+    "--domain",
+    "domain_name",
+    envvar="KANNON_DOMAIN",
+    required=True,
+    help="The sending domain.  [env: KANNON_DOMAIN]",
+)
 @click.option("--key", "api_key", envvar="KANNON_KEY", required=True, help="Its API key.  [env: KANNON_KEY]")
 @click.option("--from", "sender", required=True, metavar="ADDRESS", help="Address of the sender.")
 @click.option("--alias", default="", help="Name of the sender.")

@@ -6,6 +6,11 @@ from kannon.core.batches import Delivery
 
 MAX_EMISSIONS = 5
 """Publishings of one Attempt that may stay without any result before the Delivery is given up."""
+LEAST_TIME_TO_TRY = timedelta(minutes=15)
+"""An Attempt first emitted late still gets this long: at least one is always made."""
+LONGEST_REPLY = timedelta(minutes=30)
+"""After the last moment for a final dot, for so long its reply may still come (RFC 5321 §4.5.3.2.6 asks ten
+minutes) and its result be published."""
 
 
 def next_attempt_at(now: datetime, retry_min: timedelta, expires_at: datetime) -> datetime | None:
@@ -20,12 +25,17 @@ def next_attempt_at(now: datetime, retry_min: timedelta, expires_at: datetime) -
     return at if at <= expires_at else None
 
 
-def is_fruitless(delivery: Delivery, lease: timedelta, now: datetime) -> bool:
-    """Whether a stranded Delivery is given up: emitted MAX_EMISSIONS times, and a lease for each is over.
+def attempt_expires_at(delivery: Delivery, now: datetime) -> datetime:
+    """When the current Attempt may be transmitted no more; the same for each of its emissions."""
+    since = delivery.first_emitted_at or now
+    return max(delivery.standing.expires_at, since + LEAST_TIME_TO_TRY)
 
-    Emissions alone do not count: streams lost five times within a minute are no fault of the mail.
+
+def is_fruitless(delivery: Delivery, now: datetime) -> bool:
+    """Whether a stranded Delivery is given up: emitted MAX_EMISSIONS times, and no edge may send it now.
+
+    As long as one may, it is not `failed`: what waits at an edge for a slow exchanger can still arrive.
     """
-    since = delivery.first_emitted_at
-    if since is None or delivery.standing.emission < MAX_EMISSIONS:
+    if delivery.standing.emission < MAX_EMISSIONS:
         return False
-    return now - since >= MAX_EMISSIONS * lease
+    return now > attempt_expires_at(delivery, now) + LONGEST_REPLY

@@ -3,7 +3,7 @@
 `FUNCTION_SOURCE` names the file, `FUNCTION_TARGET` the function in it, `PORT` and `HOST` where to listen. The
 framework makes the application; here it gets a life span, so that a stage is ready before it is asked and
 finishes what is under way before it goes. (The framework's own command would start gunicorn with a worker
-process and import Flask's server: twice the memory, half a second more.)
+process and import Flask's server: twice the memory.)
 """
 
 import os
@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import NoReturn
 
 import uvicorn
 from functions_framework.aio import create_asgi_app
@@ -42,11 +43,11 @@ def main() -> None:
     """Serve until SIGTERM; what is under way is finished first."""
     port = os.environ.get("PORT", "8080")
     if not port.isdecimal():
-        sys.exit(f"error: PORT must be a number, not {port!r}")
+        _refuse(f"PORT must be a number, not {port!r}")
     try:
         Settings.load()
     except KannonError as error:
-        sys.exit(f"error: {error}")
+        _refuse(str(error))
     app: Starlette = create_asgi_app(  # type: ignore[no-untyped-call]
         os.environ.get("FUNCTION_TARGET"), os.environ.get("FUNCTION_SOURCE"), "http"
     )
@@ -66,6 +67,11 @@ def main() -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=120,
     )
+
+
+def _refuse(why: str) -> NoReturn:
+    print(f"error: {why}", file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

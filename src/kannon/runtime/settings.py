@@ -52,6 +52,12 @@ def _port(value: str) -> int:
     return number
 
 
+def _factor(value: str) -> float:
+    if not re.fullmatch(r"\d+(\.\d+)?", value) or not float(value) > 0:
+        raise ValueError("a number above 0 is needed")
+    return float(value)
+
+
 def _count(value: str) -> int:
     if not value.isdecimal() or int(value) < 1:
         raise ValueError("a whole number from 1 is needed")
@@ -138,7 +144,7 @@ KEY_EVENTS = Setting("keys.events", _text, None, "key that signs events between 
 KEY_ENVELOPES = Setting("keys.envelopes", _text, None, "key that seals Envelopes", True)
 KEY_RETURN_PATHS = Setting("keys.return-paths", _text, None, "key that signs return paths", True)
 KEY_DKIM_KEYS = Setting("keys.dkim-keys", _text, None, "key under which DKIM keys are stored", True)
-DATA_FOLDER = Setting("data_folder", _text, "", "where standalone and the edge keep what is theirs")
+DATA_FOLDER = Setting("data_folder", _text, "", "where standalone keeps what is its own")
 
 API_PORT = Setting("api.port", _port, "50051", "where the gateway listens")
 API_HOST = Setting("api.host", _text, "0.0.0.0", "the address on which the gateway listens")  # noqa: S104
@@ -163,7 +169,7 @@ SENDER_RETRY_BUDGET = Setting("sender.retry.budget", _duration, "24h", "span in 
 SENDER_TLS_CA = Setting("sender.tls_ca", _text, "", "file with certificates of authorities to trust, too")
 SENDER_CONNECT_TIMEOUT = Setting("sender.connect_timeout", _duration, "30s", "to connect to one address")
 SENDER_TIMEOUT_SCALE = Setting(
-    "sender.timeout_scale", float, "1", "factor on the timeouts of RFC 5321 §4.5.3.2, for tests"
+    "sender.timeout_scale", _factor, "1", "factor on the timeouts of RFC 5321 §4.5.3.2, for tests"
 )
 DNS_SERVERS = Setting("dns.servers", _addresses, "", "host:port,… instead of the system's resolvers")
 
@@ -172,13 +178,6 @@ EDGE_ADDRESS = Setting("edge.address", _address, ":50052", "where an edge takes 
 EDGE_TARGETS = Setting("edge.targets", _named_targets, "", "name=host:port,… of the edges there are")
 EDGE_CAPACITY = Setting("edge.capacity", _count, "20000", "Envelopes that an edge holds at the most")
 EDGE_JOURNAL = Setting("edge.journal", _text, None, "file of the edge's journal")
-
-SMTP_ADDRESS = Setting("smtp.address", _address, ":25", "where the edge receives reports")
-SMTP_DOMAIN = Setting("smtp.domain", _text, "localhost", "name in the greeting")
-SMTP_READ_TIMEOUT = Setting("smtp.read_timeout", _duration, "10s", "longest wait for a client's line")
-SMTP_WRITE_TIMEOUT = Setting("smtp.write_timeout", _duration, "10s", "longest wait for a client to read")
-SMTP_MAX_PAYLOAD = Setting("smtp.max_payload", _size, "1024kb", "largest report")
-SMTP_MAX_RECIPIENTS = Setting("smtp.max_recipients", _count, "50", "recipients of one report")
 
 DISPATCH_IN_HAND = Setting("dispatch.in_hand", _count, "20000", "Deliveries in `sending` at the most")
 DISPATCH_LEASE = Setting("dispatch.lease", _duration, "15m", "after this without result, emitted again")
@@ -191,14 +190,6 @@ SOURCE_CONCURRENCY = Setting("source.concurrency", _count, "4", "requests at onc
 SOURCE_TIMEOUT = Setting("source.timeout", _duration, "10m", "longest request, a cold start included")
 SOURCE_CONNECT_TIMEOUT = Setting("source.connect_timeout", _duration, "5s", "to connect to a function")
 SOURCE_HEALTH_PORT = Setting("source.health_port", _port, "0", "port of /healthz; 0 for none")
-
-RUN_API = Setting("run-api", _flag, "false", "run the gateway")
-RUN_SMTP = Setting("run-smtp", _flag, "false", "run the edge's inbound half")
-RUN_SENDER = Setting("run-sender", _flag, "false", "run send and the edge")
-RUN_DISPATCHER = Setting("run-dispatcher", _flag, "false", "run dispatch")
-RUN_VERIFIER = Setting("run-verifier", _flag, "false", "run verify")
-RUN_BOUNCE = Setting("run-bounce", _flag, "false", "run bounce")
-RUN_STATS = Setting("run-stats", _flag, "false", "run stats")
 
 ALL: Mapping[str, Setting[Any]] = {
     value.key: value for value in list(globals().values()) if isinstance(value, Setting)

@@ -8,9 +8,10 @@ import re
 import sys
 import time
 from collections import Counter
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -73,9 +74,23 @@ def demo(recipients: int, data_folder: Path) -> None:
             click.echo("starting     PostgreSQL, NATS, gateway, edge, five functions, their source")
             async with running(settings) as system:
                 click.echo(f"gateway      {system.api}")
-                return await _send_and_watch(system, sink, recipients)
+                return await _unless_asked_to_stop(system, _send_and_watch(system, sink, recipients))
 
     click.echo(asyncio.run(run()))
+
+
+async def _unless_asked_to_stop(system: "Running", work: Coroutine[Any, Any, str]) -> str:
+    from kannon.cli.standalone.errors import Interrupted
+
+    working = asyncio.create_task(work)
+    asked = asyncio.create_task(system.supervisor.asked_to_stop())
+    await asyncio.wait([working, asked], return_when=asyncio.FIRST_COMPLETED)
+    asked.cancel()
+    if working.done():
+        return working.result()
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    raise Interrupted("asked to stop")
 
 
 def _free_port() -> int:

@@ -120,6 +120,10 @@ class Supervisor:
             },
         )
 
+    async def asked_to_stop(self) -> None:
+        """Wait until a signal asks to stop; the parts still run then."""
+        await self._asked.wait()
+
     async def run_until_signal(self) -> None:
         """Keep the parts running until a signal asks to stop, then stop them all.
 

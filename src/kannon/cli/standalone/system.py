@@ -14,6 +14,7 @@ import aiohttp
 
 from kannon.adapters.postgres.migrate import migrate
 from kannon.cli.standalone.data_folder import DataFolder, default_data_folder
+from kannon.cli.standalone.errors import Interrupted
 from kannon.cli.standalone.listening import check_port
 from kannon.cli.standalone.nats import EmbeddedNats
 from kannon.cli.standalone.plan import Plan, Ports
@@ -92,6 +93,8 @@ async def running(settings: Settings, log_to_files: bool = True) -> AsyncIterato
             finally:
                 timer.cancel()
                 await asyncio.gather(timer, return_exceptions=True)
+            return
+        raise Interrupted("asked to stop")  # the supervisor took it for its own end
 
 
 def _with_own_secrets(settings: Settings, folder: DataFolder) -> Settings:

@@ -111,11 +111,12 @@ WITH RECURSIVE waiting (batch, seq) AS (
         (SELECT batch, seq FROM deliveries WHERE status = 'accepted' AND batch > waiting.batch
          ORDER BY batch, seq LIMIT 1) AS next
 )
-UPDATE messages m SET announcement = greatest(m.announcement, 1) + 1, announced_seq = waiting.seq, announced_at = %(now)s
+UPDATE messages m SET announcement = greatest(m.announcement, 1) + 1, announced_seq = waiting.seq, announced_at = %(now)s,
+    announcing_since = %(now)s
 FROM waiting
 WHERE m.number = waiting.batch AND m.announced_seq >= m.recipients
   AND (m.announced_at < %(now)s - %(lease)s
-       OR m.announced_at <= (SELECT max(lost_at) FROM streams WHERE name = ANY(%(before_dispatch)s)))
+       OR m.announcing_since <= (SELECT max(lost_at) FROM streams WHERE name = ANY(%(before_dispatch)s)))
 
 -- name: unannounced
 -- The gateway announces what it accepts; what is older than that takes was left over.
