@@ -21,6 +21,7 @@ from kannon.runtime.settings import (
     EDGE_NAME,
     EDGE_TARGETS,
     NATS_URL,
+    SOURCE_HEALTH_PORT,
     SOURCE_ROUTES,
     Setting,
     Settings,
@@ -65,12 +66,13 @@ class Ports:
     """Where the parts listen, on 127.0.0.1."""
 
     edge: int
+    source_health: int
     stages: Mapping[str, int]
 
     @classmethod
     def choose(cls) -> "Ports":
         """Ports that are free now."""
-        return cls(free_port(), {stage: free_port() for stage in STAGES})
+        return cls(free_port(), free_port(), {stage: free_port() for stage in STAGES})
 
 
 class Plan:
@@ -94,7 +96,11 @@ class Plan:
     def source(self) -> Part:
         """The source that feeds all stages."""
         routes = ",".join(f"{stage}=http://127.0.0.1:{port}/" for stage, port in self._ports.stages.items())
-        return self._part("nats-source", ["-m", "nats_source"], {SOURCE_ROUTES.variable: routes})
+        told = {
+            SOURCE_ROUTES.variable: routes,
+            SOURCE_HEALTH_PORT.variable: str(self._ports.source_health),
+        }
+        return self._part("nats-source", ["-m", "nats_source"], told, self._ports.source_health, "/healthz")
 
     def _gateway(self) -> Part:
         host, port = self._settings[API_HOST], self._settings[API_PORT]
@@ -123,26 +129,25 @@ class Plan:
             "PORT": str(port),
             EDGE_TARGETS.variable: f"{self._settings[EDGE_NAME]}=127.0.0.1:{self._ports.edge}",
         }
-        return self._part(stage, ["-m", "kannon.runtime.serve"], told, port, http=True)
+        return self._part(stage, ["-m", "kannon.runtime.serve"], told, port, "/")
 
     def _part(
         self,
         name: str,
         arguments: list[str],
         told: Mapping[str, str],
-        port: int | None = None,
+        port: int,
+        path: str = "",
         host: str = "127.0.0.1",
-        http: bool = False,
     ) -> Part:
         async def ready() -> bool:
-            assert port is not None
-            return await (answers_http(port, "/") if http else accepts_connections(port, host=host))
+            return await (answers_http(port, path) if path else accepts_connections(port, host=host))
 
         return Part(
             name=name,
             argv=[sys.executable, *arguments],
             env={**self._environment(name), **told},
-            ready=ready if port is not None else None,
+            ready=ready,
         )
 
     def _environment(self, name: str) -> dict[str, str]:
