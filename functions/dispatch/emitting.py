@@ -157,18 +157,9 @@ def _failed_move(one: _Built) -> Move:
     standing = one.delivery.standing
     status = transition(standing, Fact.FAILED, standing.current_attempt)
     assert status is not None, "only Deliveries that may be sent are locked for it"
-    return Move(one.delivery.id, status, standing.attempts, standing.emission, standing.due_at)
+    return one.delivery.moved(status)
 
 
 def _failed_outcome(one: _Built, now: datetime) -> Outcome:
-    delivery = one.delivery
-    return Outcome(
-        delivery.id,
-        "failed",
-        delivery.standing.current_attempt,
-        now,
-        delivery.recipient,
-        delivery.message_id,
-        delivery.domain,
-        {"reason": one.failure},
-    )
+    attempt = one.delivery.standing.current_attempt
+    return one.delivery.outcome("failed", attempt, now, {"reason": one.failure})

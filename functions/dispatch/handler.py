@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from functions.dispatch.emitting import Emitter
-from kannon.core.batches import Delivery, Move, Outcome
+from kannon.core.batches import Delivery, Move
 from kannon.core.deliveries import Fact, transition
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import MalformedEvent, Unavailable
@@ -61,8 +61,8 @@ class Dispatch:
             moves = [_verdict_move(delivery, Fact.REJECTED) for delivery in rejected]
             moves += [_verdict_move(delivery, Fact.VERIFIED) for delivery in waiting]
             await work.move(moves, now)
-            outcomes = [_outcome(d, "rejected", now, {"reason": reasons[d.id.seq]}) for d in rejected]
-            outcomes += [_outcome(delivery, "accepted", now, {}) for delivery in passed]
+            outcomes = [d.outcome("rejected", 0, now, {"reason": reasons[d.id.seq]}) for d in rejected]
+            outcomes += [delivery.outcome("accepted", 0, now, {}) for delivery in passed]
             await work.record(outcomes + failures)
 
     async def _with_room(
@@ -91,11 +91,6 @@ class Dispatch:
 
 
 def _verdict_move(delivery: Delivery, fact: Fact) -> Move:
-    standing = delivery.standing
-    status = transition(standing, fact)
+    status = transition(delivery.standing, fact)
     assert status is not None, "only accepted Deliveries are locked for a verdict"
-    return Move(delivery.id, status, standing.attempts, standing.emission, standing.due_at)
-
-
-def _outcome(delivery: Delivery, kind: str, now: datetime, data: dict[str, object]) -> Outcome:
-    return Outcome(delivery.id, kind, 0, now, delivery.recipient, delivery.message_id, delivery.domain, data)
+    return delivery.moved(status)

@@ -102,17 +102,8 @@ def _move(delivery: Delivery, fact: Fact, now: datetime) -> Move:
     standing = delivery.standing
     status = transition(standing, fact, standing.current_attempt)
     assert status is not None, "only Deliveries in hand are stranded"
-    return Move(delivery.id, status, standing.attempts, standing.emission, now)
+    return delivery.moved(status, due_at=now)
 
 
 def _given_up(delivery: Delivery, now: datetime) -> Outcome:
-    return Outcome(
-        delivery.id,
-        "failed",
-        delivery.standing.current_attempt,
-        now,
-        delivery.recipient,
-        delivery.message_id,
-        delivery.domain,
-        {"reason": "no_result"},
-    )
+    return delivery.outcome("failed", delivery.standing.current_attempt, now, {"reason": "no_result"})

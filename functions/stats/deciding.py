@@ -128,11 +128,7 @@ def _overtaken(delivery: Delivery, now: datetime) -> tuple[Outcome, ...]:
     """
     if delivery.standing.status is not Status.ACCEPTED:
         return ()
-    return (
-        Outcome(
-            delivery.id, "accepted", 0, now, delivery.recipient, delivery.message_id, delivery.domain, {}
-        ),
-    )
+    return (delivery.outcome("accepted", 0, now, {}),)
 
 
 def _budget_spent(learnt: Learnt) -> tuple[Fact, Status]:
@@ -146,13 +142,5 @@ def _outcome(delivery: Delivery, learnt: Learnt, fact: Fact, now: datetime) -> O
         data["permanent"] = learnt.fact is Fact.BOUNCED
     if fact is Fact.FAILED:
         data["reason"] = data.get("category", "failed")
-    return Outcome(
-        delivery.id,
-        "error" if fact is Fact.DEFERRED else fact.value,
-        learnt.emitted.attempt,
-        learnt.at or now,
-        delivery.recipient,
-        delivery.message_id,
-        delivery.domain,
-        data,
-    )
+    kind = "error" if fact is Fact.DEFERRED else fact.value
+    return delivery.outcome(kind, learnt.emitted.attempt, learnt.at or now, data)

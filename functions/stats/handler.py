@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 
-from functions.stats.deciding import Decision, Learnt, RetryRules, decide, learnt_from
+from functions.stats.deciding import Learnt, RetryRules, decide, learnt_from
 from kannon.core.batches import Delivery, Move, Outcome
 from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
@@ -61,7 +61,7 @@ class Stats:
             if decision is None:
                 continue
             current[decision.after.id] = decision.after
-            moves[decision.after.id] = _move(decision)
+            moves[decision.after.id] = decision.after.moved(decision.after.standing.status)
             outcomes.extend(decision.outcomes)
         await work.move(list(moves.values()), now)
         await work.record(outcomes)
@@ -75,14 +75,3 @@ class Stats:
         except Unavailable as error:
             # The results are committed; the tick asks for what waits.
             log.info("could not ask for more work", extra={"reason": str(error)})
-
-
-def _move(decision: Decision) -> Move:
-    after = decision.after
-    return Move(
-        after.id,
-        after.standing.status,
-        after.standing.attempts,
-        after.standing.emission,
-        after.standing.due_at,
-    )

@@ -42,13 +42,11 @@ class Subject:
 
 
 def move(row: Delivery, status: Status, **changes: object) -> Move:
-    standing = row.standing
-    made = Move(row.id, status, standing.attempts, standing.emission, standing.due_at)
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(row.moved(status), **changes)  # type: ignore[arg-type]
 
 
 def outcome(row: Delivery, kind: str = "delivered", attempt: int = 1, at: datetime = NOW) -> Outcome:
-    return Outcome(row.id, kind, attempt, at, row.recipient, row.message_id, row.domain, {"code": 250})
+    return row.outcome(kind, attempt, at, {"code": 250})
 
 
 def fake_subject() -> Subject:

@@ -63,20 +63,6 @@ class BatchContent:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """A Delivery's row, locked for work."""
-
-    id: DeliveryId
-    recipient: str
-    fields: Mapping[str, str]
-    standing: Standing
-    edge: str
-    message_id: str
-    domain: str
-    first_emitted_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Move:
     """What a decision changes in a Delivery's row.
 
@@ -112,3 +98,26 @@ class Outcome:
     message_id: str
     domain: str
     data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A Delivery's row, locked for work."""
+
+    id: DeliveryId
+    recipient: str
+    fields: Mapping[str, str]
+    standing: Standing
+    edge: str
+    message_id: str
+    domain: str
+    first_emitted_at: datetime | None = None
+
+    def moved(self, status: Status, due_at: datetime | None = None) -> Move:
+        """The move to `status` that keeps all else, but for `due_at` where it is given."""
+        standing = self.standing
+        return Move(self.id, status, standing.attempts, standing.emission, due_at or standing.due_at)
+
+    def outcome(self, kind: str, attempt: int, at: datetime, data: Mapping[str, Any]) -> Outcome:
+        """What became of it, as the statistics call it."""
+        return Outcome(self.id, kind, attempt, at, self.recipient, self.message_id, self.domain, data)
