@@ -7,11 +7,11 @@ from typing import cast
 
 import grpc
 
-from edge_smtp.carriers import SmtpCarrier
+from edge_smtp.carriers import AddressLookup, SmtpCarrier
 from edge_smtp.connections import Connections, opportunistic_tls
 from edge_smtp.main import now_ms
+from edge_smtp.opening import Timeouts
 from edge_smtp.results import ResultPublisher
-from edge_smtp.session import Timeouts
 from edge_smtp.sqlite_journal import SqliteJournal
 from edge_smtp.submission import Submission
 from edge_smtp.transmitter import Limits, Transmitter
@@ -24,6 +24,7 @@ from kannon.core.payloads import Delivered, Refused, TransmissionsDelivered, Tra
 from kannon.core.replies import Stage
 from tests.edge_samples import SEAL_KEY
 from tests.fakes import FakePublisher
+from tests.smtp_peer import SmtpPeer
 
 _NO_CONTEXT = cast("grpc.aio.ServicerContext[edge_pb2.SubmitRequest, edge_pb2.SubmitResponse]", None)
 
@@ -35,6 +36,7 @@ class EdgeHarness:
         routes: where mail goes, by domain or `*`.
         servers: resolvers, for domains without route.
         scale: factor on the timeouts of RFC 5321.
+        lookup: instead of routes and resolvers.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class EdgeHarness:
         mails_per_session: int = 100,
         capacity: int = 1000,
         publisher: FakePublisher | None = None,
+        lookup: AddressLookup | None = None,
     ) -> None:
         self._path = journal
         self._capacity = capacity
@@ -61,8 +64,8 @@ class EdgeHarness:
             idle_seconds=idle_seconds,
             mails_per_session=mails_per_session,
         )
-        lookup = DnsExchangerLookup(routes, servers, timeout=1.0)
-        self._carrier = SmtpCarrier(lookup, self._connections, parse_networks(allowed), _keep_order)
+        found = lookup or DnsExchangerLookup(routes, servers, timeout=1.0)
+        self._carrier = SmtpCarrier(found, self._connections, parse_networks(allowed), _keep_order)
         self.publisher = publisher or FakePublisher()
 
     async def start(self) -> "EdgeHarness":
@@ -103,6 +106,19 @@ class EdgeHarness:
         self._results.cancel()
         await asyncio.gather(self._results, return_exceptions=True)
         await self.journal.close()
+
+
+class Exchangers:
+    """A lookup that knows the same exchangers for every domain, in this order of preference."""
+
+    def __init__(self, *peers: SmtpPeer) -> None:
+        self._exchangers = [Exchanger(n, peer.host, peer.port) for n, peer in enumerate(peers)]
+
+    async def exchangers(self, domain: str) -> list[Exchanger]:
+        return self._exchangers
+
+    async def addresses(self, host: str) -> list[str]:
+        return [host]
 
 
 def _keep_order(exchangers: list[Exchanger]) -> None:

@@ -146,7 +146,8 @@ class SmtpPeer:
             self._loop.call_soon_threadsafe(self._abort_all)
 
     def _run(self, started: threading.Event) -> None:
-        asyncio.run(self._serve(started))
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            runner.run(self._serve(started))
 
     async def _serve(self, started: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()

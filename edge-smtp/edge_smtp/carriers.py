@@ -3,12 +3,14 @@
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 from edge_smtp.connections import Connections
+from edge_smtp.opening import NotTransmitted
 from edge_smtp.outgoing import Outgoing, Unsendable
 from edge_smtp.replies import Reply
-from edge_smtp.session import NotTransmitted, Session
+from edge_smtp.session import Session
 from kannon.core.envelopes import Envelope
 from kannon.core.errors import Unavailable
 from kannon.core.exchangers import Exchanger, IpNetwork, in_order, may_connect
@@ -20,7 +22,7 @@ MAX_ADDRESSES: Final = 3
 """How many exchangers of a domain are tried for one mail, and how many addresses of each."""
 
 Destination = tuple[Exchanger, ...]
-Intend = Callable[[], Awaitable[None]]
+Intend = Callable[[Exchanger], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ class Carrier(Protocol):
         """Carry one mail.
 
         Args:
-            intend: awaited right before the final dot; if it raises, the dot is not sent.
+            intend: awaited right before the final dot, with the exchanger that will see it; if it raises,
+                the dot is not sent.
 
         Raises:
             Unconfirmed: the session ended after the final dot without a reply.
@@ -140,7 +143,7 @@ class SmtpCarrier:
 
     async def _transmit(self, session: Session, mail: Outgoing, intend: Intend) -> Reply | Refusal:
         try:
-            answer = await session.transmit(mail, intend)
+            answer = await session.transmit(mail, partial(intend, session.exchanger))
         except Unsendable as unsendable:
             self._connections.give_back(session)
             return unsendable.refusal
@@ -185,7 +188,7 @@ class DemoCarrier:
         host = destination[0].host
         if "error" in envelope.recipient:
             return Carried(Refusal(Stage.RCPT, 512, "", "refused by the demo sender"), host)
-        await intend()
+        await intend(destination[0])
         return Carried(Reply(250, (b"2.0.0 delivered by the demo sender",)), host)
 
     async def close(self) -> None:

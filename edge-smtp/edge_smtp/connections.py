@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from edge_smtp.session import Session, Timeouts, TlsFailed
+from edge_smtp.opening import Timeouts, TlsFailed
+from edge_smtp.session import Session
 from kannon.core.exchangers import Exchanger
 
 IDLE_SECONDS: Final = 5.0

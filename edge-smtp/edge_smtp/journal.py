@@ -40,11 +40,16 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """An Attempt without result, as a restart finds it: TAKEN or INTENT."""
+    """An Attempt without result, as a restart finds it: TAKEN or INTENT.
+
+    Attributes:
+        exchanger: the host that the last intent named; empty without one.
+    """
 
     attempt: AttemptId
     state: State
     ambiguities: int
+    exchanger: str
     recipient: str
     expires_at_ms: int
 
@@ -69,11 +74,12 @@ class Journal(Protocol):
             JournalUnavailable: none of them is taken.
         """
 
-    async def intend(self, attempt: AttemptId, ambiguities: int) -> bool:
+    async def intend(self, attempt: AttemptId, ambiguities: int, exchanger: str) -> bool:
         """Write that the final dot is about to be sent.
 
         Args:
             ambiguities: of its Delivery, up to now.
+            exchanger: the host that will see it.
 
         Returns:
             False if the Attempt is not in hand any more (a higher one was taken): send nothing.

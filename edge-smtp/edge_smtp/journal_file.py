@@ -41,7 +41,7 @@ class Writes:
     """What one group of calls wants written, in the order in which it is applied."""
 
     envelopes: Sequence[Envelope] = ()
-    intents: Sequence[tuple[int, int, int, int]] = ()
+    intents: Sequence[tuple[int, int, int, int, str]] = ()
     results: Sequence[tuple[AttemptId, Result]] = ()
     published: Sequence[Emitted] = ()
 
@@ -176,7 +176,7 @@ class JournalFile:
             at = body_at + len(e.body)
         self._run("keep_envelopes", rows, b"".join(octets))
 
-    def _intend(self, intents: Sequence[tuple[int, int, int, int]]) -> frozenset[AttemptId]:
+    def _intend(self, intents: Sequence[tuple[int, int, int, int, str]]) -> frozenset[AttemptId]:
         written = self._run("write_intents", intents)
         found = intents if written == len(intents) else self._json("in_hand", intents)
         return frozenset(AttemptId(*row[:3]) for row in found)

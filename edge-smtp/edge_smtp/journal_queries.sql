@@ -8,11 +8,13 @@ FROM json_each(?1) AS j
 CROSS JOIN attempts AS a ON a.batch = j.value ->> 0 AND a.seq = j.value ->> 1;
 
 -- name: write_standings
--- [batch, seq, attempt, emission, ambiguities, state, expires_at_ms]; another Attempt has no result yet.
+-- [batch, seq, attempt, emission, ambiguities, state, expires_at_ms]; another Attempt has no exchanger and no
+-- result yet.
 INSERT INTO attempts (batch, seq, attempt, emission, ambiguities, state, expires_at_ms)
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6
 FROM json_each(?1) WHERE true
 ON CONFLICT (batch, seq) DO UPDATE SET
+    exchanger = iif(attempts.attempt = excluded.attempt, attempts.exchanger, ''),
     result = iif(attempts.attempt = excluded.attempt, attempts.result, NULL),
     attempt = excluded.attempt,
     emission = excluded.emission,
@@ -37,8 +39,8 @@ CROSS JOIN attempts AS a
     ON a.batch = j.value ->> 0 AND a.seq = j.value ->> 1 AND a.attempt = j.value ->> 2 AND a.state < 3;
 
 -- name: write_intents
--- [batch, seq, attempt, ambiguities]
-UPDATE attempts SET state = 2, ambiguities = j.value ->> 3
+-- [batch, seq, attempt, ambiguities, exchanger]
+UPDATE attempts SET state = 2, ambiguities = j.value ->> 3, exchanger = j.value ->> 4
 FROM json_each(?1) AS j
 WHERE attempts.batch = j.value ->> 0 AND attempts.seq = j.value ->> 1
     AND attempts.attempt = j.value ->> 2 AND attempts.state < 3;
@@ -71,7 +73,7 @@ DELETE FROM envelopes WHERE (batch, seq) IN (
 );
 
 -- name: unfinished
-SELECT a.batch, a.seq, a.attempt, a.state, a.ambiguities, e.recipient, a.expires_at_ms
+SELECT a.batch, a.seq, a.attempt, a.state, a.ambiguities, a.exchanger, e.recipient, a.expires_at_ms
 FROM envelopes AS e JOIN attempts AS a USING (batch, seq)
 WHERE a.state < 3
 ORDER BY a.batch, a.seq;

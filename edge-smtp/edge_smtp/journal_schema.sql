@@ -5,6 +5,7 @@ CREATE TABLE journal (
 );
 
 -- The highest Attempt of each Delivery. state: 1 taken, 2 intent, 3 result, 4 published.
+-- exchanger: the host that the last intent named, empty without one.
 -- result: JSON array (time, stage, code, enhanced code, text, exchanger, ambiguities), once it is known.
 CREATE TABLE attempts (
     batch INTEGER NOT NULL,
@@ -14,6 +15,7 @@ CREATE TABLE attempts (
     ambiguities INTEGER NOT NULL,
     state INTEGER NOT NULL,
     expires_at_ms INTEGER NOT NULL,
+    exchanger TEXT NOT NULL DEFAULT '',
     result TEXT,
     PRIMARY KEY (batch, seq)
 ) WITHOUT ROWID;

@@ -1,9 +1,8 @@
 """A connection as lines: commands out, replies in."""
 
 import asyncio
-import ssl
 from collections import deque
-from typing import Final, cast
+from typing import Final
 
 from edge_smtp.replies import MalformedReply, Reply, ReplyReader
 
@@ -18,31 +17,22 @@ class LineLost(Exception):
 
 
 class Line(asyncio.Protocol):
-    """One TCP connection to a peer. After a loss or a timeout it is closed, and stays so."""
+    """An open connection to a peer. After a loss or a timeout it is closed, and stays so.
 
-    def __init__(self) -> None:
+    Args:
+        transport: of whoever has opened it; from now on what comes over it comes here.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
+        self._transport = transport
+        transport.set_protocol(self)
         self._reader = ReplyReader()
         self._replies: deque[Reply] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._paused = False
         self._leaving = False
         self._lost = ""
-
-    @classmethod
-    async def connect(cls, address: str, port: int, timeout: float) -> "Line":
-        """Connect to an IP address.
-
-        Args:
-            timeout: seconds.
-
-        Raises:
-            OSError: it is not possible, or took too long (TimeoutError).
-        """
-        async with asyncio.timeout(timeout):
-            _, line = await asyncio.get_running_loop().create_connection(cls, address, port)
-        return line
 
     @property
     def is_quiet(self) -> bool:
@@ -56,7 +46,7 @@ class Line(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send; on a closed connection nothing happens, and the next read tells."""
-        if self._transport is not None and not self._lost:
+        if not self._lost:
             self._transport.write(data)
 
     async def drained(self, timeout: float) -> None:
@@ -88,34 +78,9 @@ class Line(asyncio.Protocol):
             await self._wait(timeout)
         return self._replies.popleft()
 
-    async def start_tls(self, context: ssl.SSLContext, name: str | None, timeout: float) -> None:
-        """Go on encrypted; what came in plain text before is not believed (RFC 3207 §4.2).
-
-        Args:
-            name: sent as SNI.
-            timeout: seconds for the handshake.
-
-        Raises:
-            LineLost: it did not come about; the connection is closed.
-        """
-        if not self.is_quiet or self._transport is None:
-            self._lose("replies in plain text after STARTTLS")
-            raise LineLost(self._lost)
-        try:
-            encrypted = await self._loop.start_tls(
-                self._transport, self, context, server_hostname=name, ssl_handshake_timeout=timeout
-            )
-        except OSError as error:  # TLS errors and timeouts, too
-            self._lose(f"TLS: {getattr(error, 'reason', None) or error or type(error).__name__}")
-            raise LineLost(self._lost) from None
-        if encrypted is None or self._lost:
-            self._lose("the connection ended")
-            raise LineLost(self._lost)
-        self._transport = encrypted
-
     def leave(self) -> None:
         """Say QUIT and close, without making anyone wait."""
-        if self._lost or self._transport is None:
+        if self._lost:
             return
         self.write(b"QUIT\r\n")
         self._leaving = True
@@ -124,10 +89,6 @@ class Line(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once."""
         self._lose("closed by us")
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See asyncio.Protocol."""
-        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
@@ -171,6 +132,5 @@ class Line(asyncio.Protocol):
 
     def _lose(self, why: str) -> None:
         self._lost = self._lost or why
-        if self._transport is not None:
-            self._transport.abort()
+        self._transport.abort()
         self._wake()

@@ -16,9 +16,9 @@ import uvloop
 from edge_smtp.carriers import Carrier, DemoCarrier, SmtpCarrier
 from edge_smtp.connections import Connections, opportunistic_tls
 from edge_smtp.journal import KEEP_PUBLISHED_MS, Journal, JournalUnavailable
+from edge_smtp.opening import Timeouts
 from edge_smtp.results import ResultPublisher
 from edge_smtp.server import EdgeServer
-from edge_smtp.session import Timeouts
 from edge_smtp.sqlite_journal import SqliteJournal
 from edge_smtp.submission import Submission
 from edge_smtp.transmitter import Limits, Transmitter
@@ -71,7 +71,9 @@ def read_settings(settings: s.Settings) -> Wanted:
         journal=Path(settings[s.EDGE_JOURNAL]),
         capacity=settings[s.EDGE_CAPACITY],
         limits=Limits(
-            settings[s.SENDER_MAX_JOBS], settings[s.SENDER_MAX_PER_EXCHANGER], _max_ambiguous(settings)
+            settings[s.SENDER_MAX_JOBS],
+            settings[s.SENDER_MAX_PER_EXCHANGER],
+            settings[s.SENDER_MAX_AMBIGUOUS],
         ),
         carrier=_carrier(settings),
         envelopes_key=key_for(settings, Purpose.ENVELOPES),
@@ -79,14 +81,6 @@ def read_settings(settings: s.Settings) -> Wanted:
         nats_url=settings[s.NATS_URL],
         replicas=settings[s.STREAM_REPLICAS],
     )
-
-
-def _max_ambiguous(settings: s.Settings) -> int:
-    written = str(settings[s.SENDER_MAX_AMBIGUOUS])
-    if not written.isdecimal():
-        setting = s.SENDER_MAX_AMBIGUOUS
-        raise s.SettingsError(f"{setting.key} ({setting.variable}): a whole number from 0 is needed")
-    return int(written)
 
 
 def _carrier(settings: s.Settings) -> Carrier:

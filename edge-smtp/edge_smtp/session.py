@@ -1,12 +1,12 @@
-"""An SMTP session with one exchanger, as its client (RFC 5321 §3, RFC 2920, RFC 3207)."""
+"""An SMTP session with one exchanger: mails over an opened connection (RFC 5321 §3.3, RFC 2920)."""
 
-import ipaddress
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Self
 
 from edge_smtp.line import Line, LineLost
+from edge_smtp.opening import NotTransmitted, Timeouts, introduce
 from edge_smtp.outgoing import Outgoing
 from edge_smtp.replies import Reply
 from kannon.core.exchangers import Exchanger
@@ -14,44 +14,6 @@ from kannon.core.replies import Refusal, Stage
 
 PATIENCE_AFTER_REFUSAL: Final = 5.0
 """Seconds for the answers to commands that were sent along with the one that was refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds to wait for a peer (RFC 5321 §4.5.3.2)."""
-
-    connect: float = 30.0
-    greeting: float = 300.0
-    ehlo: float = 300.0
-    tls: float = 60.0
-    mail: float = 300.0
-    rcpt: float = 300.0
-    data: float = 120.0
-    block: float = 180.0
-    dot: float = 600.0
-
-    @classmethod
-    def scaled(cls, scale: float, connect: float) -> Self:
-        """All but `connect` times `scale`."""
-        given = cls()
-        names = ("greeting", "ehlo", "tls", "mail", "rcpt", "data", "block", "dot")
-        return cls(connect, *(getattr(given, name) * scale for name in names))
-
-
-class NotTransmitted(Exception):
-    """The session did not get as far as the final dot: another way may be tried.
-
-    Attributes:
-        refusal: what it ended with.
-    """
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.text)
-        self.refusal = refusal
-
-
-class TlsFailed(NotTransmitted):
-    """STARTTLS was agreed upon and did not come about."""
 
 
 class Unconfirmed(Exception):
@@ -65,7 +27,7 @@ class Session:
     Attributes:
         extensions: what the peer offers, by keyword in upper case, with its parameters.
         mails: how many it has carried.
-        tls_trouble: why an earlier session with this peer could not be encrypted.
+        tls_trouble: why this session, or an earlier one with this peer, could not be encrypted.
     """
 
     exchanger: Exchanger
@@ -80,28 +42,9 @@ class Session:
     async def open(
         cls, exchanger: Exchanger, address: str, hostname: str, timeouts: Timeouts, tls: ssl.SSLContext | None
     ) -> Self:
-        """Connect to `address` of `exchanger`, and introduce ourselves.
-
-        Args:
-            hostname: our name, for EHLO.
-            tls: used if the peer offers STARTTLS; None to stay in plain text.
-
-        Raises:
-            TlsFailed: the peer offers STARTTLS and cannot do it.
-            NotTransmitted: there is no session.
-        """
-        try:
-            line = await Line.connect(address, exchanger.port, timeouts.connect)
-        except OSError as error:
-            why = "no connection within time" if isinstance(error, TimeoutError) else _words(error)
-            raise NotTransmitted(Refusal(Stage.CONNECT, 0, "", f"{address}: {why}")) from None
-        session = cls(exchanger, line, timeouts, {})
-        try:
-            await session._introduce(hostname, tls)
-        except BaseException:
-            line.abort()
-            raise
-        return session
+        """A new one with `address` of `exchanger`; see `introduce`."""
+        opened = await introduce(exchanger, address, hostname, timeouts, tls)
+        return cls(exchanger, opened.line, timeouts, opened.extensions, tls_trouble=opened.tls_trouble)
 
     @property
     def is_usable(self) -> bool:
@@ -115,34 +58,6 @@ class Session:
     def abort(self) -> None:
         """End it at once."""
         self.line.abort()
-
-    async def _introduce(self, hostname: str, tls: ssl.SSLContext | None) -> None:
-        greeting = await self._reply(Stage.GREETING, self.timeouts.greeting)
-        if greeting.code != 220:
-            raise NotTransmitted(greeting.refusal(Stage.GREETING))
-        await self._hello(hostname)
-        if tls is not None and "STARTTLS" in self.extensions and await self._start_tls(tls):
-            await self._hello(hostname)
-
-    async def _hello(self, hostname: str) -> None:
-        reply = await self._ask(f"EHLO {hostname}\r\n".encode(), Stage.EHLO, self.timeouts.ehlo)
-        self.extensions = _extensions(reply) if reply.is_positive else {}
-        if reply.code >= 500:  # RFC 5321 §3.2: it may know HELO only
-            reply = await self._ask(f"HELO {hostname}\r\n".encode(), Stage.EHLO, self.timeouts.ehlo)
-        if not reply.is_positive:
-            raise NotTransmitted(reply.refusal(Stage.EHLO))
-
-    async def _start_tls(self, context: ssl.SSLContext) -> bool:
-        self.line.write(b"STARTTLS\r\n")
-        try:
-            reply = await self.line.reply(self.timeouts.mail)
-            if reply.code != 220:
-                self.tls_trouble = " ".join(filter(None, reply.parts()))
-                return False
-            await self.line.start_tls(context, _server_name(self.exchanger.host), self.timeouts.tls)
-        except LineLost as error:
-            raise TlsFailed(Refusal(Stage.STARTTLS, 0, "", str(error))) from None
-        return True
 
     async def transmit(self, mail: Outgoing, intend: Callable[[], Awaitable[None]]) -> Reply | Refusal:
         """Carry one mail.
@@ -231,10 +146,6 @@ class Session:
             self.line.abort()
         return reply.refusal(Stage.DOT)
 
-    async def _ask(self, command: bytes, stage: Stage, timeout: float) -> Reply:
-        self.line.write(command)
-        return await self._reply(stage, timeout)
-
     async def _reply(self, stage: Stage, timeout: float) -> Reply:
         try:
             reply = await self.line.reply(timeout)
@@ -243,23 +154,3 @@ class Session:
         if reply.code == 421:  # RFC 5321 §3.8: it closes the connection
             raise NotTransmitted(reply.refusal(stage))
         return reply
-
-
-def _extensions(reply: Reply) -> dict[str, str]:
-    found = {}
-    for line in reply.lines[1:]:
-        keyword, _, parameters = line.decode("ascii", "replace").partition(" ")
-        found[keyword.upper()] = parameters.strip()
-    return found
-
-
-def _server_name(host: str) -> str | None:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    return None  # RFC 6066 §3: an address is no server name
-
-
-def _words(error: OSError) -> str:
-    return (error.strerror or str(error) or type(error).__name__).lower()

@@ -29,7 +29,7 @@ class _Group:
     """Calls that wait to be written, each with the future its caller waits for."""
 
     takes: list[tuple[Sequence[Envelope], asyncio.Future[Sequence[Answer]]]] = field(default_factory=list)
-    intents: list[tuple[AttemptId, int, asyncio.Future[bool]]] = field(default_factory=list)
+    intents: list[tuple[AttemptId, int, str, asyncio.Future[bool]]] = field(default_factory=list)
     results: list[tuple[AttemptId, Result, asyncio.Future[None]]] = field(default_factory=list)
     published: list[tuple[Sequence[Emitted], asyncio.Future[None]]] = field(default_factory=list)
 
@@ -39,7 +39,7 @@ class _Group:
     def writes(self) -> Writes:
         return Writes(
             [envelope for envelopes, _ in self.takes for envelope in envelopes],
-            [(*attempt, ambiguities) for attempt, ambiguities, _ in self.intents],
+            [(*attempt, ambiguities, exchanger) for attempt, ambiguities, exchanger, _ in self.intents],
             [(attempt, result) for attempt, result, _ in self.results],
             [emitted for emissions, _ in self.published for emitted in emissions],
         )
@@ -48,7 +48,7 @@ class _Group:
         answers = iter(written.answers)
         for envelopes, taken in self.takes:
             _settle(taken, [next(answers) for _ in envelopes])
-        for attempt, _, intended in self.intents:
+        for attempt, _, _, intended in self.intents:
             _settle(intended, attempt in written.in_hand)
         for _, _, finished in self.results:
             _settle(finished, None)
@@ -59,7 +59,7 @@ class _Group:
         """Tell callers who can act otherwise; what is a fact already stays in line."""
         for _, taken in self.takes:
             _refuse(taken, error)
-        for _, _, intended in self.intents:
+        for _, _, _, intended in self.intents:
             _refuse(intended, error)
 
     def give_up(self, error: Exception) -> None:
@@ -121,10 +121,10 @@ class SqliteJournal:
         self._write_soon()
         return await taken
 
-    async def intend(self, attempt: AttemptId, ambiguities: int) -> bool:
+    async def intend(self, attempt: AttemptId, ambiguities: int, exchanger: str) -> bool:
         """See `Journal.intend`."""
         intended: asyncio.Future[bool] = self._loop.create_future()
-        self._line.intents.append((attempt, ambiguities, intended))
+        self._line.intents.append((attempt, ambiguities, exchanger, intended))
         self._write_soon()
         return await intended
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Self
 
 from edge_smtp.attempts import AttemptId, Result, State
@@ -14,7 +15,7 @@ from edge_smtp.session import Unconfirmed
 from kannon.core.addresses import InvalidAddress, domain_name
 from kannon.core.envelopes import Envelope
 from kannon.core.errors import Unavailable
-from kannon.core.exchangers import UndeliverableDomain
+from kannon.core.exchangers import Exchanger, UndeliverableDomain
 from kannon.core.replies import Refusal, Stage
 from kannon.runtime.logs import mask_address
 
@@ -45,13 +46,21 @@ class Limits:
 
 @dataclass(slots=True)
 class InHand:
-    """An Attempt that waits or is under way; its Envelope, unless that is to be read from the journal."""
+    """An Attempt that waits or is under way.
+
+    Attributes:
+        envelope: unless it is to be read from the journal.
+        intended: the exchanger that the last intent named.
+        bound_to: the only exchanger that it may go to, for that one may have it already; empty before.
+    """
 
     attempt: AttemptId
     recipient: str
     expires_at_ms: int
     ambiguities: int
     envelope: Envelope | None = None
+    intended: str = ""
+    bound_to: str = ""
 
     @classmethod
     def of(cls, envelope: Envelope, ambiguities: int) -> Self:
@@ -63,7 +72,15 @@ class InHand:
     def found(cls, left: Unfinished) -> Self:
         """One that an earlier run left; an intent without result is an ambiguity."""
         ambiguities = left.ambiguities + (left.state is State.INTENT)
-        return cls(left.attempt, left.recipient, left.expires_at_ms, ambiguities)
+        it = cls(left.attempt, left.recipient, left.expires_at_ms, ambiguities)
+        it.bound_to = left.exchanger
+        return it
+
+    def ways(self, destination: Destination) -> Destination:
+        """The exchangers that it may go to."""
+        if not self.bound_to:
+            return destination
+        return tuple(exchanger for exchanger in destination if exchanger.host == self.bound_to)
 
 
 class _NotNow(Exception):
@@ -216,35 +233,39 @@ class Transmitter:
 
     async def _carry(self, destination: Destination, it: InHand) -> Carried:
         if it.ambiguities > self._limits.max_ambiguous:
-            return Carried(Refusal(Stage.UNCONFIRMED, 0, "", "it may have been delivered; nobody knows"), "")
+            text = "it may have been delivered; nobody knows"
+            return Carried(Refusal(Stage.UNCONFIRMED, 0, "", text), it.bound_to)
         if self._now_ms() > it.expires_at_ms:
             return _EXPIRED
+        ways = it.ways(destination)
+        if not ways:
+            text = "it may have the mail, and takes none for this domain any more"
+            return Carried(Refusal(Stage.CONNECT, 0, "", text), it.bound_to)
         envelope = it.envelope or await self._journal.envelope(it.attempt)
         if envelope is None:
             raise _NotNow
-
-        async def intend() -> None:
-            if (
-                not await self._journal.intend(it.attempt, it.ambiguities)
-                or self._now_ms() > it.expires_at_ms
-            ):
-                raise _NotNow
-
         try:
-            return await self._carrier.carry(envelope, destination, intend)
+            return await self._carrier.carry(envelope, ways, partial(self._intend, it))
         except _NotNow:
             if self._now_ms() > it.expires_at_ms:
                 return _EXPIRED
             raise
 
+    async def _intend(self, it: InHand, exchanger: Exchanger) -> None:
+        in_hand = await self._journal.intend(it.attempt, it.ambiguities, exchanger.host)
+        if not in_hand or self._now_ms() > it.expires_at_ms:
+            raise _NotNow
+        it.intended = exchanger.host
+
     def _unconfirmed(self, destination: Destination, it: InHand, why: str) -> bool:
         it.ambiguities += 1
+        it.bound_to = it.intended
         _log.warning(
             "no reply after the final dot",
             extra={"attempt": str(it.attempt), "ambiguities": it.ambiguities, "reason": why},
         )
         if it.ambiguities > self._limits.max_ambiguous:
-            self._finish(it, Carried(Refusal(Stage.UNCONFIRMED, 0, "", why), destination[0].host))
+            self._finish(it, Carried(Refusal(Stage.UNCONFIRMED, 0, "", why), it.bound_to))
         else:
             self._queues.put(destination, it)
         return False

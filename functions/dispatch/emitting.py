@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +23,7 @@ from kannon.ports import EventPublisher, LedgerWork
 
 SIGNING_THREADS = 2
 BUILDERS_REMEMBERED = 32
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Emitter:
         # The signature is made outside the interpreter's lock: two threads use two cores.
         self._threads = ThreadPoolExecutor(SIGNING_THREADS, thread_name_prefix="signing")
         self._builders: OrderedDict[int, BatchBuilder] = OrderedDict()
+        self._remembering = threading.Lock()
 
     async def emit(self, work: LedgerWork, deliveries: Sequence[Delivery], now: datetime) -> list[Outcome]:
         """Build, publish and move; a Delivery that cannot be built fails alone.
@@ -62,24 +66,41 @@ class Emitter:
         return [_failed_outcome(one, now) for one in failed]
 
     async def _build(self, work: LedgerWork, deliveries: Sequence[Delivery], now: datetime) -> list[_Built]:
-        by_batch: list[tuple[BatchBuilder, list[Delivery]]] = []
         ordered = sorted(deliveries, key=lambda delivery: delivery.id)
-        for number, group in groupby(ordered, key=lambda delivery: delivery.id.batch):
-            by_batch.append((self._builder(await work.batch(number)), list(group)))
-        jobs = [(builder, half) for builder, group in by_batch for half in _halves(group)]
-        loop = asyncio.get_running_loop()
+        by_batch = [
+            (await work.batch(number), list(group))
+            for number, group in groupby(ordered, key=lambda delivery: delivery.id.batch)
+        ]
+        in_threads = asyncio.get_running_loop().run_in_executor
+        # Templates are laid out in the threads, too: a large one must not hold up everything else.
+        builders = await asyncio.gather(
+            *(in_threads(self._threads, self._builder, content) for content, _ in by_batch)
+        )
+        jobs = [
+            (builder, half)
+            for builder, (_, group) in zip(builders, by_batch, strict=True)
+            for half in _halves(group)
+        ]
         done = await asyncio.gather(
-            *(loop.run_in_executor(self._threads, _build_some, builder, part, now) for builder, part in jobs)
+            *(in_threads(self._threads, _build_some, builder, part, now) for builder, part in jobs)
         )
         return [one for part in done for one in part]
 
-    def _builder(self, content: BatchContent) -> BatchBuilder:
-        if (known := self._builders.get(content.number)) is not None:
-            self._builders.move_to_end(content.number)
-            return known
-        builder = self._builders[content.number] = BatchBuilder(content, self._keys)
-        if len(self._builders) > BUILDERS_REMEMBERED:
-            self._builders.popitem(last=False)
+    def _builder(self, content: BatchContent) -> BatchBuilder | None:
+        """The Batch's builder, or None if none can be made: then its Deliveries fail, and no others."""
+        with self._remembering:
+            if content.number in self._builders:
+                self._builders.move_to_end(content.number)
+                return self._builders[content.number]
+        try:
+            builder = BatchBuilder(content, self._keys)
+        except Exception:
+            log.exception("a Batch cannot be built", extra={"batch": content.number})
+            return None
+        with self._remembering:
+            self._builders[content.number] = builder
+            while len(self._builders) > BUILDERS_REMEMBERED:
+                self._builders.popitem(last=False)
         return builder
 
     async def _publish(self, ready: Sequence[_Built], work: LedgerWork) -> list[Move]:
@@ -127,7 +148,9 @@ def _halves(group: Sequence[Delivery]) -> Iterable[Sequence[Delivery]]:
     return [half for half in (group[:middle], group[middle:]) if half]
 
 
-def _build_some(builder: BatchBuilder, deliveries: Sequence[Delivery], now: datetime) -> list[_Built]:
+def _build_some(builder: BatchBuilder | None, deliveries: Sequence[Delivery], now: datetime) -> list[_Built]:
+    if builder is None:
+        return [_Built(delivery, None, "cannot_be_built") for delivery in deliveries]
     return [_build_one(builder, delivery, now) for delivery in deliveries]
 
 
@@ -136,6 +159,10 @@ def _build_one(builder: BatchBuilder, delivery: Delivery, now: datetime) -> _Bui
         return _Built(delivery, builder.build(delivery, delivery.standing.emission + 1, now), "")
     except (UnsafeField, TooLarge, InvalidAddress) as error:
         return _Built(delivery, None, _reason(error))
+    except Exception:
+        # Whatever it is, it is this Delivery's alone: the others of its chunk go on.
+        log.exception("a Delivery cannot be built", extra={"delivery": str(delivery.id)})
+        return _Built(delivery, None, "cannot_be_built")
 
 
 def _reason(error: BadInput) -> str:

@@ -63,7 +63,8 @@ class Tick:
                 log.info("left to the next tick", extra={"step": step.__name__, "reason": str(error)})
 
     async def _notice_losses(self) -> None:
-        await self._recovery.notice(await self._streams.states())
+        seen_at = self._clock()
+        await self._recovery.notice(await self._streams.states(), seen_at)
 
     async def _take_back_stranded(self) -> None:
         async with self._ledger.work() as work:

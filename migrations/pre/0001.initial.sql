@@ -181,10 +181,12 @@ CREATE TABLE IF NOT EXISTS streams (
     name     text PRIMARY KEY,
     created  text NOT NULL,
     last_seq bigint NOT NULL,
+    seen_at  timestamptz NOT NULL,
     lost_at  timestamptz
 );
 COMMENT ON TABLE streams IS 'The stages'' streams as last seen; tells when NATS lost data.';
 COMMENT ON COLUMN streams.name IS 'The stream.';
 COMMENT ON COLUMN streams.created IS 'When NATS made it; changes when it is made anew.';
 COMMENT ON COLUMN streams.last_seq IS 'How far it had come; never goes back unless its store did.';
+COMMENT ON COLUMN streams.seen_at IS 'When one began to look; what was published later says nothing about a loss.';
 COMMENT ON COLUMN streams.lost_at IS 'When it was last noticed that it is another one or went back; null: never.';

@@ -12,7 +12,7 @@ from nats_source.source import Route
 
 
 @asynccontextmanager
-async def serve_health(port: int, routes: Mapping[str, Route], host: str = "0.0.0.0") -> AsyncIterator[None]:  # noqa: S104
+async def serve_health(host: str, port: int, routes: Mapping[str, Route]) -> AsyncIterator[None]:
     """Serve it on `port`; 0 serves nothing."""
 
     async def answer(_request: web.Request) -> web.Response:

@@ -23,6 +23,7 @@ from kannon.runtime.settings import (
     NATS_URL,
     SOURCE_CONCURRENCY,
     SOURCE_CONNECT_TIMEOUT,
+    SOURCE_HEALTH_HOST,
     SOURCE_HEALTH_PORT,
     SOURCE_ROUTE,
     SOURCE_ROUTES,
@@ -115,7 +116,9 @@ async def serve(settings: Settings, binding: Binding, routes: Mapping[str, str])
                 pace=Pace(),
                 keep_every=ACK_WAIT / 3,
             )
-        await stack.enter_async_context(serve_health(settings[SOURCE_HEALTH_PORT], running))
+        await stack.enter_async_context(
+            serve_health(settings[SOURCE_HEALTH_HOST], settings[SOURCE_HEALTH_PORT], running)
+        )
         _log.info("ready", extra={"routes": sorted(running)})
         async with asyncio.TaskGroup() as group:
             for route in running.values():

@@ -148,8 +148,12 @@ class Announcement:
 class Recovery(Protocol):
     """What the tick asks of the ledger, each call a transaction of its own; all raise LedgerUnavailable."""
 
-    async def notice(self, states: Sequence[StreamState]) -> None:
-        """Remember the streams; one that was recreated or went back has lost what was published before."""
+    async def notice(self, states: Sequence[StreamState], seen_at: datetime) -> None:
+        """Remember the streams; one that was recreated or went back has lost what was published before.
+
+        Args:
+            seen_at: when one began to look at them.
+        """
 
     async def unannounced(self, limit: int, now: datetime) -> Sequence[Announcement]:
         """Up to `limit` chunks of Recipients that were committed but not announced, or whose announcement

@@ -211,6 +211,19 @@ async def test_ambiguities_are_counted_over_the_attempts_of_a_delivery(journal: 
     assert answer.ambiguities == 1
 
 
+async def test_the_exchanger_that_may_have_seen_the_dot_is_known_for_the_attempt(journal: Journal) -> None:
+    await take(journal, an_envelope())
+    assert [u.exchanger for u in await journal.unfinished()] == [""]
+    await journal.intend(FIRST, 0, "mx1.test")
+    await journal.intend(FIRST, 0, "mx2.test")
+    await take(journal, an_envelope(emission=2))
+    assert [u.exchanger for u in await journal.unfinished()] == ["mx2.test"]
+    await journal.finish(FIRST, REFUSED)
+    await publish_all(journal)
+    await take(journal, an_envelope(attempt=2))
+    assert [u.exchanger for u in await journal.unfinished()] == [""]
+
+
 async def test_what_is_unfinished_is_listed_without_bodies(journal: Journal) -> None:
     await take(journal, an_envelope(2), an_envelope(1, recipient="amy@one.test", expires_at_ms=5))
     await journal.intend(AttemptId(7, 2, 1), 0, "mx.test")

@@ -9,11 +9,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from edge_smtp.attempts import AttemptId
 from edge_smtp.transmitter import Limits
 from kannon.core.payloads import Delivered
 from kannon.core.replies import Stage
-from tests.edge_harness import Edge, refusal
+from tests.edge_harness import Edge, Exchangers, refusal
 from tests.edge_samples import an_envelope
 from tests.fakes import FakePublisher
 from tests.smtp_peer import Behaviour, SmtpPeer
@@ -45,6 +47,28 @@ async def test_a_crash_between_intent_and_result(
     peer.drop_all()
 
 
+@pytest.mark.parametrize("is_still_known", [True, False])
+async def test_after_a_crash_only_the_exchanger_that_saw_the_dot_is_tried(
+    edge: Edge, peer: SmtpPeer, eventually: Eventually, tmp_path: Path, is_still_known: bool
+) -> None:
+    peer.behaviours["*"] = Behaviour(hang="dot", times=1)
+    with SmtpPeer(port=peer.port, host="127.0.0.2") as second:
+        first = await edge(lookup=Exchangers(peer, second))
+        await first.submit(an_envelope())
+        await eventually(lambda: len(peer.received) == 1)
+        crash(tmp_path)
+        peer.greeting = "421 4.3.2 restarting"
+        known = [peer, second] if is_still_known else [second]
+        other = await edge(lookup=Exchangers(*known))
+        await eventually(other.has(1))
+        fact = other.facts()[1]
+        assert refusal(fact)[:2] == ((Stage.GREETING, 421) if is_still_known else (Stage.CONNECT, 0))
+        assert (fact.exchanger, fact.ambiguities) == (peer.host, 1)
+        assert second.connections == 0
+        first.transmitter._stopping = True
+        peer.drop_all()
+
+
 async def test_crashes_again_and_again_end_unconfirmed(
     edge: Edge, peer: SmtpPeer, eventually: Eventually, tmp_path: Path
 ) -> None:
@@ -52,7 +76,8 @@ async def test_crashes_again_and_again_end_unconfirmed(
     first = await edge(peer)
     await first.submit(an_envelope())
     await eventually(lambda: len(peer.received) == 1)
-    await first.journal.intend(AttemptId(7, 1, 1), 1)  # as a second run would, before it crashed as well
+    # As a second run would, before it crashed as well:
+    await first.journal.intend(AttemptId(7, 1, 1), 1, peer.host)
     crash(tmp_path)
     second = await edge(peer)
     await eventually(second.has(1))

@@ -11,7 +11,7 @@ from kannon.adapters.pb import edge_pb2
 from kannon.core.exchangers import Exchanger
 from kannon.core.payloads import Delivered
 from kannon.core.replies import Stage
-from tests.edge_harness import Edge, refusal
+from tests.edge_harness import Edge, Exchangers, refusal
 from tests.edge_samples import BODY, an_envelope
 from tests.smtp_peer import Behaviour, SmtpPeer
 
@@ -140,25 +140,31 @@ async def test_after_the_dot_no_other_exchanger_is_tried(
 ) -> None:
     peer.behaviours["*"] = Behaviour(drop="dot", times=1)
     with SmtpPeer(port=peer.port, host="127.0.0.2") as second:
-        one = await edge(peer, limits=Limits(max_ambiguous=0))
-        one._carrier._lookup = _Two(peer, second)
+        one = await edge(lookup=Exchangers(peer, second), limits=Limits(max_ambiguous=0))
         await one.submit(an_envelope())
         await eventually(one.has(1))
         assert refusal(one.facts()[1])[0] is Stage.UNCONFIRMED
         assert second.connections == 0
 
 
-class _Two:
-    """A lookup that knows two exchangers."""
-
-    def __init__(self, *peers: SmtpPeer) -> None:
-        self._exchangers = [Exchanger(n, peer.host, peer.port) for n, peer in enumerate(peers)]
-
-    async def exchangers(self, domain: str) -> list[Exchanger]:
-        return self._exchangers
-
-    async def addresses(self, host: str) -> list[str]:
-        return [host]
+async def test_only_the_exchanger_that_saw_the_dot_is_tried_again(
+    edge: Edge, peer: SmtpPeer, eventually: Eventually
+) -> None:
+    with SmtpPeer(port=peer.port, host="127.0.0.2") as second:
+        one = await edge(lookup=Exchangers(peer, second), limits=Limits(max_jobs=1))
+        await one.submit(an_envelope(1))
+        await eventually(one.has(1))
+        peer.greeting = "554 closed"  # the idle session is the last one
+        peer.behaviours["*"] = Behaviour(drop="dot", times=1)
+        await one.submit(an_envelope(2))
+        await eventually(one.has(2))
+        fact = one.facts()[2]
+        assert refusal(fact) == (Stage.GREETING, 554, "", "closed")
+        assert (fact.exchanger, fact.ambiguities) == (peer.host, 1)
+        assert second.connections == 0
+        await one.submit(an_envelope(2, attempt=2))
+        await eventually(lambda: second.copies())
+        assert second.copies() == {"bob@example.test": 1}
 
 
 async def test_slow_peers_are_waited_for_only_so_long(

@@ -138,12 +138,12 @@ async def test_an_announcement_without_result_for_a_lease_is_made_again(real: Re
 
 
 async def test_an_announcement_in_a_stream_that_was_lost_is_made_again_at_once(real: Real) -> None:
-    await real.ledger.notice([StreamState("KANNON_VERIFY", "first", 5)])
+    await real.ledger.notice([StreamState("KANNON_VERIFY", "first", 5)], LATER)
     (chunk,) = await real.ledger.unannounced(10, LATER)
     real.rows("SELECT 1")
     await real.ledger.announced(chunk, NOW)  # long before the loss
     assert not await _unannounced_now(real)
-    await real.ledger.notice([StreamState("KANNON_VERIFY", "second", 0)])
+    await real.ledger.notice([StreamState("KANNON_VERIFY", "second", 0)], LATER)
     (again,) = await _unannounced_now(real)
     assert again.announcement == 2
 
@@ -152,6 +152,25 @@ async def _unannounced_now(real: Real) -> list[Any]:
     # The lease is as long as the test's time is old, so that only a lost stream can bring it back.
     patient = PostgresLedger(real.database, KEY, lease=timedelta(days=36500))
     return list(await patient.unannounced(10, LATER))
+
+
+async def test_what_was_published_after_one_looked_is_not_stranded(real: Real) -> None:
+    ledger = PostgresLedger(real.database, KEY, lease=timedelta(days=36500))
+    await ledger.notice([StreamState("KANNON_SEND", "first", 10)], NOW)
+    await real.put(0, Status.SENDING, emission=1, published_seq=11)
+    async with ledger.work() as work:
+        assert not await work.stranded(10, LATER)
+
+
+async def test_room_that_was_freed_is_found_at_once(real: Real) -> None:
+    for seq in range(3):
+        await real.put(seq, Status.SENDING, emission=1)
+    async with real.ledger.work() as work:
+        assert await work.room() == 0
+    with psycopg.connect(real.url) as connection:
+        connection.execute("UPDATE deliveries SET status = 'delivered' WHERE seq < 2")
+    async with real.ledger.work() as work:
+        assert await work.room() == 2
 
 
 @pytest.mark.parametrize(
@@ -163,21 +182,21 @@ async def test_envelopes_in_a_stream_that_was_lost_are_stranded_at_once(
     real: Real, loss: StreamState
 ) -> None:
     ledger = PostgresLedger(real.database, KEY, lease=timedelta(days=36500))
-    await ledger.notice([StreamState("KANNON_SEND", "first", 10)])
+    await ledger.notice([StreamState("KANNON_SEND", "first", 10)], LATER)
     await real.put(0, Status.SENDING, emission=1, published_seq=2)
     async with ledger.work() as work:
         assert not await work.stranded(10, LATER)
-    await ledger.notice([StreamState("KANNON_SEND", "first", 11)])
+    await ledger.notice([StreamState("KANNON_SEND", "first", 11)], LATER)
     async with ledger.work() as work:
         assert not await work.stranded(10, LATER), "a stream that only grew has lost nothing"
-    await ledger.notice([loss])
+    await ledger.notice([loss], LATER)
     async with ledger.work() as work:
         assert [row.id.seq for row in await work.stranded(10, LATER)] == [0]
 
 
 async def test_an_envelope_at_a_sequence_that_the_stream_does_not_know_is_stranded(real: Real) -> None:
     ledger = PostgresLedger(real.database, KEY, lease=timedelta(days=36500))
-    await ledger.notice([StreamState("KANNON_SEND", "first", 10)])
+    await ledger.notice([StreamState("KANNON_SEND", "first", 10)], LATER)
     await real.put(0, Status.SENDING, emission=1, published_seq=11)
     async with ledger.work() as work:
         assert [row.id.seq for row in await work.stranded(10, LATER)] == [0]

@@ -157,6 +157,16 @@ async def test_a_delivery_that_cannot_be_built_fails_alone(around: Surroundings)
     assert failed.data == {"reason": "unsafe_field"}
 
 
+async def test_a_batch_that_cannot_be_built_fails_alone(around: Surroundings) -> None:
+    around.with_deliveries(
+        delivery(0, Status.SCHEDULED), delivery(0, Status.SCHEDULED, batch=8), delivery(1, Status.SCHEDULED)
+    )
+    around.ledger.contents[8] = batch_content(8, dkim_private_key=b"not a key")
+    await around.dispatch.handle(DeliveriesDue(100, "a"), "")
+    assert around.statuses() == [Status.SENDING, Status.SENDING, Status.FAILED]
+    assert [outcome.data for outcome in around.ledger.of_type("failed")] == [{"reason": "cannot_be_built"}]
+
+
 async def test_chunks_hold_at_most_a_hundred_and_not_too_many_octets(around: Surroundings) -> None:
     around.with_deliveries(*(delivery(seq) for seq in range(100)))
     around.ledger.contents[7] = batch_content(html="<p>" + "x" * 20_000 + "</p>")
@@ -235,7 +245,7 @@ class Unannounced:
         self.left = [Announcement(7, 1, (Candidate(0, "a@example.org"),), "trace")]
         self.noticed: Sequence[StreamState] = ()
 
-    async def notice(self, states: Sequence[StreamState]) -> None:
+    async def notice(self, states: Sequence[StreamState], seen_at: datetime) -> None:
         self.noticed = states
 
     async def unannounced(self, limit: int, now: datetime) -> Sequence[Announcement]:

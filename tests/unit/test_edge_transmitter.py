@@ -14,9 +14,9 @@ from kannon.core.errors import Unavailable
 from kannon.core.exchangers import Exchanger, UndeliverableDomain
 from kannon.core.payloads import Delivered, Refused, TransmissionsDelivered, TransmissionsRefused
 from kannon.core.replies import Refusal, Stage
-from tests.edge_bench import NOW_MS, OK, Bench
 from tests.edge_samples import an_envelope
 from tests.memory_journal import MemoryJournal
+from tests.scripted_carrier import NOW_MS, OK, Bench
 
 Eventually = Callable[..., Awaitable[object]]
 GREY = Carried(Refusal(Stage.RCPT, 450, "4.7.1", "greylisted"), "mx.test")
@@ -185,8 +185,8 @@ async def test_an_error_of_our_own_is_a_temporary_failure(bench: Bench, eventual
 async def test_goes_on_after_a_restart(eventually: Eventually) -> None:
     journal = MemoryJournal()
     await journal.take([an_envelope(n, recipient=f"r{n}@example.test") for n in range(4)])
-    await journal.intend(AttemptId(7, 1, 1), 0)
-    await journal.intend(AttemptId(7, 2, 1), 1)
+    await journal.intend(AttemptId(7, 1, 1), 0, "example.test")
+    await journal.intend(AttemptId(7, 2, 1), 1, "example.test")
     bench = Bench(Limits(), journal)
     assert await bench.transmitter.resume() == 4
     await eventually(lambda: not bench.unfinished())

@@ -132,7 +132,11 @@ class EnvelopesUntaken(_Chunk):
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """An exchanger answered 250 after the final dot."""
+    """An exchanger answered 250 after the final dot.
+
+    Attributes:
+        ambiguities: how often this Delivery, over all its Attempts, ended after the dot without a reply.
+    """
 
     emitted: Emitted
     at: datetime
@@ -161,7 +165,7 @@ class Refused:
 
     Attributes:
         recipient_domain: for rules by provider; the address itself stays in the ledger.
-        ambiguities: how often this Attempt ended after the dot without a reply.
+        ambiguities: how often this Delivery, over all its Attempts, ended after the dot without a reply.
     """
 
     emitted: Emitted

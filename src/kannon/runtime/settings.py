@@ -58,6 +58,12 @@ def _factor(value: str) -> float:
     return float(value)
 
 
+def _whole(value: str) -> int:
+    if not value.isdecimal():
+        raise ValueError("a whole number from 0 is needed")
+    return int(value)
+
+
 def _count(value: str) -> int:
     if not value.isdecimal() or int(value) < 1:
         raise ValueError("a whole number from 1 is needed")
@@ -162,11 +168,10 @@ SENDER_ALLOW_NETWORKS = Setting(
     "sender.allow_networks", parse_networks, "", "networks allowed for exchangers though not public"
 )
 SENDER_MAX_AMBIGUOUS = Setting(
-    "sender.max_ambiguous", _text, "1", "repeats of a transmission that ended after the dot without reply"
+    "sender.max_ambiguous", _whole, "1", "repeats of a transmission that ended after the dot without reply"
 )
 SENDER_RETRY_MIN = Setting("sender.retry.min", _duration, "5m", "wait before a deferred Delivery is retried")
 SENDER_RETRY_BUDGET = Setting("sender.retry.budget", _duration, "24h", "span in which a Delivery is tried")
-SENDER_TLS_CA = Setting("sender.tls_ca", _text, "", "file with certificates of authorities to trust, too")
 SENDER_CONNECT_TIMEOUT = Setting("sender.connect_timeout", _duration, "30s", "to connect to one address")
 SENDER_TIMEOUT_SCALE = Setting(
     "sender.timeout_scale", _factor, "1", "factor on the timeouts of RFC 5321 §4.5.3.2, for tests"
@@ -189,6 +194,12 @@ SOURCE_ROUTE = Setting("source.route", _text, "", "stage that a SinkBinding's K_
 SOURCE_CONCURRENCY = Setting("source.concurrency", _count, "4", "requests at once for each route")
 SOURCE_TIMEOUT = Setting("source.timeout", _duration, "10m", "longest request, a cold start included")
 SOURCE_CONNECT_TIMEOUT = Setting("source.connect_timeout", _duration, "5s", "to connect to a function")
+SOURCE_HEALTH_HOST = Setting(
+    "source.health_host",
+    _text,
+    "0.0.0.0",  # noqa: S104 - a container's address is its own
+    "the address on which /healthz listens",
+)
 SOURCE_HEALTH_PORT = Setting("source.health_port", _port, "0", "port of /healthz; 0 for none")
 
 ALL: Mapping[str, Setting[Any]] = {

@@ -72,7 +72,7 @@ class PostgresLedger:
             self._batches.popitem(last=False)
         return content
 
-    async def notice(self, states: Sequence[StreamState]) -> None:
+    async def notice(self, states: Sequence[StreamState], seen_at: datetime) -> None:
         """See `ports.Recovery`."""
         async with self._database.transaction() as connection:
             await connection.execute(
@@ -81,6 +81,7 @@ class PostgresLedger:
                     "names": [state.name for state in states],
                     "created": [state.created for state in states],
                     "last_seqs": [state.last_seq for state in states],
+                    "seen_at": seen_at,
                     "now": datetime.now(UTC),
                 },
             )
@@ -113,7 +114,11 @@ class PostgresLedger:
 
 
 class _InHand:
-    """How many more Deliveries may be in `sending`: counted now and then, and kept up in between."""
+    """How many more Deliveries may be in `sending`: counted now and then, and kept up in between.
+
+    Only good news is believed: where little room is remembered it is counted again, for who finds none does
+    not come back by itself.
+    """
 
     def __init__(self, cap: int) -> None:
         self.cap = cap
@@ -121,7 +126,8 @@ class _InHand:
         self._at = 0.0
 
     async def room(self, connection: Connection) -> int:
-        if time.monotonic() - self._at > ROOM_REMEMBERED:
+        is_old = time.monotonic() - self._at > ROOM_REMEMBERED
+        if is_old or self._known + MAX_CHUNK_ITEMS > self.cap:
             row = await (await connection.execute(SQL["in_hand"], {"limit": self.cap})).fetchone()
             assert row is not None
             self._known, self._at = row["in_hand"], time.monotonic()

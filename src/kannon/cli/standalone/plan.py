@@ -21,6 +21,7 @@ from kannon.runtime.settings import (
     EDGE_NAME,
     EDGE_TARGETS,
     NATS_URL,
+    SOURCE_HEALTH_HOST,
     SOURCE_HEALTH_PORT,
     SOURCE_ROUTES,
     Setting,
@@ -98,6 +99,7 @@ class Plan:
         routes = ",".join(f"{stage}=http://127.0.0.1:{port}/" for stage, port in self._ports.stages.items())
         told = {
             SOURCE_ROUTES.variable: routes,
+            SOURCE_HEALTH_HOST.variable: "127.0.0.1",
             SOURCE_HEALTH_PORT.variable: str(self._ports.source_health),
         }
         return self._part("nats-source", ["-m", "nats_source"], told, self._ports.source_health, "/healthz")

@@ -36,7 +36,8 @@ FROM deliveries d JOIN messages m ON m.number = d.batch
 WHERE d.status = 'sending'
   AND (d.emitted_at < %(now)s - %(lease)s
        OR d.emitted_at <= (SELECT max(lost_at) FROM streams WHERE name = ANY(%(after_dispatch)s))
-       OR d.published_seq > (SELECT last_seq FROM streams WHERE name = %(envelopes)s))
+       OR EXISTS (SELECT 1 FROM streams s WHERE s.name = %(envelopes)s
+                  AND d.published_seq > s.last_seq AND d.emitted_at < s.seen_at))
 ORDER BY d.emitted_at
 LIMIT %(limit)s
 FOR UPDATE OF d SKIP LOCKED
@@ -93,9 +94,10 @@ WHERE m.number = %(number)s
 
 -- name: notice
 -- A stream that is another one, or that went back, has lost what was published before.
-INSERT INTO streams (name, created, last_seq)
-SELECT * FROM unnest(%(names)s::text[], %(created)s::text[], %(last_seqs)s::bigint[])
+INSERT INTO streams (name, created, last_seq, seen_at)
+SELECT *, %(seen_at)s FROM unnest(%(names)s::text[], %(created)s::text[], %(last_seqs)s::bigint[])
 ON CONFLICT (name) DO UPDATE SET
+    seen_at = EXCLUDED.seen_at,
     created = EXCLUDED.created,
     last_seq = EXCLUDED.last_seq,
     lost_at = CASE WHEN streams.created <> EXCLUDED.created OR EXCLUDED.last_seq < streams.last_seq

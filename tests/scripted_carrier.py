@@ -49,7 +49,7 @@ class ScriptedCarrier:
             step = steps.pop(0) if steps else OK
             if isinstance(step, Carried) and isinstance(step.answer, Refusal):
                 return step
-            await intend()
+            await intend(destination[0])
             self.dots[envelope.recipient] += 1
             if isinstance(step, Exception):
                 raise step
