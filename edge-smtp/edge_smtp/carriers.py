@@ -1,5 +1,6 @@
 """Who carries mail: over SMTP to its exchangers, or nowhere, for demonstrations."""
 
+import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ MAX_ADDRESSES: Final = 3
 
 Destination = tuple[Exchanger, ...]
 Intend = Callable[[Exchanger], Awaitable[None]]
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,11 @@ class SmtpCarrier:
             raise NotTransmitted(Refusal(Stage.DNS, 0, "4.4.4", f"{host} has no address"))
         usable = [address for address in found if may_connect(address, self._allowed)]
         if not usable:
-            text = f"{host} has only addresses that mail never goes to: {', '.join(found[:MAX_ADDRESSES])}"
+            # Which ones is for the log: the text goes to the tenant, and its MX chose what we looked up.
+            _log.warning(
+                "forbidden exchanger", extra={"host": host, "addresses": list(found[:MAX_ADDRESSES])}
+            )
+            text = f"{host} has only addresses that mail never goes to"
             raise NotTransmitted(Refusal(Stage.ADDRESS, 0, "", text))
         return usable[:MAX_ADDRESSES]
 

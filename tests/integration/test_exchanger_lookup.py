@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 
+import dns.name
 import dns.rcode
 import pytest
 
@@ -185,3 +186,16 @@ async def test_keeps_no_more_answers_than_allowed(server: DnsServer, clock: Cloc
         await lookup.exchangers(domain)
     assert server.asked["plain.test", "MX"] == 1
     assert server.asked["example.test", "MX"] == 2
+
+
+async def test_the_search_list_is_for_routes_not_for_what_an_mx_says() -> None:
+    zone: Zone = {
+        "tenant.test": {"MX": ["0 redis."]},
+        "redis.cluster.test": {"A": ["10.96.0.12"]},
+        "smarthost.cluster.test": {"A": ["127.0.0.2"]},
+    }
+    with DnsServer(zone) as server:
+        lookup = DnsExchangerLookup({"*": Exchanger(0, "smarthost")}, server.servers)
+        lookup._resolver.search = [dns.name.from_text("cluster.test.")]
+        assert await lookup.addresses("smarthost") == ("127.0.0.2",)
+        assert await lookup.addresses("redis") == ()

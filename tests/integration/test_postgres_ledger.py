@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from kannon.adapters.postgres.connection import Database
+from kannon.adapters.postgres.connection import Database, LedgerRefuses
 from kannon.adapters.postgres.ledger import PostgresLedger
 from kannon.adapters.postgres.migrate import MigrationError, migrate
 from kannon.adapters.postgres.outbox import PostgresOutbox
@@ -270,3 +270,23 @@ async def test_a_delivery_keeps_its_place_when_it_is_moved_without_an_edge(real:
         (row,) = await work.lock([real.name(0)])
         await work.move([replace(move(row, Status.DELIVERED), emission=0)], NOW)
     assert real.rows("SELECT edge, published_seq FROM deliveries WHERE seq = 0") == [("edge-1", 5)]
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "name", "named"),
+    [
+        ("kannon", "wrong-one", "kannon", "refuses the user or the password"),
+        ("kannon", None, "no_such_database", "does not exist"),
+    ],
+)
+async def test_who_is_not_let_in_is_told_at_once(
+    user: str, password: str | None, name: str, named: str, postgres_url: str
+) -> None:
+    known, _, place = postgres_url.removeprefix("postgresql://").rpartition("@")
+    address = place.partition("/")[0]
+    url = f"postgresql://{user}:{password or known.partition(':')[2]}@{address}/{name}"
+    with pytest.raises(LedgerRefuses, match=named) as error:
+        await Database(url).open(give_up_after=60)
+    assert "wrong-one" not in str(error.value)
+    with pytest.raises(LedgerRefuses, match=named):
+        migrate(url)

@@ -28,7 +28,8 @@ def test_lower_preference_is_tried_first_and_equals_are_shuffled() -> None:
         "0.0.0.0", "255.255.255.255", "224.0.0.1", "192.0.2.1", "198.18.0.1", "240.0.0.1",
         "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "ff02::1", "2001:db8::1",
         "::ffff:127.0.0.1", "::ffff:10.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1", "64:ff9b::a00:1",
-        "", "mx.example.com", "1.2.3", "127.1",
+        "64:ff9b:1::a00:1", "fec0::1", "::10.0.0.1", "::127.0.0.1", "::ffff:0:10.0.0.1", "5f00::1", "3fff::1",
+        "192.88.99.1", "", "mx.example.com", "1.2.3", "127.1",
     ],
 )  # fmt: skip
 def test_an_exchanger_at_a_special_address_is_never_connected_to(address: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+import click
 import grpc
 
 from kannon.core.errors import KannonError
@@ -30,6 +31,9 @@ class CallFailed(KannonError):
 @asynccontextmanager
 async def gateway(api: str) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to the gateway at `api`; what gRPC raises comes out as CallFailed."""
+    host, _, port = api.rpartition(":")
+    if not (host and port.isdecimal()):
+        raise click.BadParameter(f"{api!r} is not of the form host:port", param_hint="--api")
     options = [
         ("grpc.max_send_message_length", MAX_MESSAGE),
         ("grpc.max_receive_message_length", MAX_MESSAGE),
@@ -59,7 +63,13 @@ def call(api: str, make: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
 
 
 def admin_metadata(token: str) -> Sequence[tuple[str, str]]:
-    """What an administrator's call carries."""
+    """What an administrator's call carries.
+
+    Raises:
+        click.BadParameter: the token cannot stand in a header.
+    """
+    if not (token.isascii() and token.isprintable()):
+        raise click.BadParameter("printable ASCII is needed", param_hint="--admin-token")
     return (("x-kannon-admin-token", token),)
 
 

@@ -49,7 +49,8 @@ def migrate(database_url: str | None, step: str, as_json: bool) -> None:
     """Bring the database's tables up to date; doing it twice is harmless."""
     from kannon.adapters.postgres.migrate import migrate as apply
 
-    url = database_url or Settings.load()[DATABASE_URL]
+    flags = {DATABASE_URL.key: database_url} if database_url else {}
+    url = Settings.load(flags)[DATABASE_URL]
     done = apply(url, step)
     if as_json:
         print_json({"applied": done.applied, "already": done.already})
@@ -124,6 +125,8 @@ def main() -> None:
         code = _failed(str(error), 3)
     except KannonError as error:
         code = _failed(str(error), 1)
+    except UnicodeError:
+        code = _failed("the arguments or the input are not UTF-8", 2)
     except BrokenPipeError:
         with contextlib.suppress(OSError):
             sys.stdout.close()

@@ -99,6 +99,12 @@ def may_connect(address: str, allowed: Sequence[IpNetwork]) -> bool:
 
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+"""What IANA gives out; all else of IPv6 is special, also where this Python's tables do not know it yet."""
+_SPECIAL = (
+    ipaddress.IPv6Network("3fff::/20"),  # documentation, RFC 9637
+    ipaddress.IPv4Network("192.88.99.0/24"),  # 6to4 relays, RFC 7526
+)
 
 
 def _embedded_ipv4(address: IpAddress) -> ipaddress.IPv4Address | None:
@@ -110,6 +116,11 @@ def _embedded_ipv4(address: IpAddress) -> ipaddress.IPv4Address | None:
 
 
 def _is_public(address: IpAddress) -> bool:
-    if isinstance(address, ipaddress.IPv6Address) and (address.ipv4_mapped or address in _NAT64):
-        return True
+    if any(address.version == network.version and address in network for network in _SPECIAL):
+        return False
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped or address in _NAT64:
+            return True  # what it embeds decides
+        if address not in _GLOBAL_UNICAST:
+            return False
     return address.is_global and not address.is_multicast

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -35,6 +36,15 @@ def _url(*schemes: str) -> Callable[[str], str]:
         return value
 
     return parse
+
+
+def _postgresql(value: str) -> str:
+    _url("postgresql", "postgres")(value)
+    try:
+        urlsplit(value).port  # noqa: B018 - parsing is what is tested
+    except ValueError:
+        raise ValueError("a URL like postgresql://user:password@host:5432/name is needed") from None
+    return value
 
 
 def _flag(value: str) -> bool:
@@ -77,7 +87,10 @@ def _duration(value: str) -> timedelta:
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", value)
     if not parts or "".join(number + unit for number, unit in parts) != value:
         raise ValueError("a duration like 10s, 500ms, 2m or 1h30m is needed")
-    return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
+    try:
+        return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
+    except OverflowError:
+        raise ValueError("a shorter duration is needed") from None
 
 
 def _size(value: str) -> int:
@@ -135,7 +148,7 @@ class Setting(Generic[T_co]):
 
 
 DATABASE_URL = Setting(
-    "database_url", _url("postgresql", "postgres"), None, "PostgreSQL, as a URL; embedded in standalone", True
+    "database_url", _postgresql, None, "PostgreSQL, as a URL; embedded in standalone", True
 )
 NATS_URL = Setting(
     "nats_url",
@@ -309,7 +322,7 @@ def _read_file(named: Path | None) -> dict[str, str]:
         return {}
     try:
         content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
         raise SettingsError(f"config (K_CONFIG): cannot read {path}: {type(error).__name__}") from None
     if not isinstance(content, dict | None):
         raise SettingsError(f"config (K_CONFIG): {path} must hold keys and values")

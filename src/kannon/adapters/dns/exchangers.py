@@ -51,6 +51,7 @@ class DnsExchangerLookup:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._routes = routes
+        self._routed = frozenset(route.host.lower() for route in routes.values())
         self._resolver = _resolver(servers)
         self._timeout = timeout
         self._exchangers = _Cache(self._find_exchangers, entries, clock)
@@ -123,7 +124,9 @@ class DnsExchangerLookup:
         return [record.to_text() for record in answer.rrset or ()], answer.chaining_result.minimum_ttl
 
     async def _ask(self, name: str, kind: dns.rdatatype.RdataType) -> dns.resolver.Answer:
-        single = "." not in name  # of a route: the search list of the machine (or its cluster) applies
+        # The search list of the machine (or its cluster) is for hosts that a route names; what a domain's MX
+        # says must not be looked up among the names of our own network.
+        single = "." not in name and name in self._routed
         try:
             return await self._resolver.resolve(
                 dns.name.from_text(name, None if single else dns.name.root),

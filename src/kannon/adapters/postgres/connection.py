@@ -14,7 +14,7 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from kannon.core.errors import LedgerUnavailable
+from kannon.core.errors import KannonError, LedgerUnavailable
 
 Connection = psycopg.AsyncConnection[DictRow]
 log = logging.getLogger(__name__)
@@ -31,6 +31,47 @@ def queries(name: str) -> Mapping[str, LiteralString]:
     return {part: cast("LiteralString", query) for part, query in zip(parts[1::2], parts[2::2], strict=True)}
 
 
+class LedgerRefuses(KannonError):
+    """PostgreSQL answers, and will not let us in, however long we wait."""
+
+
+def refusal(error: psycopg.Error) -> LedgerRefuses | None:
+    """What no waiting mends: bad credentials, an unknown database, an unreadable URL. None: it may pass."""
+    if isinstance(error, psycopg.ProgrammingError):
+        return LedgerRefuses("database_url (K_DATABASE_URL) is no URL that PostgreSQL's client understands")
+    text = str(error)
+    for sign, meaning in _REFUSALS:
+        if sign in text:
+            return LedgerRefuses(f"database_url (K_DATABASE_URL): {meaning}")
+    return None
+
+
+# libpq gives no SQLSTATE for what fails while connecting; these words are those of the server and of libpq.
+_REFUSALS = (
+    ("password authentication failed", "PostgreSQL refuses the user or the password"),
+    ("no password supplied", "PostgreSQL asks for a password"),
+    ("no pg_hba.conf entry", "PostgreSQL lets this user not in from here"),
+    ("does not exist", "the database or the user does not exist"),
+    ("invalid integer value", "a parameter has a wrong value"),
+    ("invalid connection option", "a parameter is unknown"),
+)
+
+
+async def check_credentials(url: str) -> None:
+    """Connect once.
+
+    Raises:
+        LedgerRefuses: PostgreSQL will not let us in; that it is away is no answer, and passes.
+    """
+    try:
+        connection = await psycopg.AsyncConnection.connect(url, connect_timeout=5)
+    except psycopg.Error as error:
+        if (final := refusal(error)) is not None:
+            raise final from None
+    else:
+        await connection.close()
+
+
 class Database:
     """A pool of connections to PostgreSQL that survives its restarts.
 
@@ -40,6 +81,7 @@ class Database:
     """
 
     def __init__(self, url: str, size: int = 4) -> None:
+        self._url = url
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
             connection_class=cast("type[Connection]", psycopg.AsyncConnection),
@@ -60,8 +102,10 @@ class Database:
             give_up_after: seconds.
 
         Raises:
+            LedgerRefuses: it will not let us in.
             LedgerUnavailable: it did not answer in that time.
         """
+        await check_credentials(self._url)
         await self._pool.open()
         deadline = time.monotonic() + give_up_after
         while True:

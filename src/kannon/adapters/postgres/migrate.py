@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 from yoyo import get_backend, read_migrations
 
+from kannon.adapters.postgres.connection import refusal
 from kannon.core.errors import KannonError, LedgerUnavailable
 
 STEPS = ("pre", "post")
@@ -51,6 +52,7 @@ def migrate(url: str, step: str = "all", folder: Path | None = None) -> Migrated
         step: `pre` (before new code runs), `post` (after old code stopped) or `all`.
 
     Raises:
+        LedgerRefuses: PostgreSQL will not let us in.
         LedgerUnavailable: PostgreSQL is away.
         MigrationError: a migration failed, or another process holds the lock for too long.
     """
@@ -79,7 +81,9 @@ def _connected(url: str) -> "psycopg.Connection[tuple[object, ...]]":
     while True:
         try:
             return psycopg.connect(url, autocommit=True, connect_timeout=5)
-        except psycopg.OperationalError:
+        except psycopg.Error as error:
+            if (final := refusal(error)) is not None:
+                raise final from None
             left = deadline - time.monotonic()
             if left < 0:
                 raise LedgerUnavailable(

@@ -1,0 +1,83 @@
+"""The `kannon` command: wrong words get one clear line and the right exit code."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.system import ROOT
+
+SEND = ("send", "--domain", "d.test", "--key", "k", "--from", "a@d.test", "--to", "b@e.test")
+
+
+def kannon(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("K")}
+    return subprocess.run(
+        [sys.executable, "-m", "kannon.cli", *words],
+        env=own | {"K_CONFIG": os.devnull, "K_DATA_FOLDER": "/nonexistent"} | variables,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("nonsense",), 2, "No such command"),
+        (("migrate",), 2, "database_url (K_DATABASE_URL) is required"),
+        (("migrate", "--database-url", "foo"), 2, "postgresql://"),
+        (("migrate", "--database-url", "postgresql://u:hidden@[bad/x"), 2, "K_DATABASE_URL"),
+        (("domain", "list"), 1, "no admin token"),
+        (("domain", "list", "--admin-token", "é"), 2, "--admin-token"),
+        (("domain", "list", "--admin-token", "a\nb"), 2, "--admin-token"),
+        (("domain", "list", "--admin-token", "x", "--api", ""), 2, "host:port"),
+        (("domain", "list", "--admin-token", "x", "--api", "127.0.0.1:1"), 3, "127.0.0.1:1"),
+        (("key", "create", "d.test", "--expires", "soon"), 2, "--expires"),
+        ((*SEND, "--subject", "s", "--field", "novalue", "--html", os.devnull), 2, "name=value"),
+        ((*SEND, "--subject", "s", "--html", "/nonexistent"), 2, "--html"),
+    ],
+)
+def test_a_wrong_call_is_refused_clearly(words: tuple[str, ...], code: int, said: str) -> None:
+    done = kannon(*words)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "hidden" not in done.stderr
+
+
+def test_input_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bad").write_bytes(b"\xff\xfe")
+    for done in (
+        kannon(*SEND, "--subject", "s", "--html", str(tmp_path / "bad")),
+        kannon("domain", "list", K_CONFIG=str(tmp_path / "bad")),
+    ):
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("domain",), ("key",), *((c,) for c in ("send", "stats", "standalone"))]
+)
+def test_every_command_has_help(words: tuple[str, ...]) -> None:
+    done = kannon(*words, "--help")
+    assert done.returncode == 0
+    assert "Usage: " in done.stdout
+
+
+def test_the_version_is_told_for_people_and_for_programs() -> None:
+    assert kannon("version").stdout.strip() in kannon("version", "--json").stdout
+
+
+def test_keys_are_derived_from_the_secret_and_from_nothing_else() -> None:
+    printed = kannon("keys", K_SECRET="s" * 32).stdout
+    assert {line.partition("=")[0] for line in printed.splitlines()} == {
+        "K_KEYS_EVENTS",
+        "K_KEYS_ENVELOPES",
+        "K_KEYS_RETURN_PATHS",
+        "K_KEYS_DKIM_KEYS",
+    }
+    assert kannon("keys").returncode == 2
