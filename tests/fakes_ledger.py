@@ -57,7 +57,15 @@ class _FakeWork:
         ]
 
     async def claim(self, limit: int, now: datetime) -> Sequence[Delivery]:
-        return self._due(now)[:limit]
+        due = self._due(now)
+        waiting = {row.domain: {r.id.batch for r in due if r.domain == row.domain} for row in due}
+        claimed: list[Delivery] = []
+        for batches in waiting.values():
+            share = max(1, limit // (len(waiting) * len(batches)))
+            for batch in sorted(batches):
+                claimed += [row for row in due if row.id.batch == batch][:share]
+        claimed = claimed[:limit]
+        return claimed + [row for row in due if row not in claimed][: limit - len(claimed)]
 
     async def lock(self, deliveries: Sequence[DeliveryId]) -> Sequence[Delivery]:
         return [row for row in self._ordered() if row.id in deliveries]

@@ -128,6 +128,7 @@ COMMENT ON COLUMN deliveries.first_emitted_at IS 'When its current Attempt was f
 COMMENT ON COLUMN deliveries.emitted_at IS 'When it was last published.';
 CREATE INDEX IF NOT EXISTS deliveries_unverified ON deliveries (batch, seq) WHERE status = 'accepted';
 CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (due_at, batch, seq) WHERE status = 'scheduled';
+CREATE INDEX IF NOT EXISTS deliveries_due_by_batch ON deliveries (batch, due_at, seq) WHERE status = 'scheduled';
 CREATE INDEX IF NOT EXISTS deliveries_in_hand ON deliveries (emitted_at) WHERE status = 'sending';
 
 CREATE TABLE IF NOT EXISTS stats (

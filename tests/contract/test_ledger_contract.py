@@ -144,6 +144,15 @@ async def test_only_what_is_due_is_claimed_the_longest_due_first(subject: Subjec
         assert await work.anything_due(NOW)
 
 
+async def test_a_claim_takes_no_delivery_twice_and_no_more_than_asked(subject: Subject) -> None:
+    for seq in range(RECIPIENTS):
+        await subject.put(seq, Status.SCHEDULED)
+    for limit in (1, 3, 4, 100):
+        async with subject.ledger.work() as work:
+            claimed = [row.id.seq for row in await work.claim(limit, NOW)]
+        assert claimed == list(range(min(limit, RECIPIENTS)))
+
+
 async def test_nothing_is_due_where_nothing_is_scheduled(subject: Subject) -> None:
     async with subject.ledger.work() as work:
         assert not await work.anything_due(NOW + timedelta(days=1))

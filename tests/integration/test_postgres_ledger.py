@@ -1,6 +1,7 @@
 """What only the real PostgreSQL can show: counting, the outbox, recovery, locks, restarts."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -113,6 +114,59 @@ async def test_two_claims_at_once_take_different_deliveries(real: Real) -> None:
         second = {row.id.seq for row in await other.claim(10, NOW)}
     assert first | second == {0, 1, 2, 3}
     assert not first & second
+
+
+def insert_scheduled(real: Real, domain: str, recipients: int) -> int:
+    """Another Batch, whose Deliveries are all due."""
+    with psycopg.connect(real.url) as connection:
+        connection.execute(
+            "INSERT INTO domains (name, dkim_private_key, dkim_public_key) VALUES (%s, '', '') "
+            "ON CONFLICT DO NOTHING",
+            (domain,),
+        )
+        row = connection.execute(
+            "INSERT INTO messages (message_id, domain, sender_email, sender_alias, subject, template_id, "
+            "recipients, scheduled_at) SELECT gen_random_uuid(), %s, '', '', '', template_id, %s, %s "
+            "FROM templates LIMIT 1 RETURNING number",
+            (domain, recipients, NOW),
+        ).fetchone()
+        assert row is not None
+        connection.execute(
+            "INSERT INTO deliveries (batch, seq, status, email, due_at, expires_at) "
+            "SELECT %s, seq, 'scheduled', seq || '@example.org', %s, %s FROM generate_series(0, %s) AS seq",
+            (row[0], NOW, NOW + timedelta(hours=24), recipients - 1),
+        )
+    return int(row[0])
+
+
+async def claimed(real: Real, limit: int) -> Counter[int]:
+    """How many Deliveries of each Batch the next claim takes; they are then in hand."""
+    async with real.ledger.work() as work:
+        rows = await work.claim(limit, NOW)
+        await work.move([move(row, Status.SENDING, emission=1) for row in rows], NOW)
+    return Counter(row.id.batch for row in rows)
+
+
+async def test_a_small_batch_is_not_behind_a_huge_one_and_a_tenant_not_behind_another(real: Real) -> None:
+    huge = insert_scheduled(real, "a.example.com", 1000)
+    also = insert_scheduled(real, "a.example.com", 1000)
+    small = insert_scheduled(real, "b.example.com", 30)
+    assert await claimed(real, 100) == {huge: 45, also: 25, small: 30}
+    assert await claimed(real, 100) == {huge: 50, also: 50}
+
+
+async def test_however_small_a_claim_is_every_batch_gets_its_turn(real: Real) -> None:
+    batches = [insert_scheduled(real, "a.example.com", 10) for _ in range(5)]
+    first = [await claimed(real, 1) for _ in range(5)]
+    assert sum(first, Counter()) == dict.fromkeys(batches, 1)
+
+
+async def test_more_batches_than_one_claim_visits_are_all_worked_off(real: Real) -> None:
+    batches = [insert_scheduled(real, "a.example.com", 2) for _ in range(70)]
+    total: Counter[int] = Counter()
+    while taken := await claimed(real, 50):
+        total += taken
+    assert total == dict.fromkeys(batches, 2)
 
 
 async def test_a_batch_that_nobody_announced_is_found_in_chunks_and_once(real: Real) -> None:

@@ -21,6 +21,9 @@ from kannon.ports import Announcement, LedgerWork, StreamState
 
 SQL = queries("ledger")
 BATCHES_REMEMBERED = 64
+BATCHES_VISITED = 64
+"""Batches among which one claim is shared."""
+_LAST_BATCH = 2**63 - 1
 ROOM_REMEMBERED = 0.25
 """Seconds for which a count of what is in hand is believed; what this process adds is counted at once."""
 
@@ -50,6 +53,8 @@ class PostgresLedger:
         self._lease = lease
         self._in_hand = _InHand(in_hand)
         self._batches: OrderedDict[int, BatchContent] = OrderedDict()
+        self.turn = 0
+        """The last Batch that a claim reached; the next one begins behind it."""
 
     @asynccontextmanager
     async def work(self) -> AsyncIterator[LedgerWork]:
@@ -148,7 +153,21 @@ class _Work:
         return await self._deliveries("lock_accepted", {"batch": batch, "seqs": list(seqs)})
 
     async def claim(self, limit: int, now: datetime) -> Sequence[Delivery]:
-        return await self._deliveries("claim", {"limit": limit, "now": now})
+        after = self._ledger.turn
+        claimed = await self._claim_fairly(limit, now, after, until=_LAST_BATCH)
+        if len(claimed) < limit and after:
+            claimed += await self._claim_fairly(limit - len(claimed), now, after=0, until=after)
+        # Where all had less than their share, or there are more Batches than one visits, some room is left.
+        self._ledger.turn = claimed[-1].id.batch if len(claimed) == limit else 0
+        if len(claimed) < limit:
+            taken = {"batches": [d.id.batch for d in claimed], "seqs": [d.id.seq for d in claimed]}
+            left = {"limit": limit - len(claimed), "now": now}
+            claimed += await self._deliveries("claim", left | taken)
+        return claimed
+
+    async def _claim_fairly(self, limit: int, now: datetime, after: int, until: int) -> list[Delivery]:
+        bounds = {"after": after, "until": until, "batches": BATCHES_VISITED}
+        return await self._deliveries("claim_fairly", {"limit": limit, "now": now} | bounds)
 
     async def lock(self, deliveries: Sequence[DeliveryId]) -> Sequence[Delivery]:
         return await self._deliveries(

@@ -18,11 +18,43 @@ JOIN messages m ON m.number = d.batch
 ORDER BY d.batch, d.seq
 FOR UPDATE OF d
 
+-- name: claim_fairly
+-- Each tenant gets an equal share of a claim, and within a tenant each Batch. Batches are visited by number, some
+-- at a time, from where the last claim ended; one probe of the index each, however long they are.
+WITH RECURSIVE visited (batch, place) AS (
+    (SELECT batch, 1 FROM deliveries WHERE status = 'scheduled' AND batch > %(after)s AND batch <= %(until)s
+     ORDER BY batch, due_at LIMIT 1)
+    UNION ALL
+    SELECT next.batch, place + 1 FROM visited CROSS JOIN LATERAL
+        (SELECT batch FROM deliveries
+         WHERE status = 'scheduled' AND batch > visited.batch AND batch <= %(until)s
+         ORDER BY batch, due_at LIMIT 1) AS next
+    WHERE place < %(batches)s
+), live AS (
+    SELECT m.number, m.domain, m.message_id FROM visited JOIN messages m ON m.number = visited.batch
+    WHERE EXISTS (SELECT 1 FROM deliveries d
+                  WHERE d.status = 'scheduled' AND d.batch = m.number AND d.due_at <= %(now)s)
+), shares AS (
+    SELECT number, domain, message_id, greatest(1, %(limit)s / (
+        (SELECT count(DISTINCT domain) FROM live) * count(*) OVER (PARTITION BY domain))) AS share
+    FROM live ORDER BY number
+)
+SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at, d.edge,
+       d.first_emitted_at, shares.message_id, shares.domain
+FROM shares CROSS JOIN LATERAL
+    (SELECT * FROM deliveries
+     WHERE status = 'scheduled' AND batch = shares.number AND due_at <= %(now)s
+     ORDER BY due_at, seq LIMIT shares.share FOR UPDATE SKIP LOCKED) AS d
+ORDER BY shares.number
+LIMIT %(limit)s
+
 -- name: claim
+-- What fair shares left of a claim goes to what is due longest.
 SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at, d.edge,
        d.first_emitted_at, m.message_id, m.domain
 FROM deliveries d JOIN messages m ON m.number = d.batch
 WHERE d.status = 'scheduled' AND d.due_at <= %(now)s
+  AND (d.batch, d.seq) NOT IN (SELECT * FROM unnest(%(batches)s::bigint[], %(seqs)s::integer[]))
 ORDER BY d.due_at, d.batch, d.seq
 LIMIT %(limit)s
 FOR UPDATE OF d SKIP LOCKED
