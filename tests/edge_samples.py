@@ -1,7 +1,7 @@
 """Envelopes and results for tests of the edge."""
 
 from kannon.core.deliveries import DeliveryId
-from kannon.core.envelope_seal import envelope_hmac
+from kannon.core.envelope_seal import sealed
 from kannon.core.envelopes import Envelope
 
 SEAL_KEY = b"k" * 32
@@ -23,27 +23,16 @@ def an_envelope(
     key: bytes = SEAL_KEY,
 ) -> Envelope:
     """A sealed Envelope."""
-    sender = "a@sender.test"
-    seal = envelope_hmac(
-        key,
-        batch=batch,
-        seq=seq,
-        attempt=attempt,
-        sender=sender,
-        recipient=recipient,
-        return_path=return_path,
-        body=body,
-        expires_at_ms=expires_at_ms,
-    )
-    return Envelope(
+    unsealed = Envelope(
         DeliveryId(batch, seq),
         attempt,
         emission,
-        sender,
+        "a@sender.test",
         recipient,
         return_path,
         body,
         first_emitted_at_ms,
         expires_at_ms,
-        seal,
+        b"",
     )
+    return sealed(key, unsealed)

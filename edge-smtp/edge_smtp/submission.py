@@ -10,7 +10,7 @@ from edge_smtp.journal import Answer, Journal, JournalUnavailable
 from edge_smtp.transmitter import Transmitter
 from kannon.adapters.envelope_codec import from_message
 from kannon.adapters.pb import edge_pb2, edge_pb2_grpc
-from kannon.core.envelope_seal import verify_envelope_hmac
+from kannon.core.envelope_seal import is_sealed
 from kannon.core.envelopes import Envelope
 from kannon.core.errors import MalformedEvent
 from kannon.ports import SubmitVerdict
@@ -73,23 +73,9 @@ class Submission(edge_pb2_grpc.EdgeServicer):
             envelope = from_message(message)
         except MalformedEvent as error:
             return Answer(SubmitVerdict.REFUSED, str(error))
-        genuine = verify_envelope_hmac(
-            self._key,
-            envelope.hmac,
-            batch=envelope.delivery.batch,
-            seq=envelope.delivery.seq,
-            attempt=envelope.attempt,
-            sender=envelope.sender,
-            recipient=envelope.recipient,
-            return_path=envelope.return_path,
-            body=envelope.body,
-            expires_at_ms=envelope.expires_at_ms,
-        )
-        return (
-            envelope
-            if genuine
-            else Answer(SubmitVerdict.REFUSED, "hmac: not made with this installation's key")
-        )
+        if is_sealed(self._key, envelope):
+            return envelope
+        return Answer(SubmitVerdict.REFUSED, "hmac: not made with this installation's key")
 
 
 def _message(message: edge_pb2.Envelope, answer: Answer) -> edge_pb2.SubmitAnswer:

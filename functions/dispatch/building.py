@@ -1,12 +1,12 @@
 """From a Batch's content and a Delivery's row to a signed Envelope. No I/O."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from kannon.core import dkim
 from kannon.core.addresses import EmailAddress
 from kannon.core.batches import BatchContent, Delivery
-from kannon.core.envelope_seal import envelope_hmac
+from kannon.core.envelope_seal import sealed
 from kannon.core.envelopes import MAX_CHUNK_BYTES, Envelope
 from kannon.core.errors import BadInput
 from kannon.core.fields import Pattern, compile_header, compile_html, compile_text, merge_fields
@@ -71,7 +71,7 @@ class BatchBuilder:
         standing = delivery.standing
         recipient = EmailAddress.parse(delivery.recipient).wire
         expires_at_ms = _unix_ms(attempt_expires_at(delivery, now))
-        envelope = Envelope(
+        unsealed = Envelope(
             delivery=delivery.id,
             attempt=standing.current_attempt,
             emission=emission,
@@ -83,7 +83,7 @@ class BatchBuilder:
             expires_at_ms=expires_at_ms,
             hmac=b"",
         )
-        return replace(envelope, hmac=_sealed(self._keys.envelopes, envelope))
+        return sealed(self._keys.envelopes, unsealed)
 
     def _message(self, delivery: Delivery, recipient: str, now: datetime) -> bytes:
         fields = merge_fields(delivery.recipient, self._content.global_fields, delivery.fields)
@@ -116,20 +116,6 @@ class BatchBuilder:
             delivery.standing.expires_at + REPORTS_TAKEN_FOR,
             self._content.domain,
         )
-
-
-def _sealed(key: bytes, envelope: Envelope) -> bytes:
-    return envelope_hmac(
-        key,
-        batch=envelope.delivery.batch,
-        seq=envelope.delivery.seq,
-        attempt=envelope.attempt,
-        sender=envelope.sender,
-        recipient=envelope.recipient,
-        return_path=envelope.return_path,
-        body=envelope.body,
-        expires_at_ms=envelope.expires_at_ms,
-    )
 
 
 def _constant(pattern: Pattern) -> bytes | None:
