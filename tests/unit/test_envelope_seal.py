@@ -53,7 +53,7 @@ def test_the_seal_stays_the_same_from_one_version_to_the_next() -> None:
 
 
 @pytest.mark.parametrize(("part", "value"), CHANGES)
-def test_an_envelope_changed_in_any_part_is_not(part: str, value: object) -> None:
+def test_an_envelope_changed_in_any_part_is_not(part: str, value: Any) -> None:
     assert not is_sealed(KEY, replace(sealed(KEY, ENVELOPE), **{part: value}))
 
 
