@@ -121,7 +121,8 @@ async def test_the_rows_of_a_batch(postgres_subject: Subject, migrated_database:
     number = await postgres_subject.intake.accept(BATCH)
     (message,) = rows(migrated_database, "SELECT * FROM messages")
     assert message["created_at"].date() == datetime.now(UTC).date()
-    shown = {name: message[name] for name in message if name != "created_at"}
+    assert message["announcing_since"] == message["created_at"]
+    shown = {name: message[name] for name in message if name not in ("created_at", "announcing_since")}
     assert shown == {
         "number": number,
         "message_id": BATCH.message_id,
