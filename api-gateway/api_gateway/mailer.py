@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from time import monotonic
 
 from api_gateway.announcer import Announcer
 from api_gateway.endpoints import Call
+from api_gateway.field_rules import FieldRules
 from api_gateway.send_request import Content, RecipientReader, new_batch, read_content
 from api_gateway.sender_rule import SenderRule
 from api_gateway.timestamps import write_timestamp
@@ -16,8 +18,10 @@ from kannon.adapters.pb.types_pb2 import Recipient
 from kannon.core.batches import NewBatch
 from kannon.ports import Clock, Intake
 
-RECIPIENTS_AT_ONCE = 500
-"""Read before other calls are let run: some milliseconds."""
+TURN = 0.01
+"""Seconds for which Recipients are read before other calls are let run."""
+HTML_AT_ONCE = 20_000
+"""Characters of HTML that are read at once, in some milliseconds; longer ones are read beside other calls."""
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +44,9 @@ class Mailer:
 
     async def send_html(self, request: SendHTMLReq, call: Call) -> SendRes:
         """Make a Batch and a transient Template of a call; raises what `send_request` and `SenderRule` do."""
-        content = read_content(request, self._clock(), self._retry_budget)
+        content = await _content(request, self._clock(), self._retry_budget)
         await self._rule.check(content.sender.ascii_domain, call.domain)
-        reader = await _read(request.recipients, content)
+        reader = await _read(request.recipients, content.rules)
         batch = new_batch(content, reader.taken, call.domain, secrets.token_hex(16), call.traceparent)
         await self._accept(batch)
         return SendRes(
@@ -70,9 +74,18 @@ class Mailer:
         )
 
 
-async def _read(recipients: Sequence[Recipient], content: Content) -> RecipientReader:
-    reader = RecipientReader(content.header_fields)
-    for start in range(0, len(recipients), RECIPIENTS_AT_ONCE):
-        reader.read(recipients[start : start + RECIPIENTS_AT_ONCE])
-        await asyncio.sleep(0)
+async def _content(request: SendHTMLReq, now: datetime, retry_budget: timedelta) -> Content:
+    if len(request.html) <= HTML_AT_ONCE:
+        return read_content(request, now, retry_budget)
+    return await asyncio.to_thread(read_content, request, now, retry_budget)
+
+
+async def _read(recipients: Iterable[Recipient], rules: FieldRules) -> RecipientReader:
+    reader = RecipientReader(rules)
+    turn_ends = monotonic() + TURN
+    for recipient in recipients:
+        reader.read(recipient)
+        if monotonic() >= turn_ends:
+            await asyncio.sleep(0)
+            turn_ends = monotonic() + TURN
     return reader

