@@ -24,9 +24,9 @@ Eventually = Callable[..., Awaitable[object]]
 
 @pytest.fixture
 def eventually() -> Eventually:
-    """`await eventually(condition, within=10.0)`: poll until it is true, and give what it returned."""
+    """`await eventually(condition, within=20.0)`: poll until it is true, and give what it returned."""
 
-    async def poll(condition: Condition, within: float = 10.0) -> object:
+    async def poll(condition: Condition, within: float = 20.0) -> object:
         deadline = time.monotonic() + within
         while True:
             found = condition()
