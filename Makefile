@@ -14,16 +14,18 @@ help: ## list these targets
 
 setup: $(STAMP) ## make .venv with pinned, hash-checked dependencies
 
-$(STAMP): requirements-dev.lock pyproject.toml
+$(STAMP): requirements-build.lock requirements-dev.lock pyproject.toml
+	@command -v $(PYTHON) > /dev/null || { echo "there is no $(PYTHON); set PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Kannon needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.platform != "linux")' || { echo "Kannon runs on Linux only"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module; on Debian: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-build.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --use-pep517 --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-check: setup ## format, lint, types and the rules of the rooms
+check: setup ## format, lint, types, and which part may import which
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy src edge-smtp nats-source api-gateway functions proto tests
@@ -63,7 +65,7 @@ lock: setup ## pin what pyproject.toml asks for, with hashes
 	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra standalone pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra standalone --extra dev pyproject.toml -o requirements-dev.lock
 	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --constraint requirements.lock pyproject.toml -o requirements-image.lock
-	echo hatchling | $(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --constraint requirements-dev.lock - -o requirements-build.lock
+	printf 'hatchling\nsetuptools\nwheel\n' | $(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --constraint requirements-dev.lock - -o requirements-build.lock
 
-clean: ## remove what setup and runs made
-	rm -rf $(VENV) .kannon .mypy_cache .ruff_cache .pytest_cache
+clean: ## remove what these targets made, but not the data folder of `make run`
+	rm -rf $(VENV) .kannon .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -226,16 +226,20 @@ def test_the_command_sends_and_counts(system: System, sink: SmtpPeer, tenant: Te
 
     sent = kannon(
         "send", "--domain", tenant.domain, "--key", tenant.key, "--from", f"me@{tenant.domain}",
-        "--to", "cli@example.org", "--subject", "Hi {{ name }}", "--field", "name=you", "--json",
+        "--to", "cli@example.org", "--to", "cli-too@example.org",
+        "--subject", "Hi {{ name }}", "--field", "name=you", "--json",
         stdin="<p>Hello {{ name }}</p>",
     )  # fmt: skip
     assert sent.returncode == 0, sent.stderr
-    assert json.loads(sent.stdout)["accepted"] == 1
-    tenant.wait_for_end(1)
+    assert json.loads(sent.stdout)["accepted"] == 2
+    tenant.wait_for_end(2)
+    assert set(mails_of(sink, tenant)) == {"cli@example.org", "cli-too@example.org"}
     message = email.message_from_bytes(mails_of(sink, tenant)["cli@example.org"].content)
     assert message["Subject"] == "Hi you"
     counted = kannon("stats", tenant.domain, "--json", "--admin-token", system.token)
-    assert json.loads(counted.stdout) == {"accepted": 1, "delivered": 1}
+    assert json.loads(counted.stdout) == {"accepted": 2, "delivered": 2}
+    mistyped = kannon("stats", "nope.example", "--admin-token", system.token)
+    assert (mistyped.returncode, "nope.example" in mistyped.stderr) == (1, True)
     refused = kannon("stats", tenant.domain, "--admin-token", "wrong")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     bad = kannon(

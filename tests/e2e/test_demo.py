@@ -40,7 +40,7 @@ def test_a_demo_that_is_interrupted_stops_what_it_started(moment: str, tmp_path:
         assert demo.poll() is None
     demo.send_signal(signal.SIGINT)
     _, errors = demo.communicate(timeout=60)
-    assert (demo.returncode, errors) == (130, "error: asked to stop\n")
+    assert (demo.returncode, errors) == (130, "error: interrupted\n")
     assert not _processes_of(tmp_path)
 
 

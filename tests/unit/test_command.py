@@ -31,6 +31,7 @@ def kannon(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         (("migrate",), 2, "database_url (K_DATABASE_URL) is required"),
         (("migrate", "--database-url", "foo"), 2, "postgresql://"),
         (("migrate", "--database-url", "postgresql://u:hidden@[bad/x"), 2, "K_DATABASE_URL"),
+        (("keys",), 2, "secret (K_SECRET) is required"),
         (("domain", "list"), 1, "no admin token"),
         (("domain", "list", "--admin-token", "é"), 2, "--admin-token"),
         (("domain", "list", "--admin-token", "a\nb"), 2, "--admin-token"),
@@ -69,7 +70,16 @@ def test_every_command_has_help(words: tuple[str, ...]) -> None:
 
 
 def test_the_version_is_told_for_people_and_for_programs() -> None:
+    assert kannon("version").stdout == kannon("--version").stdout
     assert kannon("version").stdout.strip() in kannon("version", "--json").stdout
+
+
+def test_a_wrong_setting_stops_standalone_before_it_starts_anything(tmp_path: Path) -> None:
+    for name, value in (("K_SENDER_RETRY_MIN", "5x"), ("K_SENDER_HOSTNAME", "a b"), ("K_SENDER_ROUTES", "x")):
+        done = kannon("standalone", **{"K_DATA_FOLDER": str(tmp_path / "data"), name: value})
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert name in done.stderr
+    assert not (tmp_path / "data").exists()
 
 
 def test_keys_are_derived_from_the_secret_and_from_nothing_else() -> None:

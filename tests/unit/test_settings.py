@@ -126,3 +126,21 @@ def test_a_key_is_given_or_derived_and_both_are_the_same() -> None:
 def test_without_key_and_secret_the_error_names_both() -> None:
     with pytest.raises(SettingsError, match=r"keys\.envelopes .* or secret \(K_SECRET\) is required"):
         key_for(Settings.load({}, {}), Purpose.ENVELOPES)
+
+
+def test_a_key_that_stands_twice_in_the_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "k.yaml").write_text("api.port: 1\napi:\n  port: 2\n")
+    with pytest.raises(SettingsError, match=r"'api\.port' stands there twice"):
+        Settings.load({}, {}, tmp_path / "k.yaml")
+
+
+def test_a_file_that_cannot_be_read_says_where(tmp_path: Path) -> None:
+    (tmp_path / "k.yaml").write_text("debug: true\napi: [\n")
+    with pytest.raises(SettingsError, match="line 3"):
+        Settings.load({}, {}, tmp_path / "k.yaml")
+
+
+def test_every_value_can_be_checked_at_once() -> None:
+    Settings.load({}, {}).check()
+    with pytest.raises(SettingsError, match="K_SENDER_RETRY_MIN"):
+        Settings.load({"sender.retry.min": "5x"}, {}).check()

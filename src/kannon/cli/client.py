@@ -44,7 +44,8 @@ async def gateway(api: str) -> AsyncIterator[grpc.aio.Channel]:
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details()
             if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-                raise CallFailed(f"{api}: {details or code.name.lower()}", exit_code=3) from None
+                hint = "does `kannon standalone` run there? (--api, KANNON_API, api.port)"
+                raise CallFailed(f"{api}: {details or code.name.lower()}; {hint}", exit_code=3) from None
             raise CallFailed(f"{details} ({code.name})") from None
 
 

@@ -19,7 +19,7 @@ from kannon.cli.sending import send
 from kannon.cli.standalone.errors import Interrupted
 from kannon.cli.statistics import stats
 from kannon.core.errors import KannonError, Unavailable
-from kannon.runtime.settings import DATABASE_URL, Settings, SettingsError
+from kannon.runtime.settings import DATABASE_URL, SECRET, Settings, SettingsError
 
 # gRPC would write lines of its own about children that are started and servers that stop.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -27,6 +27,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(version)s")
 def cli() -> None:
     """Kannon sends mail for applications."""
 
@@ -43,7 +44,13 @@ def version(as_json: bool) -> None:
 
 @cli.command()
 @click.option("--database-url", help="PostgreSQL.  [default: database_url, K_DATABASE_URL]")
-@click.option("--step", type=click.Choice(["all", "pre", "post"]), default="all", show_default=True)
+@click.option(
+    "--step",
+    type=click.Choice(["all", "pre", "post"]),
+    default="all",
+    show_default=True,
+    help="Before new code starts, after old code stopped, or both.",
+)
 @json_option
 def migrate(database_url: str | None, step: str, as_json: bool) -> None:
     """Bring the database's tables up to date; doing it twice is harmless."""
@@ -67,6 +74,8 @@ def keys(as_json: bool) -> None:
     from kannon.runtime.keys import SETTING_OF, encode_key, key_for
 
     settings = Settings.load()
+    if not settings.get(SECRET):
+        raise SettingsError(f"{SECRET.key} ({SECRET.variable}) is required: {SECRET.help}")
     derived = {SETTING_OF[purpose].variable: encode_key(key_for(settings, purpose)) for purpose in SETTING_OF}
     if as_json:
         print_json(derived)
@@ -115,8 +124,8 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except Interrupted as error:
-        code = _failed(str(error), 130)
+    except Interrupted:
+        code = _failed("interrupted", 130)
     except SettingsError as error:
         code = _failed(str(error), 2)
     except CallFailed as error:

@@ -20,8 +20,10 @@ from kannon.cli.options import api_option, json_option, parse_fields, print_json
 @click.option("--key", "api_key", envvar="KANNON_KEY", required=True, help="Its API key.  [env: KANNON_KEY]")
 @click.option("--from", "sender", required=True, metavar="ADDRESS", help="Address of the sender.")
 @click.option("--alias", default="", help="Name of the sender.")
-@click.option("--to", "recipient", required=True, metavar="ADDRESS", help="Address of the recipient.")
-@click.option("--subject", required=True)
+@click.option(
+    "--to", "addresses", required=True, multiple=True, metavar="ADDRESS", help="A recipient; repeatable."
+)
+@click.option("--subject", required=True, help="The subject; {{ NAME }} is filled.")
 @click.option(
     "--html", "html_file", type=click.File("r", encoding="utf-8"), default="-", help="File; - is stdin."
 )
@@ -34,7 +36,7 @@ def send(
     api_key: str,
     sender: str,
     alias: str,
-    recipient: str,
+    addresses: tuple[str, ...],
     subject: str,
     html_file: TextIO,
     pairs: tuple[str, ...],
@@ -42,14 +44,15 @@ def send(
     api: str,
     as_json: bool,
 ) -> None:
-    """Send one mail; prints the id of the message."""
+    """Send one message, to each recipient a mail of their own; prints the id of the message."""
     from kannon.adapters.pb import mailer_pb2, mailer_pb2_grpc, types_pb2
 
     request = mailer_pb2.SendHTMLReq(
         sender=types_pb2.Sender(email=sender, alias=alias),
         subject=subject,
         html=html_file.read(),
-        recipients=[types_pb2.Recipient(email=recipient, fields=parse_fields(pairs))],
+        global_fields=parse_fields(pairs),
+        recipients=[types_pb2.Recipient(email=address) for address in addresses],
     )
     if at is not None:
         request.scheduled_time.FromDatetime(at.replace(tzinfo=UTC))
@@ -65,6 +68,6 @@ def send(
     else:
         click.echo(answer.message_id)
     for one in answer.rejected_recipients:
-        click.echo(f"rejected: {one.email}: {one.reason}", err=True)
+        click.echo(f"refused: {one.email}: {one.reason}", err=True)
     if answer.rejected_recipients:
         raise SystemExit(1)

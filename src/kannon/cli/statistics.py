@@ -33,10 +33,22 @@ def stats(
     begin = start.replace(tzinfo=UTC) if start else now - timedelta(days=1)
     until = end.replace(tzinfo=UTC) if end else now + timedelta(hours=1)
     counts = call(api, lambda channel: counts_of(channel, admin_token, domain_name, begin, until))
+    if not counts:
+        call(api, lambda channel: _known(channel, admin_token, domain_name))
     if as_json:
         print_json(dict(counts))
     else:
         show_counts(counts)
+
+
+async def _known(channel: grpc.aio.Channel, admin_token: str, domain: str) -> None:
+    """Fail where there is no such domain: a mistyped one must not look like one without mail."""
+    from kannon.adapters.pb import admin_pb2, admin_pb2_grpc
+
+    request = admin_pb2.GetDomainReq(domain=domain)
+    await admin_pb2_grpc.ApiStub(channel).GetDomain(
+        request, metadata=admin_metadata(admin_token), timeout=TIMEOUT
+    )
 
 
 async def counts_of(

@@ -11,6 +11,7 @@ _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "t
 _CHATTY = {
     "nats": logging.WARNING,
     "asyncio": logging.WARNING,
+    "yoyo": logging.WARNING,
     "psycopg.pool": logging.ERROR,  # it names the server several times a second while that is away
 }
 

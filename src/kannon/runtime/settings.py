@@ -5,6 +5,7 @@ A flag wins over a variable, a variable over the file, the file over the default
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -60,6 +61,12 @@ def _port(value: str) -> int:
     if not 0 <= number < 65536:
         raise ValueError("a port from 0 to 65535 is needed")
     return number
+
+
+def _host_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f.:]+\]", value):
+        raise ValueError("a host name in ASCII is needed")
+    return value
 
 
 def _factor(value: str) -> float:
@@ -170,7 +177,7 @@ API_HOST = Setting("api.host", _text, "0.0.0.0", "the address on which the gatew
 API_ADMIN_TOKEN = Setting("api.admin_token", _text, None, "token of Api and Stats calls", True)
 API_MAX_MESSAGE = Setting("api.max_message", _size, "32mb", "largest call")
 
-SENDER_HOSTNAME = Setting("sender.hostname", _text, None, "name given in EHLO; its PTR should agree")
+SENDER_HOSTNAME = Setting("sender.hostname", _host_name, None, "name given in EHLO; its PTR should agree")
 SENDER_MAX_JOBS = Setting("sender.max_jobs", _count, "10", "transmissions at once")
 SENDER_MAX_PER_EXCHANGER = Setting("sender.max_per_exchanger", _count, "10", "connections to one exchanger")
 SENDER_DEMO_SENDER = Setting(
@@ -305,6 +312,11 @@ class Settings:
         """What is given for settings that are no secrets, by their variables, as other processes take it."""
         return {ALL[key].variable: given.value for key, given in self._given.items() if not ALL[key].secret}
 
+    def check(self) -> None:
+        """Parse all that is given or has a default; raises SettingsError for the first that is malformed."""
+        for setting in ALL.values():
+            self.get(setting)
+
     def source(self, setting: Setting[Any]) -> str:
         """Where its value came from."""
         given = self._given.get(setting.key)
@@ -323,13 +335,17 @@ def _read_file(named: Path | None) -> dict[str, str]:
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, UnicodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"config (K_CONFIG): cannot read {path}: {type(error).__name__}") from None
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise SettingsError(f"config (K_CONFIG): cannot read {path}{where}: {type(error).__name__}") from None
     if not isinstance(content, dict | None):
         raise SettingsError(f"config (K_CONFIG): {path} must hold keys and values")
-    flat = dict(_flatten(cast("dict[str, object]", content or {})))
-    for key in flat:
+    pairs = _flatten(cast("dict[str, object]", content or {}))
+    for key, count in Counter(key for key, _ in pairs).items():
         _known(key, str(path))
-    return flat
+        if count > 1:
+            raise SettingsError(f"{path}: {key!r} stands there twice")
+    return dict(pairs)
 
 
 def _flatten(tree: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:

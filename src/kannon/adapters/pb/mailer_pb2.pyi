@@ -80,7 +80,7 @@ class SendHTMLReq(_message.Message):
     TRACKING_FIELD_NUMBER: _builtins.int
     ONE_CLICK_UNSUBSCRIBE_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
-    """May contain placeholders. Without CR, LF and NUL."""
+    """May contain placeholders. Without CR, LF and NUL; at most 1,000 characters, with the fields filled in."""
     html: _builtins.str
     """May contain placeholders, {{ name }} or {{name}}; one that nothing fills stays as written. A link with
     the attribute data-no-track is not tracked.

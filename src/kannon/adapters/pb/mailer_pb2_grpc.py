@@ -32,8 +32,10 @@ class MailerStub:
 
     One call makes one Batch, whatever its number of Recipients. A Recipient that is refused is listed in the
     answer and never fails the others. The whole call fails with INVALID_ARGUMENT when a subject, alias or
-    header value contains CR, LF or NUL, and with PERMISSION_DENIED when the key may not send from the sender's
-    address.
+    header value contains CR, LF or NUL, when the HTML is empty, makes too large a message, or has a placeholder where
+    no value is safe (a script, an event handler), and when a field's value may not stand where the HTML puts it (a
+    link that is none); the text names the field. It fails with PERMISSION_DENIED when the key may not send from the
+    sender's address, and with UNIMPLEMENTED, naming it, when it asks for what is not built yet.
     """
 
     def __init__(self, channel):
@@ -61,8 +63,10 @@ class MailerServicer:
 
     One call makes one Batch, whatever its number of Recipients. A Recipient that is refused is listed in the
     answer and never fails the others. The whole call fails with INVALID_ARGUMENT when a subject, alias or
-    header value contains CR, LF or NUL, and with PERMISSION_DENIED when the key may not send from the sender's
-    address.
+    header value contains CR, LF or NUL, when the HTML is empty, makes too large a message, or has a placeholder where
+    no value is safe (a script, an event handler), and when a field's value may not stand where the HTML puts it (a
+    link that is none); the text names the field. It fails with PERMISSION_DENIED when the key may not send from the
+    sender's address, and with UNIMPLEMENTED, naming it, when it asks for what is not built yet.
     """
 
     def SendHTML(self, request, context):
@@ -107,8 +111,10 @@ class Mailer:
 
     One call makes one Batch, whatever its number of Recipients. A Recipient that is refused is listed in the
     answer and never fails the others. The whole call fails with INVALID_ARGUMENT when a subject, alias or
-    header value contains CR, LF or NUL, and with PERMISSION_DENIED when the key may not send from the sender's
-    address.
+    header value contains CR, LF or NUL, when the HTML is empty, makes too large a message, or has a placeholder where
+    no value is safe (a script, an event handler), and when a field's value may not stand where the HTML puts it (a
+    link that is none); the text names the field. It fails with PERMISSION_DENIED when the key may not send from the
+    sender's address, and with UNIMPLEMENTED, naming it, when it asks for what is not built yet.
     """
 
     @staticmethod

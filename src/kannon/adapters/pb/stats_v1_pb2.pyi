@@ -33,7 +33,7 @@ class GetStatsReq(_message.Message):
     skip: _builtins.int
     """How many to pass over."""
     take: _builtins.int
-    """How many to answer with, at most."""
+    """How many to answer with, at most; up to 10,000. 0 answers with the total alone."""
     @_builtins.property
     def from_date(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property

@@ -78,6 +78,7 @@ def _alone(url: str) -> Iterator[None]:
 
 def _connected(url: str) -> "psycopg.Connection[tuple[object, ...]]":
     deadline = time.monotonic() + PATIENCE
+    said = False
     while True:
         try:
             return psycopg.connect(url, autocommit=True, connect_timeout=5)
@@ -89,7 +90,9 @@ def _connected(url: str) -> "psycopg.Connection[tuple[object, ...]]":
                 raise LedgerUnavailable(
                     f"PostgreSQL (database_url, K_DATABASE_URL) did not answer for {PATIENCE:.0f} s"
                 ) from None
-            log.warning("waiting for PostgreSQL", extra={"seconds_left": round(left)})
+            if not said:
+                log.warning("waiting for PostgreSQL", extra={"seconds_left": round(left)})
+                said = True
             time.sleep(1)
 
 
@@ -102,6 +105,7 @@ def _apply(url: str, step: str, source: Path) -> Migrated:
             todo = backend.to_apply(migrations)
             names = tuple(migration.id for migration in todo)
             backend.apply_migrations(todo)
+            log.info("the database is up to date", extra={"applied": list(names)})
         finally:
             backend.connection.close()
     except Exception as error:

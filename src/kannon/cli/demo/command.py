@@ -44,9 +44,19 @@ class DemoFailed(KannonError):
 
 
 @click.command()
-@click.option("--recipients", type=click.IntRange(1, 100_000), default=1000, show_default=True)
 @click.option(
-    "--data-folder", type=click.Path(path_type=Path), default=Path(".kannon/demo"), show_default=True
+    "--recipients",
+    type=click.IntRange(1, 100_000),
+    default=1000,
+    show_default=True,
+    help="To how many to send.",
+)
+@click.option(
+    "--data-folder",
+    type=click.Path(path_type=Path),
+    default=Path(".kannon/demo"),
+    show_default=True,
+    help="Where its servers keep their data; reused the next time.",
 )
 def demo(recipients: int, data_folder: Path) -> None:
     """Run everything on this machine with a local mail sink, and send one personalised Batch through it."""

@@ -37,6 +37,9 @@ def default_data_folder(environment: Mapping[str, str], *, root: bool) -> Path:
     return data_home / "kannon"
 
 
+_ANOTHER = "choose another by data_folder / K_DATA_FOLDER"
+
+
 def take_folder(path: Path) -> None:
     """Create a folder, or take one that is ours, and shut other users out.
 
@@ -51,13 +54,13 @@ def take_folder(path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.stat()
         if found.st_uid != os.geteuid():
-            raise DataFolderError(
-                f"{path} belongs to another user (uid {found.st_uid}); choose another folder"
-            )
+            raise DataFolderError(f"{path} belongs to another user (uid {found.st_uid}); {_ANOTHER}")
         if stat.S_IMODE(found.st_mode) != allowed:
             path.chmod(allowed)
     except OSError as error:
-        raise DataFolderError(f"{path} cannot be used as a folder: {error.strerror}") from error
+        raise DataFolderError(
+            f"{path} cannot be used as a data folder: {error.strerror}; {_ANOTHER}"
+        ) from error
 
 
 class DataFolder:

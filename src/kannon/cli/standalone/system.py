@@ -74,6 +74,7 @@ async def running(settings: Settings, log_to_files: bool = True) -> AsyncIterato
         StandaloneError: something cannot start; the text says what to do.
         SettingsError: a setting is malformed.
     """
+    settings.check()
     check_port(
         settings[API_PORT], API_PORT.key, host=settings.with_defaults({API_HOST: "127.0.0.1"})[API_HOST]
     )
@@ -150,4 +151,5 @@ async def _tick_for_ever(port: int, every: float) -> None:
                     if response.status >= 300:
                         log.warning("the tick was not taken", extra={"status": response.status})
             except (aiohttp.ClientError, TimeoutError) as error:
-                log.info("dispatch did not hear the tick", extra={"error": type(error).__name__})
+                # The supervisor tells when dispatch is down, and the next tick comes soon.
+                log.debug("dispatch did not hear the tick", extra={"error": type(error).__name__})
