@@ -50,6 +50,14 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture
+def open_path(open_folder: Path) -> Path:
+    """A folder of one test's own that every user can reach: as root, PostgreSQL then keeps its data in it."""
+    path = open_folder / uuid.uuid4().hex
+    path.mkdir(mode=0o711)
+    return path
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def postgres_server(open_folder: Path) -> AsyncIterator[EmbeddedPostgres]:
     """A PostgreSQL of this test process's own."""

@@ -1,5 +1,6 @@
 """One system for the tests that leave it as they found it, one for those that break it."""
 
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,9 +27,10 @@ def sink() -> Iterator[SmtpPeer]:
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory, sink: SmtpPeer, names: DnsServer) -> Iterator[System]:
+def system(open_folder: Path, sink: SmtpPeer, names: DnsServer) -> Iterator[System]:
     """A running Kannon whose mail for `example.org` goes to the sink."""
-    folder: Path = tmp_path_factory.mktemp("system")
+    folder = open_folder / f"system-{uuid.uuid4().hex}"
+    folder.mkdir(mode=0o711)
     settings = {
         "K_SENDER_ROUTES": f"example.org={sink.target}",
         "K_DNS_SERVERS": f"127.0.0.1:{names.port}",
@@ -40,12 +42,12 @@ def system(tmp_path_factory: pytest.TempPathFactory, sink: SmtpPeer, names: DnsS
 
 
 @pytest.fixture
-def own_system(tmp_path: Path) -> Iterator[Callable[..., System]]:
+def own_system(open_path: Path) -> Iterator[Callable[..., System]]:
     """Makes systems for one test alone; whatever the test does, none is left running."""
     made: list[System] = []
 
     def make(**settings: str) -> System:
-        made.append(System(tmp_path, settings).start())
+        made.append(System(open_path, settings).start())
         return made[-1]
 
     yield make

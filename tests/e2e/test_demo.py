@@ -24,38 +24,38 @@ def started(*words: str, **variables: str) -> subprocess.Popen[str]:
     )
 
 
-def test_the_demo_delivers_all_and_says_so_in_its_last_line(tmp_path: Path) -> None:
+def test_the_demo_delivers_all_and_says_so_in_its_last_line(open_path: Path) -> None:
     for _ in range(2):  # the second time it finds its data folder
-        demo = started("demo", "--recipients", "150", "--data-folder", str(tmp_path / "data"))
+        demo = started("demo", "--recipients", "150", "--data-folder", str(open_path / "data"))
         output, errors = demo.communicate(timeout=100)
         assert demo.returncode == 0, errors
         assert output.splitlines()[-1] == "demo: 150 of 150 delivered, DKIM pass"
 
 
 @pytest.mark.parametrize("moment", ["gateway ", "accepted "], ids=["just started", "while mail flows"])
-def test_a_demo_that_is_interrupted_stops_what_it_started(moment: str, tmp_path: Path) -> None:
-    demo = started("demo", "--recipients", "5000", "--data-folder", str(tmp_path / "data"))
+def test_a_demo_that_is_interrupted_stops_what_it_started(moment: str, open_path: Path) -> None:
+    demo = started("demo", "--recipients", "5000", "--data-folder", str(open_path / "data"))
     assert demo.stdout is not None
     while not demo.stdout.readline().startswith(moment):
         assert demo.poll() is None
     demo.send_signal(signal.SIGINT)
     _, errors = demo.communicate(timeout=60)
     assert (demo.returncode, errors) == (130, "error: interrupted\n")
-    assert not _processes_of(tmp_path)
+    assert not _processes_of(open_path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_standalone_that_is_interrupted_while_it_starts_leaves_nothing(
-    number: signal.Signals, tmp_path: Path
+    number: signal.Signals, open_path: Path
 ) -> None:
-    data = tmp_path / "data"
+    data = open_path / "data"
     standalone = started("standalone", K_DATA_FOLDER=str(data), K_SENDER_HOSTNAME="mail.sender.test")
     wait_until((data / "logs" / "edge-smtp.log").exists, 30, "parts are being started")
     standalone.send_signal(number)
     _, errors = standalone.communicate(timeout=60)
     assert standalone.returncode == 130
     assert "Traceback" not in errors
-    assert not _processes_of(tmp_path)
+    assert not _processes_of(open_path)
 
 
 def _processes_of(folder: Path) -> list[str]:

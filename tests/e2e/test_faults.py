@@ -158,13 +158,13 @@ def test_a_supervisor_that_is_killed_leaves_no_process_behind(own_system: Callab
     assert alive
 
 
-def test_a_port_in_use_is_said_in_one_line(system: System, tmp_path: Path) -> None:
+def test_a_port_in_use_is_said_in_one_line(system: System, open_path: Path) -> None:
     second = subprocess.run(
         [sys.executable, "-m", "kannon.cli", "standalone"],
         env={
             "PATH": "/usr/bin:/bin",
-            "HOME": str(tmp_path),
-            "K_DATA_FOLDER": str(tmp_path / "data"),
+            "HOME": str(open_path),
+            "K_DATA_FOLDER": str(open_path / "data"),
             "K_API_PORT": str(system.port),
         },
         capture_output=True,
