@@ -11,7 +11,8 @@ from kannon.adapters.nats.dead_letters import DeadLetters
 from kannon.adapters.nats.publisher import NatsPublisher
 from kannon.adapters.nats.streams import STAGES
 from kannon.cli.standalone.nats import EmbeddedNats
-from kannon.events import AnyPayload, RecipientsVerified, RecipientVerdict, Sealer
+from kannon.core.payloads import AnyPayload, RecipientsVerified, RecipientVerdict
+from kannon.events import Sealer
 from kannon.runtime.clock import utc_now
 from nats_source.binding import Binding
 from nats_source.delivery import Pace

@@ -14,47 +14,7 @@ from typing import Any, Protocol, Self, TypeVar
 import msgspec
 
 from kannon.core.errors import ForgedEvent, MalformedEvent
-from kannon.core.payloads import (
-    PAYLOADS,
-    AnyPayload,
-    BatchAccepted,
-    Candidate,
-    Delivered,
-    DeliveriesDue,
-    Emitted,
-    EnvelopesReady,
-    EnvelopesUntaken,
-    Judged,
-    OutcomeFact,
-    Outcomes,
-    RecipientsVerified,
-    RecipientVerdict,
-    Refused,
-    TransmissionsDelivered,
-    TransmissionsJudged,
-    TransmissionsRefused,
-)
-
-__all__ = [
-    "PAYLOADS",
-    "AnyPayload",
-    "BatchAccepted",
-    "Candidate",
-    "Delivered",
-    "DeliveriesDue",
-    "Emitted",
-    "EnvelopesReady",
-    "EnvelopesUntaken",
-    "Judged",
-    "OutcomeFact",
-    "Outcomes",
-    "RecipientVerdict",
-    "RecipientsVerified",
-    "Refused",
-    "TransmissionsDelivered",
-    "TransmissionsJudged",
-    "TransmissionsRefused",
-]
+from kannon.core.payloads import AnyPayload, BatchAccepted, EnvelopesReady, Outcomes, RecipientsVerified
 
 TYPE_PREFIX = "email.kannon."
 TYPE_SUFFIX = ".v1"

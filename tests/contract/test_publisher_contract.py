@@ -10,8 +10,9 @@ from kannon.adapters.nats.connection import connect
 from kannon.adapters.nats.publisher import NatsPublisher
 from kannon.cli.standalone.nats import EmbeddedNats
 from kannon.core.errors import EventsUnavailable
-from kannon.events import BatchAccepted as Accepted
-from kannon.events import Candidate, DeliveriesDue, Emitted, EnvelopesUntaken, Sealer
+from kannon.core.payloads import BatchAccepted as Accepted
+from kannon.core.payloads import Candidate, DeliveriesDue, Emitted, EnvelopesUntaken
+from kannon.events import Sealer
 from kannon.ports import EventPublisher
 from kannon.runtime.clock import utc_now
 from tests.fakes import FakePublisher

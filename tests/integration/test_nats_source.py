@@ -14,7 +14,8 @@ from aiohttp import web
 from kannon.adapters.nats.publisher import headers_of, store
 from kannon.adapters.nats.streams import ensure_streams
 from kannon.cli.standalone.nats import EmbeddedNats
-from kannon.events import CloudEvent, DeliveriesDue, RecipientsVerified
+from kannon.core.payloads import DeliveriesDue, RecipientsVerified
+from kannon.events import CloudEvent
 from kannon.runtime.clock import utc_now
 from nats_source.binding import Binding
 from tests.scripted_sink import Asked, status

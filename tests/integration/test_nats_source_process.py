@@ -14,8 +14,9 @@ from kannon.adapters.nats.publisher import NatsPublisher
 from kannon.adapters.nats.streams import STAGES
 from kannon.cli.standalone.listening import free_port
 from kannon.cli.standalone.nats import EmbeddedNats
-from kannon.events import BatchAccepted as Accepted
-from kannon.events import Candidate, DeliveriesDue, Sealer
+from kannon.core.payloads import BatchAccepted as Accepted
+from kannon.core.payloads import Candidate, DeliveriesDue
+from kannon.events import Sealer
 from kannon.runtime.clock import utc_now
 from tests.scripted_sink import ScriptedSink
 

@@ -15,15 +15,8 @@ from kannon.adapters.nats.streams import STAGES, STREAMS, ensure_streams
 from kannon.cli.standalone.listening import free_port
 from kannon.cli.standalone.nats import EmbeddedNats
 from kannon.core.errors import EventsUnavailable
-from kannon.events import (
-    CloudEvent,
-    DeliveriesDue,
-    OutcomeFact,
-    Outcomes,
-    RecipientsVerified,
-    RecipientVerdict,
-    Sealer,
-)
+from kannon.core.payloads import DeliveriesDue, OutcomeFact, Outcomes, RecipientsVerified, RecipientVerdict
+from kannon.events import CloudEvent, Sealer
 from kannon.runtime.clock import utc_now
 
 Eventually = Callable[..., Awaitable[object]]

@@ -9,7 +9,8 @@ from nats.js.api import DiscardPolicy, RetentionPolicy
 
 from kannon.adapters.nats.publisher import headers_of
 from kannon.adapters.nats.streams import STAGES, STREAMS, stream_of
-from kannon.events import PAYLOADS, CloudEvent, DeliveriesDue, Outcomes, Sealer
+from kannon.core.payloads import PAYLOADS, DeliveriesDue, Outcomes
+from kannon.events import CloudEvent, Sealer
 
 
 def test_every_event_has_its_stream() -> None:

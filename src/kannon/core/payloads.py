@@ -13,12 +13,13 @@ from kannon.core.replies import Stage
 
 
 class _Chunk:
-    """What payloads share: their type, their subject, and taking a part of the chunk."""
+    """What payloads have: a name, which gives type and subject, and the field that holds the chunk."""
 
     NAME: ClassVar[str]
     ITEMS: ClassVar[str] = ""
 
     def identity(self) -> str:
+        """What makes two publishings the same event: members, attempt and emission."""
         raise NotImplementedError
 
 
@@ -45,7 +46,7 @@ class BatchAccepted(_Chunk):
     recipients: tuple[Candidate, ...]
 
     def identity(self) -> str:
-        return f"{self.batch}/{self.announcement}/{_span(item.seq for item in self.recipients)}"
+        return f"{self.batch}/{self.announcement}/{_digest(item.seq for item in self.recipients)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class RecipientsVerified(_Chunk):
     verdicts: tuple[RecipientVerdict, ...]
 
     def identity(self) -> str:
-        return f"{self.batch}/{self.announcement}/{_span(item.seq for item in self.verdicts)}"
+        return f"{self.batch}/{self.announcement}/{_digest(item.seq for item in self.verdicts)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ class EnvelopesUntaken(_Chunk):
     emissions: tuple[Emitted, ...]
 
     def identity(self) -> str:
-        return _digest(str(item) for item in self.emissions)
+        return _digest(self.emissions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ class TransmissionsDelivered(_Chunk):
     transmissions: tuple[Delivered, ...]
 
     def identity(self) -> str:
-        return _digest(str(item.emitted) for item in self.transmissions)
+        return _digest(item.emitted for item in self.transmissions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +188,7 @@ class TransmissionsRefused(_Chunk):
     transmissions: tuple[Refused, ...]
 
     def identity(self) -> str:
-        return _digest(str(item.emitted) for item in self.transmissions)
+        return _digest(item.emitted for item in self.transmissions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +216,7 @@ class TransmissionsJudged(_Chunk):
     judgements: tuple[Judged, ...]
 
     def identity(self) -> str:
-        return _digest(str(item.refused.emitted) for item in self.judgements)
+        return _digest(item.refused.emitted for item in self.judgements)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,9 +274,5 @@ PAYLOADS: tuple[type[AnyPayload], ...] = (
 )
 
 
-def _span(numbers: Iterable[int]) -> str:
-    return _digest(str(number) for number in numbers)
-
-
-def _digest(names: Iterable[str]) -> str:
-    return base64.b32encode(hashlib.sha256(" ".join(names).encode()).digest()[:20]).decode()
+def _digest(members: Iterable[object]) -> str:
+    return base64.b32encode(hashlib.sha256(" ".join(map(str, members)).encode()).digest()[:20]).decode()

@@ -12,7 +12,8 @@ from nats.js.api import StreamInfo
 from kannon.adapters.nats.connection import API_TIMEOUT, Connection, translated
 from kannon.adapters.nats.streams import STAGES, Stream, ensure_streams, stream_of
 from kannon.core.errors import EventsUnavailable
-from kannon.events import AnyPayload, CloudEvent, Sealer, subject_of
+from kannon.core.payloads import AnyPayload
+from kannon.events import CloudEvent, Sealer, subject_of
 from kannon.ports import Clock, StreamState
 
 MESSAGE_ID: Final = "Nats-Msg-Id"

@@ -18,8 +18,7 @@ from nats.js.api import (
 from nats.js.errors import APIError, NotFoundError
 
 from kannon.adapters.nats.connection import translated
-from kannon.events import (
-    SUBJECT_PREFIX,
+from kannon.core.payloads import (
     AnyPayload,
     BatchAccepted,
     DeliveriesDue,
@@ -30,8 +29,8 @@ from kannon.events import (
     TransmissionsDelivered,
     TransmissionsJudged,
     TransmissionsRefused,
-    subject_of,
 )
+from kannon.events import SUBJECT_PREFIX, subject_of
 
 _log = logging.getLogger(__name__)
 
