@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check lint format test unit contract integration e2e demo run generate lock clean
+.PHONY: help setup check lint format test unit fuzz contract integration e2e demo run generate lock clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ test: setup check ## everything: check, then all suites
 
 unit: setup ## tests without I/O
 	$(PYTEST) tests/unit
+
+fuzz: setup ## properties, each with 1,500 examples
+	$(PYTEST) -n $(WORKERS) --dist worksteal --timeout 3600 -m hypothesis --hypothesis-profile fuzz tests/unit
 
 contract: setup ## one suite per port, on the fake and on the real thing
 	$(PYTEST) -n $(WORKERS) tests/contract

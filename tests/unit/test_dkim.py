@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kannon.core.canonical import relaxed_body
 from kannon.core.dkim import (
     SIGNED_HEADERS,
     Signer,
@@ -26,7 +27,6 @@ from kannon.core.dkim import (
     dns_record,
     generate_private_key,
     public_key_base64,
-    relaxed_body,
 )
 from kannon.core.mime import Skeleton
 

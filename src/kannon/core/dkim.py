@@ -1,6 +1,7 @@
 """DKIM signatures (RFC 6376): rsa-sha256, relaxed canonicalisation of header and body."""
 
 import base64
+import binascii
 import hashlib
 from collections.abc import Iterable
 from typing import Final
@@ -15,6 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
     load_pem_private_key,
 )
+
+from kannon.core.canonical import relaxed_body, relaxed_header
 
 SIGNED_HEADERS: Final = (
     "from",
@@ -32,6 +35,8 @@ SIGNED_HEADERS: Final = (
     "list-unsubscribe-post",
 )
 """Signed whether present or not, so that none can be added on the way (RFC 6376 §5.4.2, RFC 8058 §4)."""
+
+_SIGNED: Final = frozenset(SIGNED_HEADERS)
 
 MIN_KEY_BITS: Final = 1024  # RFC 8301 §3.2
 
@@ -58,6 +63,8 @@ class Signer:
         self._key = _load(private_key)
         opening = f"v=1; a=rsa-sha256; c=relaxed/relaxed;\r\n\td={domain.lower()}; s={selector};"
         self._before_time = f"{opening}\r\n\th={_folded_names()};\r\n\tt=".encode()
+        self._relaxed_before_time = b"dkim-signature:" + relaxed_header(self._before_time)
+        self._known: dict[str, tuple[bytes, bytes]] = {}
 
     def sign(self, headers: Iterable[tuple[str, bytes]], body_hash: bytes, now: int) -> bytes:
         """Sign a message.
@@ -75,11 +82,28 @@ class Signer:
         """
         if len(body_hash) != _HASH.digest_size:
             raise ValueError("a body hash has 32 bytes")
-        value = b"%b%d; bh=%b;\r\n\tb=" % (self._before_time, now, base64.b64encode(body_hash))
-        signed = b"%bdkim-signature:%b" % (_selected(headers), _relaxed(value))
-        signature = base64.b64encode(self._key.sign(signed, _PADDING, _HASH))
+        bh = binascii.b2a_base64(body_hash, newline=False)
+        signed = b"%b%b%d; bh=%b; b=" % (self._selected(headers), self._relaxed_before_time, now, bh)
+        signature = binascii.b2a_base64(self._key.sign(signed, _PADDING, _HASH), newline=False)
         lines = [signature[at : at + _SIGNATURE_LINE] for at in range(0, len(signature), _SIGNATURE_LINE)]
-        return b"DKIM-Signature: %b%b\r\n" % (value, b"\r\n\t ".join(lines))
+        value = b"%b%d; bh=%b;\r\n\tb=%b" % (self._before_time, now, bh, b"\r\n\t ".join(lines))
+        return b"DKIM-Signature: %b\r\n" % value
+
+    def _selected(self, headers: Iterable[tuple[str, bytes]]) -> bytes:
+        """The signed headers, canonical; of several with one name the lowest first (RFC 6376 §5.4.2)."""
+        lines: dict[str, list[bytes]] = {}
+        for name, value in headers:
+            if (lower := name.lower()) in _SIGNED:
+                lines.setdefault(lower, []).append(self._canonical(lower, value))
+        return b"".join(lines[name].pop() for name in SIGNED_HEADERS if lines.get(name))
+
+    def _canonical(self, name: str, value: bytes) -> bytes:
+        """A header, canonical; most of them are those of the message before."""
+        known, line = self._known.get(name, (None, b""))
+        if known != value:
+            line = b"%b:%b\r\n" % (name.encode(), relaxed_header(value))
+            self._known[name] = value, line  # both at once: threads may share a Signer
+        return line
 
 
 def body_hash(body: bytes) -> bytes:
@@ -91,16 +115,12 @@ def body_hash(body: bytes) -> bytes:
     Returns:
         32 bytes.
     """
-    return hashlib.sha256(relaxed_body(body)).digest()
+    return canonical_body_hash(relaxed_body(body))
 
 
-def relaxed_body(body: bytes) -> bytes:
-    """Canonicalise a body: spaces folded, none at ends of lines, no empty lines last (RFC 6376 §3.4.4)."""
-    folded = _spaces_folded(body if body.endswith(b"\r\n") else body + b"\r\n").replace(b" \r\n", b"\r\n")
-    end = len(folded)
-    while folded.endswith(b"\r\n", 0, end):
-        end -= 2
-    return folded[:end] + b"\r\n" if end else b""
+def canonical_body_hash(canonical: bytes) -> bytes:
+    """Hash a body that is canonical already, as `Message.canonical` is; the same 32 bytes."""
+    return hashlib.sha256(canonical).digest()
 
 
 def generate_private_key(bits: int = 2048) -> bytes:
@@ -139,27 +159,3 @@ def _load(private_key: bytes) -> rsa.RSAPrivateKey:
 def _folded_names() -> str:
     lines = [":".join(SIGNED_HEADERS[at : at + 3]) for at in range(0, len(SIGNED_HEADERS), 3)]
     return ":\r\n\t ".join(lines)
-
-
-def _selected(headers: Iterable[tuple[str, bytes]]) -> bytes:
-    """The signed headers, canonical; of several with one name the lowest counts first (RFC 6376 §5.4.2)."""
-    by_name: dict[str, list[bytes]] = {}
-    for name, value in headers:
-        by_name.setdefault(name.lower(), []).append(value)
-    lines = []
-    for name in SIGNED_HEADERS:
-        if values := by_name.get(name):
-            lines.append(b"%b:%b\r\n" % (name.encode(), _relaxed(values.pop())))
-    return b"".join(lines)
-
-
-def _relaxed(value: bytes) -> bytes:
-    """Canonicalise a header's value (RFC 6376 §3.4.2)."""
-    return _spaces_folded(value.replace(b"\r\n", b"")).strip(b" ")
-
-
-def _spaces_folded(text: bytes) -> bytes:
-    text = text.replace(b"\t", b" ")
-    while b"  " in text:  # halves every run: faster than a regular expression
-        text = text.replace(b"  ", b" ")
-    return text

@@ -1,6 +1,5 @@
 """The seal dispatch puts on an Envelope: the edge transmits nothing that does not carry it."""
 
-import hashlib
 import hmac
 from dataclasses import replace
 from typing import Final
@@ -30,13 +29,11 @@ def _seal(key: bytes, envelope: Envelope) -> bytes:
     delivery = envelope.delivery
     numbers = (delivery.batch, delivery.seq, envelope.attempt, envelope.expires_at_ms)
     addresses = (envelope.sender, envelope.recipient, envelope.return_path)
-    seal = hmac.new(key, digestmod=hashlib.sha256)
-    for part in (
+    parts = (
         _LABEL,
         *(str(number).encode() for number in numbers),
         *(address.encode("utf-8", "surrogatepass") for address in addresses),
         envelope.body,
-    ):
-        seal.update(len(part).to_bytes(8, "big"))
-        seal.update(part)
-    return seal.digest()
+    )
+    with_lengths = [octets for part in parts for octets in (len(part).to_bytes(8, "big"), part)]
+    return hmac.digest(key, b"".join(with_lengths), "sha256")

@@ -6,20 +6,22 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from email.message import EmailMessage
-from email.policy import SMTP
+from email.utils import format_datetime
 from typing import Final, Self
 
+from kannon.core.attachments import Attachment
+from kannon.core.body_parts import MAX_LINE, header, multipart, quoted
+from kannon.core.canonical import relaxed_body, relaxed_lines, spaces_folded
 from kannon.core.fields import UnsafeHeader, header_safe
+from kannon.core.quoted_printable import Quoted, encode_body
 
-MAX_LINE: Final = 76  # RFC 2045 §6.7 for bodies, RFC 2047 §2 for headers; RFC 5322 §2.1.1 would take 78
+__all__ = ["MAX_LINE", "Message", "Skeleton", "encode_body", "mailbox"]
 
 _ENCODED_WORD_BYTES: Final = 39  # 64 characters once encoded: `Subject: ` fits before them
 _SHORT: Final = 60  # characters that fit on the first line of any header of ours
 _WORDS = re.compile(r"[!-~]{1,60}(?: [!-~]{1,60})*")  # ASCII that folds at its spaces and comes back the same
 _BOUNDARY_SEED = re.compile(r"[A-Za-z0-9._-]{1,50}")
-_OVERLONG = re.compile(rb"^(.{74,75})(=20|=09)$", re.MULTILINE)  # b2a_qp does not count what it encodes last
-_TEXT_MARK, _HTML_MARK = "THE TEXT", "THE HTML"  # a boundary has no spaces, so it cannot hold them
+_TEXT_MARK, _HTML_MARK = b"\0text", b"\0html"  # nothing that is laid out holds NUL
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +31,12 @@ class Message:
     Attributes:
         headers: names and values in order; a value may be folded, and stops before its last CRLF.
         body: all that follows the empty line, ending in CRLF.
+        canonical: the body, relaxed (RFC 6376 §3.4.4).
     """
 
     headers: tuple[tuple[str, bytes], ...]
     body: bytes
+    canonical: bytes
 
     def as_bytes(self) -> bytes:
         """The message as it goes on the wire, before dots are stuffed (RFC 5321 §4.5.2)."""
@@ -42,45 +46,51 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Skeleton:
-    """What the messages of a Batch share: `multipart/alternative` of text and HTML (RFC 2046 §5.1.4)."""
+    """What the messages of a Batch share: `multipart/alternative` of text and HTML (RFC 2046 §5.1.4).
+
+    Images that the HTML shows stand with it in `multipart/related` (RFC 2387), other attachments behind the
+    whole in `multipart/mixed`; all of them encoded already, in `closing`.
+    """
 
     sender: bytes
     date: bytes
     mime: tuple[tuple[str, bytes], ...]
-    opening: bytes
-    between: bytes
-    closing: bytes
+    opening: Quoted
+    between: Quoted
+    closing: Quoted
 
     @classmethod
-    def make(cls, *, sender: str, alias: str, date: datetime, boundary: str) -> Self:
+    def make(
+        cls, *, sender: str, alias: str, date: datetime, boundary: str, attachments: Sequence[Attachment] = ()
+    ) -> Self:
         """Lay out the messages of a Batch.
 
         Args:
             sender: the address in From.
             alias: the name shown with it; may be empty.
             date: the Date of all of them, aware.
-            boundary: what the boundary between the parts is made from, the same whenever the same Batch is
-                built: 1 to 50 letters, digits, `.`, `_`, `-`.
+            boundary: what the boundaries between the parts are made from, the same whenever the same Batch
+                is built: 1 to 50 letters, digits, `.`, `_`, `-`.
+            attachments: what all of them carry, in order.
 
         Raises:
-            UnsafeHeader: sender or alias hold CR, LF or NUL.
+            UnsafeHeader: sender or alias hold CR, LF or NUL, or two attachments have one content_id.
             ValueError: the date is naive, or the boundary has other characters.
         """
         if date.tzinfo is None:
             raise ValueError("the date must be aware")
         if not _BOUNDARY_SEED.fullmatch(boundary):
             raise ValueError("the boundary takes letters, digits, '.', '_' and '-', at most 50")
-        head, _, body = _laid_out(date, boundary).partition(b"\r\n\r\n")
-        headers = dict(line.split(b": ", 1) for line in re.split(rb"\r\n(?! )", head))
-        opening, _, rest = body.partition(_TEXT_MARK.encode())
-        between, _, closing = rest.partition(_HTML_MARK.encode())
+        head, _, body = (_laid_out(boundary, attachments) + b"\r\n").partition(b"\r\n\r\n")
+        opening, _, rest = body.partition(_TEXT_MARK)
+        between, _, closing = rest.partition(_HTML_MARK)
         return cls(
             sender=mailbox(sender, alias),
-            date=headers[b"Date"],
-            mime=tuple((name, headers[name.encode()]) for name in ("MIME-Version", "Content-Type")),
-            opening=opening,
-            between=between.removeprefix(b"\r\n"),
-            closing=closing.removeprefix(b"\r\n"),
+            date=format_datetime(date).encode(),
+            mime=(("MIME-Version", b"1.0"), ("Content-Type", head.removeprefix(b"Content-Type: "))),
+            opening=Quoted(opening, relaxed_lines(opening)),
+            between=Quoted(between, relaxed_lines(between)),
+            closing=Quoted(closing, relaxed_body(closing)),
         )
 
     def build(
@@ -88,8 +98,8 @@ class Skeleton:
         to: str,
         message_id: str,
         subject: str,
-        text: str | bytes,
-        html: str | bytes,
+        text: str | bytes | Quoted,
+        html: str | bytes | Quoted,
         extra: Sequence[tuple[str, str]] = (),
     ) -> Message:
         """Make the message for one Recipient.
@@ -115,19 +125,9 @@ class Skeleton:
             *((name, _listed(name, value)) for name, value in extra),
             *self.mime,
         )
-        parts = (self.opening, _encoded(text), self.between, _encoded(html), self.closing)
-        return Message(headers, b"".join(parts))
-
-
-def encode_body(text: str) -> bytes:
-    """Encode a part's text: UTF-8, quoted-printable, lines of at most 76 ended by CRLF (RFC 2045 §6.7)."""
-    data = text.encode("utf-8", "replace")
-    if b"\r" in data:
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    encoded = binascii.b2a_qp(data)
-    if b"=20\n" in encoded or b"=09\n" in encoded:
-        encoded = _OVERLONG.sub(rb"\1=\n\2", encoded)
-    return encoded.replace(b"\n", b"\r\n")
+        parts = (self.opening, _quoted(text), self.between, _quoted(html), self.closing)
+        body = b"".join([part.wire for part in parts])
+        return Message(headers, body, b"".join([part.canonical for part in parts]))
 
 
 def mailbox(address: str, alias: str = "") -> bytes:
@@ -147,21 +147,37 @@ def mailbox(address: str, alias: str = "") -> bytes:
     return name + separator + bracketed
 
 
-def _laid_out(date: datetime, boundary: str) -> bytes:
-    message = EmailMessage(SMTP)
-    message["Date"] = date
-    message.set_content(_TEXT_MARK, cte="quoted-printable")
-    message.add_alternative(_HTML_MARK, subtype="html", cte="quoted-printable")
-    for part in message.iter_parts():
-        del part["MIME-Version"]
-    message.set_boundary(
-        f"=_{boundary}"
-    )  # quoted-printable never holds `=_`, so no part can hold the boundary
-    return message.as_bytes()
+def _laid_out(boundary: str, attachments: Sequence[Attachment]) -> bytes:
+    """The message from its Content-Type on, with marks in the places of text and HTML.
+
+    Neither quoted-printable nor base64 ever holds `=_`, so no part holds a boundary. None of them begins with
+    another: what they are made from holds no `=`.
+    """
+    shown = [attachment for attachment in attachments if attachment.is_inline]
+    kept = [attachment for attachment in attachments if not attachment.is_inline]
+    if len({attachment.content_id for attachment in shown}) < len(shown):
+        raise UnsafeHeader("content_id", "must not be that of another attachment")
+    html = _text_part("html", _HTML_MARK)
+    if shown:
+        parts = [html, *(attachment.as_part() for attachment in shown)]
+        html = multipart("related", f"=_=related-{boundary}", parts, [quoted("type", "text/html")])
+    message = multipart("alternative", f"=_{boundary}", [_text_part("plain", _TEXT_MARK), html])
+    if kept:
+        parts = [message, *(attachment.as_part() for attachment in kept)]
+        message = multipart("mixed", f"=_=mixed-{boundary}", parts)
+    return message
 
 
-def _encoded(part: str | bytes) -> bytes:
-    return part if isinstance(part, bytes) else encode_body(part)
+def _text_part(subtype: str, mark: bytes) -> bytes:
+    content_type = header("Content-Type", f"text/{subtype}", [quoted("charset", "utf-8")])
+    encoding = header("Content-Transfer-Encoding", "quoted-printable")
+    return f"{content_type}\r\n{encoding}\r\n\r\n".encode() + mark
+
+
+def _quoted(part: str | bytes | Quoted) -> Quoted:
+    if isinstance(part, bytes):
+        return Quoted(part, spaces_folded(part))
+    return part if isinstance(part, Quoted) else Quoted.encode(part)
 
 
 def _listed(name: str, value: str) -> bytes:

@@ -34,10 +34,12 @@ class UnsafeUrl(UnsafeField):
 
 
 class UnsafeHeader(UnsafeField):
-    """A field in a header whose value holds CR, LF or NUL (RFC 5322 §2.2)."""
+    """A value that may not stand in a header, mostly because it holds CR, LF or NUL (RFC 5322 §2.2)."""
 
-    def __init__(self, field: str) -> None:
-        super().__init__(field, "stands in a header and must not hold CR, LF or NUL")
+    def __init__(
+        self, field: str, allowed: str = "stands in a header and must not hold CR, LF or NUL"
+    ) -> None:
+        super().__init__(field, allowed)
 
 
 class UnsafePlace(UnsafeField):
