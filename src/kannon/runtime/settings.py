@@ -1,22 +1,28 @@
 """Settings: one table of what there is; a YAML file, `K_*` variables and flags give the values.
 
-A flag wins over a variable, a variable over the file, the file over the default. Unknown keys stop the start.
+A flag wins over a variable, a variable over the file, the file over the default. An empty value counts as not
+given, wherever it stands. Unknown keys stop the start.
 """
 
+import base64
+import binascii
+import difflib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import yaml
 
 from kannon.core.errors import KannonError
 from kannon.core.exchangers import parse_networks, parse_routes
+from kannon.core.keys import KEY_BYTES, MIN_SECRET_BYTES
+from kannon.runtime.masking import masked_url
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -28,6 +34,22 @@ class SettingsError(KannonError):
 
 def _text(value: str) -> str:
     return value
+
+
+def _secret(value: str) -> str:
+    if len(value.encode()) < MIN_SECRET_BYTES:
+        raise ValueError(f"at least {MIN_SECRET_BYTES} bytes are needed")
+    return value
+
+
+def _key(value: str) -> bytes:
+    try:
+        key = base64.urlsafe_b64decode(value)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"{KEY_BYTES} bytes in URL-safe base64 are needed, as `kannon keys` prints them")
+    return key
 
 
 def _url(*schemes: str) -> Callable[[str], str]:
@@ -51,7 +73,7 @@ def _postgresql(value: str) -> str:
 def _flag(value: str) -> bool:
     if value.lower() in ("true", "1", "yes", "on"):
         return True
-    if value.lower() in ("false", "0", "no", "off", ""):
+    if value.lower() in ("false", "0", "no", "off"):
         return False
     raise ValueError("true or false is needed")
 
@@ -95,23 +117,26 @@ def _duration(value: str) -> timedelta:
     if not parts or "".join(number + unit for number, unit in parts) != value:
         raise ValueError("a duration like 10s, 500ms, 2m or 1h30m is needed")
     try:
-        return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
+        duration = timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
     except OverflowError:
         raise ValueError("a shorter duration is needed") from None
+    if not duration:
+        raise ValueError("a duration above 0 is needed")
+    return duration
 
 
 def _size(value: str) -> int:
     match = re.fullmatch(r"(\d+)\s*(b|kb|mb|gb)?", value.lower())
-    if not match:
+    if not match or not int(match[1]):
         raise ValueError("a size like 1024kb or 32mb is needed")
     return int(match[1]) * {"b": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3}[match[2] or "b"]
 
 
 def _address(value: str) -> tuple[str, int]:
-    host, colon, port = value.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:
+    match = re.fullmatch(r"([\w.-]*|\[[0-9A-Fa-f:.]+\]):(\d{1,5})", value, re.ASCII)
+    if not match or int(match[2]) > 65535:
         raise ValueError("an address like :25 or 127.0.0.1:2525 is needed")
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - ":25" means every interface
+    return match[1].strip("[]") or "0.0.0.0", int(match[2])  # noqa: S104 - ":25" means every interface
 
 
 def _addresses(value: str) -> tuple[tuple[str, int], ...]:
@@ -128,7 +153,24 @@ def _named_targets(value: str) -> Mapping[str, str]:
         name, equals, target = entry.partition("=")
         if not (equals and name.strip() and target.strip()):
             raise ValueError(f"{entry!r} is not of the form name=target")
+        if name.strip() in targets:
+            raise ValueError(f"{name.strip()!r} stands there twice")
         targets[name.strip()] = target.strip()
+    return targets
+
+
+def _edge_name(value: str) -> str:
+    if not re.fullmatch(r"[\w.-]{1,63}", value, re.ASCII):
+        raise ValueError("1 to 63 letters, digits, -, _ and . are needed")
+    return value
+
+
+def _edges(value: str) -> Mapping[str, str]:
+    targets = _named_targets(value)
+    for name, target in targets.items():
+        _edge_name(name)
+        if target.startswith(":") or _address(target)[1] == 0:
+            raise ValueError(f"{target!r}: host and port of an edge are needed")
     return targets
 
 
@@ -140,6 +182,7 @@ class Setting(Generic[T_co]):
         key: its name in the file; its variable is `K_` and the key in capitals with `_` for `.` and `-`.
         default: as one would write it in the file; None where there is none.
         secret: never shown and never logged.
+        is_url: what is secret in it is its user, password and parameters; the rest may be shown.
     """
 
     key: str
@@ -147,15 +190,63 @@ class Setting(Generic[T_co]):
     default: str | None
     help: str
     secret: bool = False
+    is_url: bool = False
 
     @property
     def variable(self) -> str:
         """The environment variable that gives it."""
         return "K_" + re.sub(r"[.-]", "_", self.key).upper()
 
+    @property
+    def group(self) -> str:
+        """Under which heading it is shown."""
+        first = re.split(r"[.-]", self.key)[0]
+        return next((title for title, firsts in GROUPS.items() if first in firsts), first.capitalize())
 
+    @property
+    def is_switch(self) -> bool:
+        """Whether it is either true or false."""
+        return self.parse is _flag
+
+    def shown(self, written: str) -> str:
+        """A value as people may see it."""
+        if not self.secret:
+            return written
+        return masked_url(written) if self.is_url else "set"
+
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Components": ("run",),
+    "Servers and secrets": (
+        "config",
+        "database_url",
+        "nats_url",
+        "nats",
+        "secret",
+        "keys",
+        "data_folder",
+        "debug",
+    ),
+    "Gateway": ("api",),
+    "Sending": ("sender", "dns"),
+    "Dispatch, tick and edge": ("dispatch", "tick", "edge"),
+    "Source": ("source",),
+    "Taking reports": ("smtp",),
+}
+"""Headings, and the first words of the keys that stand under each."""
+
+
+RUN_API = Setting("run-api", _flag, "false", "run the gateway")
+RUN_SMTP = Setting("run-smtp", _flag, "false", "run the edge, which speaks SMTP")
+RUN_SENDER = Setting("run-sender", _flag, "false", "run send, which hands Envelopes to edges")
+RUN_DISPATCHER = Setting("run-dispatcher", _flag, "false", "run dispatch, and the timer that wakes it")
+RUN_VERIFIER = Setting("run-verifier", _flag, "false", "run verify, which judges Recipients")
+RUN_BOUNCE = Setting("run-bounce", _flag, "false", "run bounce, which judges refusals")
+RUN_STATS = Setting("run-stats", _flag, "false", "run stats, which writes results down")
+
+CONFIG = Setting("config", _text, "~/.kannon.yaml", "the file with settings")
 DATABASE_URL = Setting(
-    "database_url", _postgresql, None, "PostgreSQL, as a URL; embedded in standalone", True
+    "database_url", _postgresql, None, "PostgreSQL, as a URL; embedded in standalone", True, is_url=True
 )
 NATS_URL = Setting(
     "nats_url",
@@ -163,13 +254,16 @@ NATS_URL = Setting(
     None,
     "NATS with JetStream, as a URL; embedded in standalone",
     True,
+    is_url=True,
 )
 DEBUG = Setting("debug", _flag, "false", "log more")
-SECRET = Setting("secret", _text, None, "installation secret, from which every part's keys are derived", True)
-KEY_EVENTS = Setting("keys.events", _text, None, "key that signs events between stages", True)
-KEY_ENVELOPES = Setting("keys.envelopes", _text, None, "key that seals Envelopes", True)
-KEY_RETURN_PATHS = Setting("keys.return-paths", _text, None, "key that signs return paths", True)
-KEY_DKIM_KEYS = Setting("keys.dkim-keys", _text, None, "key under which DKIM keys are stored", True)
+SECRET = Setting(
+    "secret", _secret, None, "installation secret, from which every part's keys are derived", True
+)
+KEY_EVENTS = Setting("keys.events", _key, None, "key that signs events between stages", True)
+KEY_ENVELOPES = Setting("keys.envelopes", _key, None, "key that seals Envelopes", True)
+KEY_RETURN_PATHS = Setting("keys.return-paths", _key, None, "key that signs return paths", True)
+KEY_DKIM_KEYS = Setting("keys.dkim-keys", _key, None, "key under which DKIM keys are stored", True)
 DATA_FOLDER = Setting("data_folder", _text, "", "where standalone keeps what is its own")
 
 API_PORT = Setting("api.port", _port, "50051", "where the gateway listens")
@@ -198,9 +292,9 @@ SENDER_TIMEOUT_SCALE = Setting(
 )
 DNS_SERVERS = Setting("dns.servers", _addresses, "", "host:port,… instead of the system's resolvers")
 
-EDGE_NAME = Setting("edge.name", _text, "edge-0", "this edge's name, as Deliveries are pinned to it")
+EDGE_NAME = Setting("edge.name", _edge_name, "edge-0", "this edge's name, as Deliveries are pinned to it")
 EDGE_ADDRESS = Setting("edge.address", _address, ":50052", "where an edge takes Envelopes")
-EDGE_TARGETS = Setting("edge.targets", _named_targets, "", "name=host:port,… of the edges there are")
+EDGE_TARGETS = Setting("edge.targets", _edges, "", "name=host:port,… of the edges there are")
 EDGE_CAPACITY = Setting("edge.capacity", _count, "20000", "Envelopes that an edge holds at the most")
 EDGE_JOURNAL = Setting("edge.journal", _text, None, "file of the edge's journal")
 
@@ -222,16 +316,22 @@ SOURCE_HEALTH_HOST = Setting(
 )
 SOURCE_HEALTH_PORT = Setting("source.health_port", _port, "0", "port of /healthz; 0 for none")
 
+SMTP_ADDRESS = Setting("smtp.address", _address, ":25", "where reports of failure come in")
+SMTP_DOMAIN = Setting("smtp.domain", _host_name, "localhost", "name given in the greeting")
+SMTP_READ_TIMEOUT = Setting("smtp.read_timeout", _duration, "10s", "for a peer to say something")
+SMTP_WRITE_TIMEOUT = Setting("smtp.write_timeout", _duration, "10s", "for a peer to take what is said")
+SMTP_MAX_PAYLOAD = Setting("smtp.max_payload", _size, "1024kb", "largest report")
+SMTP_MAX_RECIPIENTS = Setting("smtp.max_recipients", _count, "50", "recipients of a report at the most")
+
 ALL: Mapping[str, Setting[Any]] = {
     value.key: value for value in list(globals().values()) if isinstance(value, Setting)
 }
 # What Knative puts into the environment of its services and of what a SinkBinding binds.
 _KNATIVE = (
-    "CONFIG SERVICE REVISION CONFIGURATION SINK CE_OVERRIDES CA_CERTS AUDIENCE OIDC_TOKEN_FILE "
+    "SERVICE REVISION CONFIGURATION SINK CE_OVERRIDES CA_CERTS AUDIENCE OIDC_TOKEN_FILE "
     "LOGGING_CONFIG METRICS_CONFIG TRACING_CONFIG OBSERVABILITY_CONFIG LEADER_ELECTION_CONFIG INSTALL_ID"
 )
 _NOT_OURS = frozenset(f"K_{name}" for name in _KNATIVE.split())
-DEFAULT_FILE = Path("~/.kannon.yaml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +344,7 @@ class Settings:
     """The settings of this process.
 
     Args:
-        given: values as written, by key, and where each came from.
+        given: values as written, by key, and where each came from; none is empty.
     """
 
     def __init__(self, given: Mapping[str, _Given]) -> None:
@@ -252,36 +352,23 @@ class Settings:
 
     @classmethod
     def load(
-        cls,
-        flags: Mapping[str, str] | None = None,
-        environment: Mapping[str, str] | None = None,
-        file: Path | None = None,
+        cls, flags: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None
     ) -> "Settings":
-        """Read file, environment and flags.
+        """Read the file that `config` names, environment and flags.
 
         Args:
             flags: values by key.
             environment: instead of the process's own.
-            file: instead of `K_CONFIG` or ~/.kannon.yaml; one that is named must exist.
 
         Raises:
-            SettingsError: an unknown key or variable, a file that cannot be read.
+            SettingsError: an unknown key or variable, a file that cannot be read, or a file that is named and
+                not there.
         """
-        environment = os.environ if environment is None else environment
-        named = file or (Path(environment["K_CONFIG"]) if environment.get("K_CONFIG") else None)
-        given: dict[str, _Given] = {}
-        for key, value in _read_file(named).items():
-            given[key] = _Given(value, f"file {named or DEFAULT_FILE}")
-        variables = {setting.variable: setting.key for setting in ALL.values()}
-        for name, value in environment.items():
-            if name in variables:
-                given[variables[name]] = _Given(value, f"variable {name}")
-            elif name.startswith("K_") and name not in _NOT_OURS:
-                raise SettingsError(f"variable {name}: there is no such setting")
-        for key, value in (flags or {}).items():
-            _known(key, "flags")
-            given[key] = _Given(value, f"flag --{key}")
-        return cls(given)
+        told = _from_environment(os.environ if environment is None else environment)
+        told |= _from_flags(flags or {})
+        named = told.get(CONFIG.key)
+        path = Path(named.value if named else str(CONFIG.default))
+        return cls(_from_file(path, must_exist=named is not None) | told)
 
     def __getitem__(self, setting: Setting[T]) -> T:
         """The value; the default where nothing is given.
@@ -322,40 +409,94 @@ class Settings:
         given = self._given.get(setting.key)
         return given.source if given else "default"
 
+    def shown(self, setting: Setting[Any]) -> str | None:
+        """Its value as it was written, without what is secret in it; None where there is none."""
+        given = self._given.get(setting.key)
+        return setting.shown(given.value) if given else setting.default
 
-def _known(key: str, where: str) -> None:
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, _Given]:
+    keys = {setting.variable: setting.key for setting in ALL.values()}
+    given = {}
+    for name, value in environment.items():
+        if name in keys:
+            given[keys[name]] = _Given(value, f"variable {name}")
+        elif name.startswith("K_") and name not in _NOT_OURS:
+            raise SettingsError(f"variable {name}: there is no such setting{_suggestion(name, keys)}")
+    return _without_empty(given)
+
+
+def _from_flags(flags: Mapping[str, str]) -> dict[str, _Given]:
+    for key in flags:
+        _check_known(key, "flags")
+    return _without_empty({key: _Given(value, f"flag --{key}") for key, value in flags.items()})
+
+
+def _from_file(named: Path, must_exist: bool) -> dict[str, _Given]:
+    pairs = list(_read_pairs(named, must_exist))
+    for key, count in Counter(key for key, _ in pairs).items():
+        _check_known(key, str(named))
+        if key == CONFIG.key:
+            raise SettingsError(f"{named}: {key!r} cannot stand in the file itself")
+        if count > 1:
+            raise SettingsError(f"{named}: {key!r} stands there twice")
+    return _without_empty({key: _Given(value, f"file {named}") for key, value in pairs})
+
+
+def _without_empty(given: Mapping[str, _Given]) -> dict[str, _Given]:
+    return {key: one for key, one in given.items() if one.value}
+
+
+def _check_known(key: str, where: str) -> None:
     if key not in ALL:
-        raise SettingsError(f"{where}: there is no setting {key!r}")
+        raise SettingsError(f"{where}: there is no setting {key!r}{_suggestion(key, ALL)}")
 
 
-def _read_file(named: Path | None) -> dict[str, str]:
-    path = (named or DEFAULT_FILE).expanduser()
-    if named is None and not path.exists():
-        return {}
+def _suggestion(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _read_pairs(named: Path, must_exist: bool) -> Iterable[tuple[str, str]]:
+    path = named
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        path = named.expanduser()
+        if not must_exist and not path.exists():
+            return ()
+        # Nodes, not values: a secret of digits must not become a number, nor a second value win unseen.
+        tree = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
+        return [pair for pair in _flattened(tree) if not _is_empty_section(*pair)] if tree else ()
+    except (OSError, UnicodeError, yaml.YAMLError, RuntimeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise SettingsError(f"config (K_CONFIG): cannot read {path}{where}: {type(error).__name__}") from None
-    if not isinstance(content, dict | None):
-        raise SettingsError(f"config (K_CONFIG): {path} must hold keys and values")
-    pairs = _flatten(cast("dict[str, object]", content or {}))
-    for key, count in Counter(key for key, _ in pairs).items():
-        _known(key, str(path))
-        if count > 1:
-            raise SettingsError(f"{path}: {key!r} stands there twice")
-    return dict(pairs)
+    except _NoSettings as error:
+        raise SettingsError(f"config (K_CONFIG): {path}, {error}") from None
 
 
-def _flatten(tree: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    for name, value in tree.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, dict):
-            found.extend(_flatten(value, f"{key}."))
-        elif isinstance(value, bool):
-            found.append((key, "true" if value else "false"))
+def _is_empty_section(key: str, value: str) -> bool:
+    """Whether it is a heading beneath which nothing is left, as where all of it is commented out."""
+    return not value and key not in ALL and any(known.startswith(f"{key}.") for known in ALL)
+
+
+class _NoSettings(Exception):
+    """What stands in a file is no key with a value."""
+
+
+def _flattened(node: yaml.Node, prefix: str = "") -> Iterator[tuple[str, str]]:
+    line = f"line {node.start_mark.line + 1}"
+    if not isinstance(node, yaml.MappingNode):
+        raise _NoSettings(f"{line}: keys and values are needed")
+    for name, value in node.value:
+        if not isinstance(name, yaml.ScalarNode):
+            raise _NoSettings(f"{line}: a key must be a word")
+        key = f"{prefix}{name.value}"
+        if isinstance(value, yaml.SequenceNode):
+            raise _NoSettings(
+                f"line {value.start_mark.line + 1}: {key!r} takes no list; write commas between"
+            )
+        if isinstance(value, yaml.ScalarNode):
+            is_null = value.tag == "tag:yaml.org,2002:null"
+            yield key, "" if is_null else value.value
         else:
-            found.append((key, "" if value is None else str(value)))
-    return found
+            yield from _flattened(value, f"{key}.")

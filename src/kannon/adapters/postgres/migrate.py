@@ -63,6 +63,28 @@ def migrate(url: str, step: str = "all", folder: Path | None = None) -> Migrated
         return _apply(f"postgresql+psycopg://{rest}", step, folder or migrations_folder())
 
 
+def missing(url: str, folder: Path | None = None) -> tuple[str, ...]:
+    """The steps that the code here needs and that are not applied; it does not wait.
+
+    Raises:
+        LedgerRefuses: PostgreSQL will not let us in.
+        LedgerUnavailable: PostgreSQL is away.
+        MigrationError: the migrations cannot be found.
+    """
+    needed = sorted(path.stem for path in ((folder or migrations_folder()) / STEPS[0]).glob("*.sql"))
+    try:
+        with psycopg.connect(url, connect_timeout=5) as connection:
+            rows = connection.execute("SELECT migration_id FROM _yoyo_migration").fetchall()
+    except psycopg.errors.UndefinedTable:
+        rows = []
+    except psycopg.Error as error:
+        if (final := refusal(error)) is not None:
+            raise final from None
+        raise LedgerUnavailable("PostgreSQL (database_url, K_DATABASE_URL) does not answer") from None
+    applied = {str(name) for (name,) in rows}
+    return tuple(name for name in needed if name not in applied)
+
+
 @contextmanager
 def _alone(url: str) -> Iterator[None]:
     """Hold the lock that keeps two processes from migrating at once; it ends with its connection, so that a

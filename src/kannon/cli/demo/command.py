@@ -4,6 +4,7 @@ import asyncio
 import email
 import email.policy
 import logging
+import os
 import re
 import sys
 import time
@@ -71,6 +72,7 @@ def demo(recipients: int, data_folder: Path) -> None:
             click.echo(f"sink         127.0.0.1:{sink.port}")
             settings = Settings.load(
                 {
+                    "config": os.devnull,
                     "data_folder": str(folder),
                     "api.host": "127.0.0.1",
                     "api.port": str(_free_port()),
@@ -79,7 +81,6 @@ def demo(recipients: int, data_folder: Path) -> None:
                     "sender.allow_networks": "127.0.0.0/8",
                 },
                 environment={},
-                file=Path("/dev/null"),
             )
             click.echo("starting     PostgreSQL, NATS, gateway, edge, five functions, their source")
             async with running(settings) as system:

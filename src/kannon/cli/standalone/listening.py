@@ -63,6 +63,11 @@ def check_port(port: int, setting: str, *, host: str = _LOOPBACK) -> None:
     )
 
 
+def as_client(host: str) -> str:
+    """The address by which a client on this machine reaches a server that listens on `host`."""
+    return {"": _LOOPBACK, "0.0.0.0": _LOOPBACK, "::": "::1"}.get(host, host)  # noqa: S104 - not bound here
+
+
 async def accepts_connections(port: int, *, host: str = _LOOPBACK) -> bool:
     """Tell whether something accepts TCP connections there."""
     try:

@@ -1,13 +1,20 @@
-"""What a standalone consists of: the programs of its parts, and what each of them is told."""
+"""What runs here: the programs of the parts, and what each of them is told."""
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kannon.cli.standalone.errors import StandaloneError
-from kannon.cli.standalone.listening import accepts_connections, answers_http, free_port
+from kannon.cli.standalone.listening import (
+    accepts_connections,
+    answers_http,
+    as_client,
+    check_port,
+    free_port,
+)
 from kannon.cli.standalone.part import Part
 from kannon.core.keys import Purpose
 from kannon.runtime.keys import SETTING_OF, encode_key, key_for
@@ -21,33 +28,61 @@ from kannon.runtime.settings import (
     EDGE_NAME,
     EDGE_TARGETS,
     NATS_URL,
+    RUN_API,
+    RUN_BOUNCE,
+    RUN_DISPATCHER,
+    RUN_SENDER,
+    RUN_SMTP,
+    RUN_STATS,
+    RUN_VERIFIER,
+    SENDER_HOSTNAME,
     SOURCE_HEALTH_HOST,
     SOURCE_HEALTH_PORT,
     SOURCE_ROUTES,
     Setting,
     Settings,
+    SettingsError,
 )
 
+GATEWAY, EDGE, SOURCE = "api-gateway", "edge-smtp", "nats-source"
+_READY_SECONDS = 75.0  # more than a part waits for its servers: it says itself what is not there
 STAGES = ("verify", "dispatch", "send", "bounce", "stats")
+EVERYTHING = (EDGE, *STAGES, GATEWAY)
+
+COMPONENTS: Mapping[Setting[bool], str] = {
+    RUN_API: GATEWAY,
+    RUN_SMTP: EDGE,
+    RUN_SENDER: "send",
+    RUN_DISPATCHER: "dispatch",
+    RUN_VERIFIER: "verify",
+    RUN_BOUNCE: "bounce",
+    RUN_STATS: "stats",
+}
+"""The settings that choose parts for `kannon run`."""
 
 _KEYS: Mapping[str, tuple[Purpose, ...]] = {
-    "api-gateway": (Purpose.DKIM_KEYS, Purpose.EVENTS),
+    GATEWAY: (Purpose.DKIM_KEYS, Purpose.EVENTS),
     "verify": (Purpose.EVENTS,),
     "dispatch": (Purpose.DKIM_KEYS, Purpose.ENVELOPES, Purpose.EVENTS, Purpose.RETURN_PATHS),
     "send": (Purpose.EVENTS,),
     "bounce": (Purpose.EVENTS,),
     "stats": (Purpose.EVENTS,),
-    "edge-smtp": (Purpose.ENVELOPES, Purpose.EVENTS),
-    "nats-source": (),
+    EDGE: (Purpose.ENVELOPES, Purpose.EVENTS),
+    SOURCE: (),
 }
 """The keys each part is given: no more than it needs."""
 
-_SECRETS: Mapping[str, tuple[Setting[str], ...]] = {
-    "api-gateway": (DATABASE_URL, NATS_URL, API_ADMIN_TOKEN),
-    "dispatch": (DATABASE_URL, NATS_URL),
+_NEEDS: Mapping[str, tuple[Setting[Any], ...]] = {
+    GATEWAY: (DATABASE_URL, NATS_URL, API_ADMIN_TOKEN),
+    "verify": (NATS_URL,),
+    "dispatch": (DATABASE_URL, NATS_URL, EDGE_TARGETS),
+    "send": (NATS_URL, EDGE_TARGETS),
+    "bounce": (NATS_URL,),
     "stats": (DATABASE_URL, NATS_URL),
+    EDGE: (NATS_URL, SENDER_HOSTNAME, EDGE_JOURNAL),
+    SOURCE: (NATS_URL,),
 }
-"""Parts that need more than NATS; the others never learn where PostgreSQL is."""
+"""The settings each part cannot do without. Secrets that do not stand here it never learns."""
 
 
 def project_root() -> Path:
@@ -62,99 +97,171 @@ def project_root() -> Path:
     raise StandaloneError("the folder `functions` is not there: run from a checkout, or from the image")
 
 
+def chosen(settings: Settings) -> tuple[str, ...]:
+    """The parts that `run-*` choose.
+
+    Raises:
+        SettingsError: none.
+    """
+    parts = tuple(part for setting, part in COMPONENTS.items() if settings[setting])
+    if not parts:
+        flags = ", ".join(f"--{setting.key}" for setting in COMPONENTS)
+        raise SettingsError(f"nothing is chosen to run: give one or more of {flags} (or K_RUN_API=true, …)")
+    return parts
+
+
+def on_this_machine(settings: Settings, parts: Collection[str]) -> Settings:
+    """The settings of parts that run side by side: where nothing else is given, they listen on 127.0.0.1, and
+    the edge that mail goes to is the one that runs here."""
+    _, edge_port = EDGE_ADDRESS.parse(str(EDGE_ADDRESS.default))
+    local = settings.with_defaults(
+        {
+            API_HOST: "127.0.0.1",
+            EDGE_ADDRESS: f"127.0.0.1:{edge_port}",
+            SOURCE_HEALTH_HOST: "127.0.0.1",
+        }
+    )
+    if EDGE not in parts:
+        return local
+    return local.with_defaults({EDGE_TARGETS: f"{local[EDGE_NAME]}={_reached_at(*local[EDGE_ADDRESS])}"})
+
+
+def check_ports(settings: Settings, parts: Collection[str]) -> None:
+    """Make sure that what is to run can listen where the settings say.
+
+    Raises:
+        PortUnavailable: it cannot.
+        SettingsError: the port of gateway or edge is 0, which nobody could find.
+    """
+    places: list[tuple[Setting[Any], str, int]] = []
+    if GATEWAY in parts:
+        places.append((API_PORT, settings[API_HOST], settings[API_PORT]))
+    if EDGE in parts:
+        places.append((EDGE_ADDRESS, *settings[EDGE_ADDRESS]))
+    for setting, _, port in places:
+        if not port:
+            raise SettingsError(f"{setting.key} ({setting.variable}): a port from 1 to 65535 is needed here")
+    if settings[SOURCE_HEALTH_PORT] and not set(parts) <= {GATEWAY, EDGE}:
+        places.append((SOURCE_HEALTH_PORT, settings[SOURCE_HEALTH_HOST], settings[SOURCE_HEALTH_PORT]))
+    for setting, host, port in places:
+        check_port(port, setting.key, host=host)
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the parts listen, on 127.0.0.1."""
+    """Where stages, and the source's health check unless a setting says so, listen on 127.0.0.1."""
 
-    edge: int
-    source_health: int
     stages: Mapping[str, int]
+    source_health: int
 
     @classmethod
     def choose(cls) -> "Ports":
         """Ports that are free now."""
-        return cls(free_port(), free_port(), {stage: free_port() for stage in STAGES})
+        return cls({stage: free_port() for stage in STAGES}, free_port())
 
 
 class Plan:
     """Says how each part is run.
 
     Args:
-        settings: complete, with the URLs of servers and the secrets.
-        data: the folder for what parts keep.
+        settings: as `on_this_machine` gives them.
+        parts: names of those that run; the source comes along where a stage does.
+
+    Raises:
+        SettingsError: a part lacks what it needs, or a setting is malformed.
     """
 
-    def __init__(self, settings: Settings, ports: Ports, data: Path) -> None:
+    def __init__(self, settings: Settings, parts: Collection[str], ports: Ports) -> None:
+        settings.check()
         self._settings = settings
+        self._parts = tuple(part for part in EVERYTHING if part in parts)
         self._ports = ports
-        self._data = data
         self._root = project_root()
+        for part in self._parts:
+            self._check_needs(part)
 
-    def workers(self) -> list[Part]:
-        """Gateway, edge and functions: what must stand before events flow."""
-        return [self._edge(), *(self._stage(stage) for stage in STAGES), self._gateway()]
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the parts that were asked for, in the order in which mail goes through them."""
+        return tuple(part for part in (GATEWAY, *STAGES, EDGE) if part in self._parts)
 
-    def source(self) -> Part:
-        """The source that feeds all stages."""
-        routes = ",".join(f"{stage}=http://127.0.0.1:{port}/" for stage, port in self._ports.stages.items())
-        told = {
-            SOURCE_ROUTES.variable: routes,
-            SOURCE_HEALTH_HOST.variable: "127.0.0.1",
-            SOURCE_HEALTH_PORT.variable: str(self._ports.source_health),
-        }
-        return self._part("nats-source", ["-m", "nats_source"], told, self._ports.source_health, "/healthz")
+    @property
+    def stages(self) -> Mapping[str, int]:
+        """The ports of the stages that run."""
+        return {stage: port for stage, port in self._ports.stages.items() if stage in self._parts}
 
-    def _gateway(self) -> Part:
-        host, port = self._settings[API_HOST], self._settings[API_PORT]
-        return self._part(
-            "api-gateway",
-            ["-m", "api_gateway"],
-            {},
-            port,
-            host="127.0.0.1" if host in ("0.0.0.0", "") else host,  # noqa: S104 - compared, not bound
+    @property
+    def needs_ledger(self) -> bool:
+        """Whether a part is in it that works on the database."""
+        return any(DATABASE_URL in _NEEDS[part] for part in self._parts)
+
+    @property
+    def api(self) -> str | None:
+        """Where clients on this machine reach the gateway; None where it does not run."""
+        return (
+            _reached_at(self._settings[API_HOST], self._settings[API_PORT])
+            if GATEWAY in self._parts
+            else None
         )
 
-    def _edge(self) -> Part:
-        told = {
-            EDGE_ADDRESS.variable: f"127.0.0.1:{self._ports.edge}",
-            EDGE_JOURNAL.variable: str(self._data / "edge" / "journal.sqlite"),
-        }
-        (self._data / "edge").mkdir(mode=0o700, exist_ok=True)
-        return self._part("edge-smtp", ["-m", "edge_smtp"], told, self._ports.edge)
+    @property
+    def edge(self) -> str | None:
+        """Where others on this machine reach the edge; None where it does not run."""
+        return _reached_at(*self._settings[EDGE_ADDRESS]) if EDGE in self._parts else None
 
-    def _stage(self, stage: str) -> Part:
-        port = self._ports.stages[stage]
+    def workers(self) -> list[Part]:
+        """Gateway, edge and stages: what must stand before events flow."""
+        return [self._worker(part) for part in self._parts]
+
+    def source(self) -> Part | None:
+        """The source that feeds the stages that run, and no others; None where there are none."""
+        if not self.stages:
+            return None
+        host, port = self._settings[SOURCE_HEALTH_HOST], self._settings[SOURCE_HEALTH_PORT]
+        if not port:
+            host, port = "127.0.0.1", self._ports.source_health
+        routes = ",".join(f"{stage}=http://127.0.0.1:{at}/" for stage, at in self.stages.items())
         told = {
-            "FUNCTION_SOURCE": str(self._root / "functions" / stage / "main.py"),
-            "FUNCTION_TARGET": stage,
-            "HOST": "127.0.0.1",
-            "PORT": str(port),
-            EDGE_TARGETS.variable: f"{self._settings[EDGE_NAME]}=127.0.0.1:{self._ports.edge}",
+            SOURCE_ROUTES.variable: routes,
+            SOURCE_HEALTH_HOST.variable: host,
+            SOURCE_HEALTH_PORT.variable: str(port),
         }
-        return self._part(stage, ["-m", "kannon.runtime.serve"], told, port, "/")
+        return self._part(SOURCE, ["-m", "nats_source"], told, port, "/healthz", as_client(host))
+
+    def _worker(self, part: str) -> Part:
+        if part == GATEWAY:
+            host, port = self._settings[API_HOST], self._settings[API_PORT]
+            return self._part(part, ["-m", "api_gateway"], {}, port, "", as_client(host))
+        if part == EDGE:
+            host, port = self._settings[EDGE_ADDRESS]
+            return self._part(part, ["-m", "edge_smtp"], {}, port, "", as_client(host))
+        told = {
+            "FUNCTION_SOURCE": str(self._root / "functions" / part / "main.py"),
+            "FUNCTION_TARGET": part,
+            "HOST": "127.0.0.1",
+            "PORT": str(self.stages[part]),
+        }
+        return self._part(part, ["-m", "kannon.runtime.serve"], told, self.stages[part], "/", "127.0.0.1")
 
     def _part(
-        self,
-        name: str,
-        arguments: list[str],
-        told: Mapping[str, str],
-        port: int,
-        path: str = "",
-        host: str = "127.0.0.1",
+        self, name: str, arguments: list[str], told: Mapping[str, str], port: int, path: str, host: str
     ) -> Part:
         async def ready() -> bool:
-            return await (answers_http(port, path) if path else accepts_connections(port, host=host))
+            return await (
+                answers_http(port, path, host=host) if path else accepts_connections(port, host=host)
+            )
 
         return Part(
             name=name,
             argv=[sys.executable, *arguments],
             env={**self._environment(name), **told},
             ready=ready,
+            ready_timeout=_READY_SECONDS,
         )
 
     def _environment(self, name: str) -> dict[str, str]:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("K_")}
-        secrets = {setting.variable: self._settings[setting] for setting in _SECRETS.get(name, (NATS_URL,))}
+        secrets = {setting.variable: self._settings[setting] for setting in _NEEDS[name] if setting.secret}
         keys = {
             SETTING_OF[purpose].variable: encode_key(key_for(self._settings, purpose))
             for purpose in _KEYS[name]
@@ -163,3 +270,18 @@ class Plan:
         # The file was read here already; a part is told by variables, and only what concerns it.
         own = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "K_CONFIG": os.devnull}
         return inherited | dict(self._settings.written()) | secrets | keys | own
+
+    def _check_needs(self, part: str) -> None:
+        for setting in _NEEDS[part]:
+            if not self._settings[setting]:
+                raise SettingsError(
+                    f"{setting.key} ({setting.variable}) is required by {part} where no edge runs beside it: "
+                    f"{setting.help}"
+                )
+        for purpose in _KEYS[part]:
+            key_for(self._settings, purpose)
+
+
+def _reached_at(host: str, port: int) -> str:
+    host = as_client(host)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,32 +1,29 @@
-"""A whole Kannon on one machine: embedded servers, migrations, parts, and the timer."""
+"""A whole Kannon on one machine: embedded servers, migrations, and all parts."""
 
 import asyncio
 import logging
 import os
 import socket
-import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import aiohttp
-
 from kannon.adapters.postgres.migrate import migrate
+from kannon.cli.standalone.components import started
 from kannon.cli.standalone.data_folder import DataFolder, default_data_folder
 from kannon.cli.standalone.errors import Interrupted
-from kannon.cli.standalone.listening import check_port
+from kannon.cli.standalone.listening import free_port
 from kannon.cli.standalone.nats import EmbeddedNats
-from kannon.cli.standalone.plan import Plan, Ports
+from kannon.cli.standalone.plan import EVERYTHING, Plan, Ports, check_ports, on_this_machine
 from kannon.cli.standalone.postgres import EmbeddedPostgres
 from kannon.cli.standalone.supervisor import Supervisor
-from kannon.events import TICK_TYPE
 from kannon.runtime.settings import (
     API_ADMIN_TOKEN,
-    API_HOST,
-    API_PORT,
     DATA_FOLDER,
     DATABASE_URL,
+    EDGE_ADDRESS,
+    EDGE_JOURNAL,
     NATS_URL,
     SECRET,
     SENDER_HOSTNAME,
@@ -43,19 +40,15 @@ class Running:
 
     Attributes:
         settings: complete: with what was made for it.
-        pids: process ids by part.
+        supervisor: keeps it running.
+        data: the data folder.
+        api: where the gateway listens, as a client on this machine reaches it.
     """
 
     settings: Settings
     supervisor: Supervisor
     data: Path
-    ports: Ports
-
-    @property
-    def api(self) -> str:
-        """Where the gateway listens, as a client on this machine reaches it."""
-        host = self.settings[API_HOST]
-        return f"{'127.0.0.1' if host == '0.0.0.0' else host}:{self.settings[API_PORT]}"  # noqa: S104
+    api: str
 
 
 def data_folder_of(settings: Settings, environment: Mapping[str, str] | None = None) -> Path:
@@ -75,30 +68,20 @@ async def running(settings: Settings, log_to_files: bool = True) -> AsyncIterato
         SettingsError: a setting is malformed.
     """
     settings.check()
-    check_port(
-        settings[API_PORT], API_PORT.key, host=settings.with_defaults({API_HOST: "127.0.0.1"})[API_HOST]
-    )
+    settings = on_this_machine(settings.with_defaults({EDGE_ADDRESS: f"127.0.0.1:{free_port()}"}), EVERYTHING)
+    check_ports(settings, EVERYTHING)
     with DataFolder(data_folder_of(settings)) as folder:
         async with Supervisor(folder, log_to_files=log_to_files) as supervisor:
-            complete = await _with_servers(_with_own_secrets(settings, folder), folder, supervisor)
+            complete = await _with_servers(_with_what_is_kept(settings, folder), folder, supervisor)
             await asyncio.to_thread(migrate, complete[DATABASE_URL])
-            ports = Ports.choose()
-            plan = Plan(complete, ports, folder.path)
-            await supervisor.start(*plan.workers())
-            await supervisor.start(plan.source())
-            timer = asyncio.create_task(
-                _tick_for_ever(ports.stages["dispatch"], complete[TICK_EVERY].total_seconds())
-            )
-            try:
-                yield Running(complete, supervisor, folder.path, ports)
-            finally:
-                timer.cancel()
-                await asyncio.gather(timer, return_exceptions=True)
+            plan = Plan(complete, EVERYTHING, Ports.choose())
+            async with started(plan, supervisor, complete[TICK_EVERY].total_seconds()):
+                yield Running(complete, supervisor, folder.path, str(plan.api))
             return
         raise Interrupted("asked to stop")  # the supervisor took it for its own end
 
 
-def _with_own_secrets(settings: Settings, folder: DataFolder) -> Settings:
+def _with_what_is_kept(settings: Settings, folder: DataFolder) -> Settings:
     hostname = socket.getfqdn()
     if settings.get(SENDER_HOSTNAME) is None:
         log.warning(
@@ -109,8 +92,8 @@ def _with_own_secrets(settings: Settings, folder: DataFolder) -> Settings:
         {
             SECRET: folder.secret,
             API_ADMIN_TOKEN: folder.admin_token,
-            API_HOST: "127.0.0.1",
             SENDER_HOSTNAME: hostname,
+            EDGE_JOURNAL: str(folder.subfolder("edge") / "journal.sqlite"),
         }
     )
 
@@ -132,24 +115,3 @@ async def _with_servers(settings: Settings, folder: DataFolder, supervisor: Supe
     if parts:
         await supervisor.start(*parts)
     return settings.with_defaults(made)
-
-
-async def _tick_for_ever(port: int, every: float) -> None:
-    """What a PingSource does on a cluster."""
-    timeout = aiohttp.ClientTimeout(total=60)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
-        while True:
-            await asyncio.sleep(every)
-            headers = {
-                "ce-specversion": "1.0",
-                "ce-type": TICK_TYPE,
-                "ce-source": "/kannon/standalone",
-                "ce-id": uuid.uuid4().hex,
-            }
-            try:
-                async with session.post(f"http://127.0.0.1:{port}/", headers=headers) as response:
-                    if response.status >= 300:
-                        log.warning("the tick was not taken", extra={"status": response.status})
-            except (aiohttp.ClientError, TimeoutError) as error:
-                # The supervisor tells when dispatch is down, and the next tick comes soon.
-                log.debug("dispatch did not hear the tick", extra={"error": type(error).__name__})

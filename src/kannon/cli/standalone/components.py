@@ -1,0 +1,75 @@
+"""Runs the parts of a plan, and the timer that wakes dispatch."""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from kannon.cli.standalone.errors import Interrupted
+from kannon.cli.standalone.plan import Plan
+from kannon.cli.standalone.supervisor import Supervisor
+from kannon.events import TICK_TYPE
+
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def running(plan: Plan, tick_every: float) -> AsyncIterator[Supervisor]:
+    """Start the parts against servers that are there; stop them in order when the context is left.
+
+    Args:
+        tick_every: seconds.
+
+    Raises:
+        StandaloneError: a part cannot start, or a signal asked to stop.
+    """
+    async with Supervisor() as supervisor:
+        async with started(plan, supervisor, tick_every):
+            yield supervisor
+        return
+    raise Interrupted("asked to stop")  # the supervisor took it for its own end
+
+
+@asynccontextmanager
+async def started(plan: Plan, supervisor: Supervisor, tick_every: float) -> AsyncIterator[None]:
+    """Start the parts, the source when those that it feeds are ready, and then the timer.
+
+    Raises:
+        PartFailed: one does not start.
+        Interrupted: a signal asked to stop.
+    """
+    await supervisor.start(*plan.workers())
+    if source := plan.source():
+        await supervisor.start(source)
+    dispatch = plan.stages.get("dispatch")
+    timer = asyncio.create_task(_tick_for_ever(dispatch, tick_every)) if dispatch else None
+    try:
+        yield
+    finally:
+        if timer is not None:
+            timer.cancel()
+            await asyncio.gather(timer, return_exceptions=True)
+
+
+async def _tick_for_ever(port: int, every: float) -> None:
+    """What a PingSource does on a cluster."""
+    timeout = aiohttp.ClientTimeout(total=60)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        while True:
+            await asyncio.sleep(every)
+            headers = {
+                "ce-specversion": "1.0",
+                "ce-type": TICK_TYPE,
+                "ce-source": "/kannon/timer",
+                "ce-id": uuid.uuid4().hex,
+            }
+            try:
+                async with session.post(f"http://127.0.0.1:{port}/", headers=headers) as response:
+                    if response.status >= 300:
+                        log.warning("the tick was not taken", extra={"status": response.status})
+            except (aiohttp.ClientError, TimeoutError) as error:
+                # The supervisor tells when dispatch is down, and the next tick comes soon.
+                log.debug("dispatch did not hear the tick", extra={"error": type(error).__name__})
