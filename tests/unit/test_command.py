@@ -32,6 +32,12 @@ def kannon(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         (("migrate", "--database-url", "foo"), 2, "postgresql://"),
         (("migrate", "--database-url", "postgresql://u:hidden@[bad/x"), 2, "K_DATABASE_URL"),
         (("keys",), 2, "secret (K_SECRET) is required"),
+        (("run",), 2, "--run-api"),
+        (("run", "--run-stats"), 2, "database_url (K_DATABASE_URL) is required"),
+        (("run", "--run-bounce", "--nats_url", "nats://h"), 2, "K_KEYS_EVENTS"),
+        (("run", "--run-all"), 2, "No such option"),
+        (("config", "show", "--debug", "perhaps"), 2, "debug (K_DEBUG)"),
+        (("standalone", "--api.port", "70000"), 2, "api.port (K_API_PORT)"),
         (("domain", "list"), 1, "no admin token"),
         (("domain", "list", "--admin-token", "é"), 2, "--admin-token"),
         (("domain", "list", "--admin-token", "a\nb"), 2, "--admin-token"),
@@ -61,7 +67,11 @@ def test_input_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("domain",), ("key",), *((c,) for c in ("send", "stats", "standalone"))]
+    "words",
+    [
+        (),
+        *((c,) for c in ("domain", "key", "send", "deliveries", "stats", "standalone", "run", "config")),
+    ],
 )
 def test_every_command_has_help(words: tuple[str, ...]) -> None:
     done = kannon(*words, "--help")

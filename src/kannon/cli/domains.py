@@ -1,7 +1,6 @@
-"""`kannon domain` and `kannon key`."""
+"""`kannon domain`."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 import click
 
@@ -74,40 +73,6 @@ def list_domains(api: str, admin_token: str, as_json: bool) -> None:
     else:
         for name in names:
             click.echo(name)
-
-
-@click.group()
-def key() -> None:
-    """API keys of applications."""
-
-
-@key.command("create")
-@click.argument("domain_name", metavar="DOMAIN")
-@click.option("--name", default="default", show_default=True, help="What to call it.")
-@click.option("--expires", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="When it ends, UTC.")
-@api_option
-@admin_token_option
-@json_option
-def create_key(
-    domain_name: str, name: str, expires: datetime | None, api: str, admin_token: str, as_json: bool
-) -> None:
-    """Create an API key for DOMAIN. It is shown in full this once."""
-    from kannon.adapters.pb import admin_pb2, admin_pb2_grpc
-
-    request = admin_pb2.CreateAPIKeyRequest(domain=domain_name, name=name)
-    if expires is not None:
-        request.expires_at.FromDatetime(expires.replace(tzinfo=UTC))
-    made = call(
-        api,
-        lambda channel: admin_pb2_grpc.ApiStub(channel).CreateAPIKey(
-            request, metadata=admin_metadata(admin_token), timeout=TIMEOUT
-        ),
-    )
-    if as_json:
-        print_json({"id": made.api_key.id, "domain": domain_name, "name": name, "key": made.key})
-    else:
-        click.echo(made.key)
-        click.echo("Keep it: it cannot be shown again.", err=True)
 
 
 def _records(name: str, public_key: str) -> list[dict[str, str]]:

@@ -12,14 +12,30 @@ import click
 
 from kannon import __version__
 from kannon.cli.client import CallFailed
+from kannon.cli.completion import PROGRAM, VARIABLE, completion
+from kannon.cli.config import config
+from kannon.cli.deliveries import deliveries
 from kannon.cli.demo.command import demo
-from kannon.cli.domains import domain, key
+from kannon.cli.domains import domain
+from kannon.cli.flags import EPILOG, takes_settings
+from kannon.cli.keys import key
 from kannon.cli.options import json_option, print_json
-from kannon.cli.sending import send
+from kannon.cli.run import run
+from kannon.cli.sending.command import send
 from kannon.cli.standalone.errors import Interrupted
 from kannon.cli.statistics import stats
+from kannon.cli.templates import template
 from kannon.core.errors import KannonError, Unavailable
-from kannon.runtime.settings import DATABASE_URL, SECRET, Settings, SettingsError
+from kannon.runtime.settings import (
+    API_PORT,
+    DATA_FOLDER,
+    DATABASE_URL,
+    DEBUG,
+    SECRET,
+    SENDER_HOSTNAME,
+    Settings,
+    SettingsError,
+)
 
 # gRPC would write lines of its own about children that are started and servers that stop.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -42,8 +58,8 @@ def version(as_json: bool) -> None:
         click.echo(__version__)
 
 
-@cli.command()
-@click.option("--database-url", help="PostgreSQL.  [default: database_url, K_DATABASE_URL]")
+@cli.command(epilog=EPILOG)
+@takes_settings(DATABASE_URL)
 @click.option(
     "--step",
     type=click.Choice(["all", "pre", "post"]),
@@ -52,13 +68,11 @@ def version(as_json: bool) -> None:
     help="Before new code starts, after old code stopped, or both.",
 )
 @json_option
-def migrate(database_url: str | None, step: str, as_json: bool) -> None:
+def migrate(settings: Settings, step: str, as_json: bool) -> None:
     """Bring the database's tables up to date; doing it twice is harmless."""
     from kannon.adapters.postgres.migrate import migrate as apply
 
-    flags = {DATABASE_URL.key: database_url} if database_url else {}
-    url = Settings.load(flags)[DATABASE_URL]
-    done = apply(url, step)
+    done = apply(settings[DATABASE_URL], step)
     if as_json:
         print_json({"applied": done.applied, "already": done.already})
     else:
@@ -67,13 +81,13 @@ def migrate(database_url: str | None, step: str, as_json: bool) -> None:
         click.echo(f"{len(done.applied)} applied, {done.already} were already")
 
 
-@cli.command()
+@cli.command(epilog=EPILOG)
+@takes_settings()
 @json_option
-def keys(as_json: bool) -> None:
+def keys(settings: Settings, as_json: bool) -> None:
     """Print the keys derived from the installation secret, for parts that shall not have the secret."""
     from kannon.runtime.keys import SETTING_OF, encode_key, key_for
 
-    settings = Settings.load()
     if not settings.get(SECRET):
         raise SettingsError(f"{SECRET.key} ({SECRET.variable}) is required: {SECRET.help}")
     derived = {SETTING_OF[purpose].variable: encode_key(key_for(settings, purpose)) for purpose in SETTING_OF}
@@ -84,21 +98,26 @@ def keys(as_json: bool) -> None:
             click.echo(f"{variable}={value}")
 
 
-@cli.command()
+@cli.command(epilog=EPILOG)
+@takes_settings(API_PORT, DATA_FOLDER, SENDER_HOSTNAME)
 @click.option("--verbose", is_flag=True, help="Write the parts' logs to stderr instead of to files.")
-def standalone(verbose: bool) -> None:
+@json_option
+def standalone(settings: Settings, verbose: bool, as_json: bool) -> None:
     """Run everything on this machine, in the foreground; Ctrl-C stops it in order."""
     from kannon.cli.standalone.system import Running, running
     from kannon.runtime.logs import start_logging
 
-    start_logging("standalone", stream=sys.stderr)
+    start_logging("standalone", settings[DEBUG], stream=sys.stderr)
 
     async def run() -> None:
-        async with running(Settings.load(), log_to_files=not verbose) as system:
+        async with running(settings, log_to_files=not verbose) as system:
             _tell(system)
             await system.supervisor.run_until_signal()
 
     def _tell(system: Running) -> None:
+        if as_json:
+            print_json({"gateway": system.api, "data_folder": str(system.data)})
+            return
         click.echo(f"gateway      {system.api} (gRPC)")
         click.echo(f"data folder  {system.data} (admin_token, secret, logs/)")
         click.echo("Ctrl-C stops it.")
@@ -106,7 +125,7 @@ def standalone(verbose: bool) -> None:
     asyncio.run(run())
 
 
-for command in (domain, key, send, stats, demo):
+for command in (config, run, domain, key, template, send, deliveries, stats, demo, completion):
     cli.add_command(command)
 
 
@@ -114,7 +133,7 @@ def main() -> None:
     """Run the command; every failure is one line on stderr and an exit code."""
     code = 0
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name=PROGRAM, complete_var=VARIABLE, standalone_mode=False)
     except click.exceptions.Abort:
         code = _failed("interrupted", 130)
     except KeyboardInterrupt:

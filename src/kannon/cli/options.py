@@ -19,7 +19,7 @@ def api_option(command: F) -> F:
         "--api",
         envvar="KANNON_API",
         metavar="HOST:PORT",
-        default=lambda: f"127.0.0.1:{Settings.load()[API_PORT]}",
+        default=_unless_completing(lambda: f"127.0.0.1:{Settings.load()[API_PORT]}"),
         show_default="this machine, api.port",
         help="The gateway.  [env: KANNON_API]",
     )(command)
@@ -29,7 +29,7 @@ def admin_token_option(command: F) -> F:
     """`--admin-token`: by default the one that standalone keeps."""
     return click.option(
         "--admin-token",
-        default=_known_admin_token,
+        default=_unless_completing(_known_admin_token),
         show_default="K_API_ADMIN_TOKEN, or what standalone keeps in its data folder",
         help="Token of administrators.",
     )(command)
@@ -58,6 +58,15 @@ def parse_fields(pairs: tuple[str, ...]) -> Mapping[str, str]:
             raise click.BadParameter(f"{pair!r} is not of the form name=value", param_hint="--field")
         fields[name] = value
     return fields
+
+
+def _unless_completing(default: Callable[[], str]) -> Callable[[], str]:
+    """A default that is not looked up for a shell which only completes the line: that must not fail."""
+
+    def looked_up() -> str:
+        return "" if click.get_current_context().resilient_parsing else default()
+
+    return looked_up
 
 
 def _known_admin_token() -> str:

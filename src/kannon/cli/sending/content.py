@@ -1,0 +1,45 @@
+"""What all Recipients of a run share."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from kannon.adapters.pb import mailer_pb2, types_pb2
+from kannon.cli.sending.rows import ListedRecipient
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Sender, subject and body of a run, and when it is due.
+
+    Attributes:
+        html: empty if a Template is sent.
+        template_id: empty if HTML is sent.
+        at: None for at once.
+    """
+
+    domain: str
+    sender: str
+    alias: str
+    subject: str
+    html: str
+    template_id: str
+    fields: Mapping[str, str]
+    at: datetime | None
+
+    def request(
+        self, recipients: Sequence[ListedRecipient]
+    ) -> mailer_pb2.SendHTMLReq | mailer_pb2.SendTemplateReq:
+        """The call that sends it to these Recipients."""
+        request: mailer_pb2.SendHTMLReq | mailer_pb2.SendTemplateReq
+        if self.template_id:
+            request = mailer_pb2.SendTemplateReq(template_id=self.template_id)
+        else:
+            request = mailer_pb2.SendHTMLReq(html=self.html)
+        request.sender.CopyFrom(types_pb2.Sender(email=self.sender, alias=self.alias))
+        request.subject = self.subject
+        request.global_fields.update(self.fields)
+        request.recipients.extend(types_pb2.Recipient(email=r.email, fields=r.fields) for r in recipients)
+        if self.at is not None:
+            request.scheduled_time.FromDatetime(self.at.replace(tzinfo=UTC))
+        return request
