@@ -91,7 +91,10 @@ def shared_database(postgres_url: str) -> str:
 @pytest.fixture
 def migrated_database(shared_database: str) -> str:
     """The URL of a database with all tables and no rows, for one test."""
-    tables = "domains, api_keys, templates, messages, deliveries, stats, aggregated_stats, outbox, streams"
+    tables = (
+        "domains, api_keys, bodies, templates, messages, deliveries, idempotency_keys, stats, "
+        "aggregated_stats, outbox, streams"
+    )
     with psycopg.connect(shared_database, autocommit=True) as connection:
         connection.execute(f"TRUNCATE {tables}")
     return shared_database

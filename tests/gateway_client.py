@@ -42,9 +42,14 @@ _numbers = itertools.count()
 
 @dataclass
 class Client:
-    """Calls a gateway."""
+    """Calls a gateway.
+
+    Attributes:
+        address: where it listens.
+    """
 
     channel: aio.Channel
+    address: str = ""
 
     async def call(self, procedure: str, request: Message, **headers: str) -> Any:
         """Call `Service/Method`; `_` in a header's name stands for `-`."""
@@ -137,8 +142,9 @@ async def running_gateway(
         await connecting
     gateway = Gateway(wanted, database, nats)
     port = await gateway.server.start(wanted.host, wanted.port)
-    async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Client(channel)
+    address = f"127.0.0.1:{port}"
+    async with aio.insecure_channel(address) as channel:
+        yield Client(channel, address)
     await gateway.server.stop(1)
     await gateway.announcer.close(5)
     connecting.cancel()

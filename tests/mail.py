@@ -7,6 +7,7 @@ from functools import cache
 from kannon.core.batches import BatchContent, Delivery
 from kannon.core.deliveries import DeliveryId, Standing, Status
 from kannon.core.dkim import generate_private_key
+from kannon.core.plain_text import text_from_html
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DOMAIN = "news.example.com"
@@ -20,6 +21,7 @@ def dkim_key() -> bytes:
 
 def batch_content(number: int = 7, **changes: object) -> BatchContent:
     """A Batch that greets its Recipients by name."""
+    html = str(changes.get("html", "<p>Dear {{ name }}, <a href='{{ link }}'>read</a></p>"))
     content = BatchContent(
         number=number,
         message_id=f"msg_{number}@{DOMAIN}",
@@ -27,7 +29,8 @@ def batch_content(number: int = 7, **changes: object) -> BatchContent:
         sender_email=f"hello@{DOMAIN}",
         sender_alias="The News",
         subject="Hello {{ name }}",
-        html="<p>Dear {{ name }}, <a href='{{ link }}'>read</a></p>",
+        html=html,
+        text=text_from_html(html),
         global_fields={"name": "friend", "link": "https://example.com/"},
         dated_at=NOW,
         traceparent="",

@@ -15,6 +15,9 @@ from kannon.core.fields import header_safe
 from kannon.ports import Clock, Directory, DomainRecord, KeyRecord
 
 MAX_NAME_CHARACTERS = 200
+DEFAULT_KEYS = 100
+MAX_KEYS = 1000
+"""Answered with at once."""
 MAX_DOMAIN_CHARACTERS = 189
 """With the longest local part before it, 64 octets, and an @-sign it makes an address of 254 octets."""
 
@@ -64,6 +67,36 @@ class Admin:
         await self._directory.add_key(record, key_hash(key))
         return pb.CreateAPIKeyResponse(api_key=_api_key(record, now), key=key)
 
+    async def list_api_keys(self, request: pb.ListAPIKeysRequest, _call: Call) -> pb.ListAPIKeysResponse:
+        """A page of a Domain's keys, newest first, and how many there are; raises BadInput and NotFound."""
+        for field, value in (("limit", request.limit), ("offset", request.offset)):
+            if value < 0:
+                raise BadInput(f"{field}: must not be negative")
+        now = self._clock()
+        domain = await self._known(request.domain)
+        total, records = await self._directory.keys(
+            domain.name,
+            request.offset,
+            min(request.limit or DEFAULT_KEYS, MAX_KEYS),
+            active_at=now if request.only_active else None,
+        )
+        return pb.ListAPIKeysResponse(api_keys=[_api_key(record, now) for record in records], total=total)
+
+    async def get_api_key(self, request: pb.GetAPIKeyRequest, _call: Call) -> pb.GetAPIKeyResponse:
+        """One key, masked; raises BadInput and NotFound."""
+        domain, key_id = _name_of_key(request)
+        record = await self._directory.key_named(domain, key_id)
+        return pb.GetAPIKeyResponse(api_key=_api_key(_found(record, domain), self._clock()))
+
+    async def deactivate_api_key(
+        self, request: pb.DeactivateAPIKeyRequest, _call: Call
+    ) -> pb.DeactivateAPIKeyResponse:
+        """End a key for good, from the next call on; raises BadInput and NotFound."""
+        domain, key_id = _name_of_key(request)
+        now = self._clock()
+        record = await self._directory.deactivate_key(domain, key_id, now)
+        return pb.DeactivateAPIKeyResponse(api_key=_api_key(_found(record, domain), now))
+
     async def _known(self, text: str) -> DomainRecord:
         name = read_domain(text)
         record = await self._directory.domain(name)
@@ -82,6 +115,23 @@ def read_domain(text: str) -> str:
         return domain_name(text)
     except InvalidAddress as error:
         raise BadInput(f"domain: {error.reason}") from None
+
+
+def _name_of_key(request: pb.GetAPIKeyRequest | pb.DeactivateAPIKeyRequest) -> tuple[str, str]:
+    domain = read_domain(request.domain)
+    if not (request.id.isascii() and request.id.isprintable()):
+        raise _no_such_key(domain)  # PostgreSQL's texts hold no NUL
+    return domain, request.id
+
+
+def _found(record: KeyRecord | None, domain: str) -> KeyRecord:
+    if record is None:
+        raise _no_such_key(domain)
+    return record
+
+
+def _no_such_key(domain: str) -> NotFound:
+    return NotFound(f"id: the domain {domain} has no key of that name")
 
 
 def _expiry(request: pb.CreateAPIKeyRequest, now: datetime) -> datetime | None:

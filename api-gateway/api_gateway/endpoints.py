@@ -14,7 +14,10 @@ from api_gateway.refusals import NotBuilt
 from api_gateway.traces import traceparent_of
 
 Headers = Callable[[str], str]
-"""Gives a header's or metadata's value by its name in lower case; empty unless it is there exactly once."""
+"""Gives a header's or metadata's value by its name in lower case; empty where there is none. Several are
+joined by commas (RFC 9110 §5.3), so that no credentials and no trace can be read from them."""
+
+IDEMPOTENCY_KEY = "idempotency-key"
 
 
 class Access(Enum):
@@ -31,11 +34,13 @@ class Call:
 
     Attributes:
         domain: whose key it came with; empty where no key is asked for.
+        idempotency_key: under which a Domain may repeat it; empty if it came without one.
     """
 
     procedure: str
     traceparent: str
     domain: str = ""
+    idempotency_key: str = ""
 
 
 Procedure = Callable[[Any, Call], Awaitable[Message]]
@@ -89,7 +94,7 @@ class Doorkeeper:
         domain = ""
         if endpoint.access is Access.API_KEY:
             domain = await self._keys.domain_of(headers("authorization"))
-        return Call(endpoint.name, traceparent, domain)
+        return Call(endpoint.name, traceparent, domain, headers(IDEMPOTENCY_KEY))
 
 
 def endpoints(services: Iterable[Service]) -> dict[str, Endpoint]:

@@ -4,22 +4,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
+from api_gateway.bodies import CompiledBody, shortened, too_large
 from kannon.core.envelopes import MAX_CHUNK_BYTES
 from kannon.core.errors import BadInput
-from kannon.core.fields import (
-    Pattern,
-    UnsafeField,
-    UnsafePlace,
-    compile_header,
-    compile_html,
-    merge_fields,
-)
-from kannon.core.message_sizes import MessageSizes
+from kannon.core.fields import UnsafeField, compile_header, merge_fields
 
 MAX_HEADER_CHARACTERS: Final = 1000
 """Of subject and alias: both stand in every mail."""
-
-_LONGEST_NAME: Final = 60
 
 
 class FieldRules:
@@ -27,22 +18,18 @@ class FieldRules:
 
     Args:
         subject: with its placeholders.
-        html: likewise.
+        body: what is sent, likewise.
         global_fields: the fields of all Recipients.
 
     Raises:
-        BadInput: a placeholder stands where no value is safe, a global field's value cannot be stored or not
-            stand where it is put, or the message is too large whatever is filled in.
+        BadInput: a global field's value cannot be stored or not stand where it is put.
     """
 
-    def __init__(self, subject: str, html: str, global_fields: Mapping[str, str]) -> None:
+    def __init__(self, subject: str, body: CompiledBody, global_fields: Mapping[str, str]) -> None:
         self._subject = compile_header(subject)
-        self._html = _compiled(html)
+        self._html, self._sizes = body.html, body.sizes
         self._global = global_fields
         self._check_values("global_fields", global_fields)
-        self._sizes = MessageSizes(html, self._html, global_fields)
-        if self._sizes.unfilled > MAX_CHUNK_BYTES:
-            raise BadInput(f"html: {_too_large(self._sizes.unfilled)}")
         names = {*self._sizes.names, *self._subject.names}
         self._fills_address = "email" in names and "email" not in global_fields
         self._always_fits = self._room()
@@ -70,12 +57,12 @@ class FieldRules:
     def _check_values(self, place: str, fields: Mapping[str, str]) -> None:
         for name, value in fields.items():
             if "\0" in value or "\0" in name:
-                raise BadInput(f"{place}.{_short(name)}: must not hold NUL")
+                raise BadInput(f"{place}.{shortened(name)}: must not hold NUL")
         try:
             self._subject.check(fields)
             self._html.check(fields)
         except UnsafeField as error:
-            raise BadInput(f"{place}.{_short(error.field)}: {error.allowed}") from None
+            raise BadInput(f"{place}.{shortened(error.field)}: {error.allowed}") from None
 
     def _room(self) -> int:
         """Characters that all fields of a Recipient may have together, such that no more is to be checked.
@@ -86,7 +73,7 @@ class FieldRules:
         taken = sum(map(len, self._subject.pieces))
         taken += sum(count * len(self._global.get(name, "")) for name, count in uses.items())
         in_subject = (MAX_HEADER_CHARACTERS - taken) // max(uses.values()) if uses else MAX_CHUNK_BYTES
-        in_message = (MAX_CHUNK_BYTES - self._sizes.bound({})) // max(self._sizes.per_character, 1)
+        in_message = (MAX_CHUNK_BYTES - self._sizes.bound(self._global)) // max(self._sizes.per_character, 1)
         return min(in_subject, in_message)
 
     def _check_lengths(self, place: str, address: str, fields: Mapping[str, str]) -> None:
@@ -98,16 +85,16 @@ class FieldRules:
                 f" characters, {MAX_HEADER_CHARACTERS} are allowed"
             )
         own = fields if "email" in self._global else {"email": address, **fields}
-        if self._sizes.bound(own) <= MAX_CHUNK_BYTES:
+        if self._sizes.bound(self._global, own) <= MAX_CHUNK_BYTES:
             return
         octets = self._sizes.exact(all_fields)
         if octets > MAX_CHUNK_BYTES:
-            raise BadInput(f"{self._fields_in_message(place, fields)}: {_too_large(octets)}")
+            raise BadInput(f"{self._fields_in_message(place, fields)}: {too_large(octets)}")
 
     def _longest_in_subject(self, place: str, fields: Mapping[str, str]) -> str:
         for where, values in ((f"{place}.fields", fields), ("global_fields", self._global)):
             if names := self._subject.names & values.keys():
-                return f"{where}.{_short(max(names, key=lambda name: len(values[name])))}"
+                return f"{where}.{shortened(max(names, key=lambda name: len(values[name])))}"
         return "subject"
 
     def _fields_in_message(self, place: str, fields: Mapping[str, str]) -> str:
@@ -115,21 +102,3 @@ class FieldRules:
             if self._sizes.names & values.keys():
                 return where
         return "html"
-
-
-def _compiled(html: str) -> Pattern:
-    try:
-        return compile_html(html)
-    except UnsafePlace as error:
-        raise BadInput(f"html: {{{{ {_short(error.field)} }}}} {error.allowed}") from None
-
-
-def _too_large(octets: int) -> str:
-    return (
-        f"with the text part made from the HTML the message would have about {octets} octets,"
-        f" {MAX_CHUNK_BYTES} are allowed"
-    )
-
-
-def _short(name: str) -> str:
-    return name[:_LONGEST_NAME]

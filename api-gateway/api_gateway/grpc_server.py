@@ -12,6 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from api_gateway.endpoints import Call, Doorkeeper, Endpoint, Headers, trace_of
+from api_gateway.large_calls import LargeCalls
 from api_gateway.statuses import status_of
 from kannon.core.errors import BadInput, KannonError
 
@@ -86,6 +87,7 @@ class _Door(aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in its 
     def __init__(self, endpoints: Mapping[str, Endpoint], doorkeeper: Doorkeeper) -> None:
         self._endpoints = endpoints
         self._doorkeeper = doorkeeper
+        self._large_calls = LargeCalls()
 
     async def intercept_service(
         self,
@@ -102,7 +104,7 @@ class _Door(aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in its 
             call = await self._doorkeeper.admit(endpoint, headers, traceparent)
         except Exception as error:
             return _refusing(error, endpoint, traceparent)
-        return _answering(endpoint, call)
+        return _answering(endpoint, call, self._large_calls)
 
 
 def _refusing(error: Exception, endpoint: Endpoint, traceparent: str) -> _Handler:
@@ -113,11 +115,12 @@ def _refusing(error: Exception, endpoint: Endpoint, traceparent: str) -> _Handle
     return grpc.stream_unary_rpc_method_handler(refuse)
 
 
-def _answering(endpoint: Endpoint, call: Call) -> _Handler:
+def _answering(endpoint: Endpoint, call: Call, large_calls: LargeCalls) -> _Handler:
     async def answer(octets: bytes, context: _Context) -> Any:
         started = time.perf_counter()
         try:
-            response = await endpoint.procedure(_parsed(endpoint, octets), call)
+            async with large_calls.turn(len(octets)):
+                response = await endpoint.procedure(_parsed(endpoint, octets), call)
             return response.SerializeToString()
         except Exception as error:
             await _abort(context, error, endpoint.name, call.traceparent, time.perf_counter() - started)
@@ -156,8 +159,4 @@ def _headers(details: grpc.HandlerCallDetails) -> Headers:
         if isinstance(value, str):
             given.setdefault(name, []).append(value)
 
-    def single(name: str) -> str:
-        values = given.get(name, [])
-        return values[0] if len(values) == 1 else ""
-
-    return single
+    return lambda name: ", ".join(given.get(name, ()))

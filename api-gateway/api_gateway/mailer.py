@@ -3,25 +3,30 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterable
-from datetime import datetime, timedelta
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from datetime import timedelta
 from time import monotonic
 
 from api_gateway.announcer import Announcer
+from api_gateway.bodies import Bodies, Chosen
 from api_gateway.endpoints import Call
-from api_gateway.field_rules import FieldRules
-from api_gateway.send_request import Content, RecipientReader, new_batch, read_content
+from api_gateway.idempotency import ContentHash, check_key, repeated
+from api_gateway.send_request import (
+    RecipientReader,
+    SendRequest,
+    TakenRecipients,
+    new_batch,
+    read_content,
+)
 from api_gateway.sender_rule import SenderRule
 from api_gateway.timestamps import write_timestamp
-from kannon.adapters.pb.mailer_pb2 import RejectedRecipient, SendHTMLReq, SendRes
+from kannon.adapters.pb.mailer_pb2 import SendHTMLReq, SendRes, SendTemplateReq
 from kannon.adapters.pb.types_pb2 import Recipient
-from kannon.core.batches import NewBatch
+from kannon.core.batches import KeyedAnswer, NewBatch
 from kannon.ports import Clock, Intake
 
 TURN = 0.01
 """Seconds for which Recipients are read before other calls are let run."""
-HTML_AT_ONCE = 20_000
-"""Characters of HTML that are read at once, in some milliseconds; longer ones are read beside other calls."""
 
 log = logging.getLogger(__name__)
 
@@ -34,58 +39,105 @@ class Mailer:
     """
 
     def __init__(
-        self, intake: Intake, announcer: Announcer, rule: SenderRule, clock: Clock, retry_budget: timedelta
+        self,
+        intake: Intake,
+        bodies: Bodies,
+        announcer: Announcer,
+        rule: SenderRule,
+        clock: Clock,
+        retry_budget: timedelta,
     ) -> None:
         self._intake = intake
+        self._bodies = bodies
         self._announcer = announcer
         self._rule = rule
         self._clock = clock
         self._retry_budget = retry_budget
 
     async def send_html(self, request: SendHTMLReq, call: Call) -> SendRes:
-        """Make a Batch and a transient Template of a call; raises what `send_request` and `SenderRule` do."""
-        content = await _content(request, self._clock(), self._retry_budget)
+        """Make a Batch and a transient Template of a call.
+
+        Raises:
+            KannonError: what `Bodies`, `idempotency`, `send_request` and `SenderRule` raise.
+        """
+        return await self._send_once(request, call, lambda: self._bodies.given(request.html))
+
+    async def send_template(self, request: SendTemplateReq, call: Call) -> SendRes:
+        """Make a Batch of a call and a stored Template; raises as `send_html` does."""
+        return await self._send_once(
+            request, call, lambda: self._bodies.stored(request.template_id, call.domain)
+        )
+
+    async def _send_once(
+        self, request: SendRequest, call: Call, choose: Callable[[], Awaitable[Chosen]]
+    ) -> SendRes:
+        if not call.idempotency_key:
+            return await self._send(request, call, await choose())
+        check_key(call.idempotency_key)
+        content_hash = await _hash_of(request, call)
+        # Looked for before anything else: the answer stands though a Template or a rule has changed since.
+        earlier = await self._intake.answered(call.domain, call.idempotency_key, self._clock())
+        if earlier is not None:
+            return repeated(earlier, content_hash)
+        return await self._send(request, call, await choose(), content_hash)
+
+    async def _send(
+        self, request: SendRequest, call: Call, chosen: Chosen, content_hash: bytes = b""
+    ) -> SendRes:
+        now = self._clock()
+        content = read_content(request, chosen, now, self._retry_budget)
         await self._rule.check(content.sender.ascii_domain, call.domain)
-        reader = await _read(request.recipients, content.rules)
-        batch = new_batch(content, reader.taken, call.domain, secrets.token_hex(16), call.traceparent)
-        await self._accept(batch)
-        return SendRes(
-            message_id=batch.message_id,
-            template_id=batch.template_id,
-            scheduled_time=write_timestamp(batch.scheduled_at),
-            accepted_count=len(reader.taken),
-            rejected_count=len(reader.refused),
-            rejected_recipients=[RejectedRecipient(email=r.email, reason=r.reason) for r in reader.refused],
-        )
-
-    async def _accept(self, batch: NewBatch) -> None:
-        number = await self._intake.accept(batch)
-        self._announcer.announce(
-            number, [recipient.address for recipient in batch.recipients], batch.traceparent
-        )
-        log.info(
-            "accepted",
-            extra={
-                "message_id": batch.message_id,
-                "batch": number,
-                "recipients": len(batch.recipients),
-                "trace": batch.traceparent,
-            },
-        )
+        reader = RecipientReader(content.rules)
+        async for recipient in _in_turns(request.recipients):
+            reader.read(recipient)
+        taken = TakenRecipients(request.recipients, reader.taken)
+        batch = new_batch(content, taken, call.domain, secrets.token_hex(16), call.traceparent)
+        answer = _answered(reader.answer, batch)
+        keyed = None
+        if call.idempotency_key:
+            keyed = KeyedAnswer(
+                call.domain, call.idempotency_key, content_hash, answer.SerializeToString(), now
+            )
+        number = await self._intake.accept(batch, keyed)
+        if isinstance(number, KeyedAnswer):
+            return repeated(number, content_hash)
+        self._announcer.announce(number, list(reader.taken), batch.traceparent)
+        _log_accepted(batch, number)
+        return answer
 
 
-async def _content(request: SendHTMLReq, now: datetime, retry_budget: timedelta) -> Content:
-    if len(request.html) <= HTML_AT_ONCE:
-        return read_content(request, now, retry_budget)
-    return await asyncio.to_thread(read_content, request, now, retry_budget)
+async def _hash_of(request: SendRequest, call: Call) -> bytes:
+    content = ContentHash(call.procedure, request)
+    async for recipient in _in_turns(request.recipients):
+        content.add(recipient)
+    return content.digest()
 
 
-async def _read(recipients: Iterable[Recipient], rules: FieldRules) -> RecipientReader:
-    reader = RecipientReader(rules)
+async def _in_turns(recipients: Iterable[Recipient]) -> AsyncIterator[Recipient]:
     turn_ends = monotonic() + TURN
     for recipient in recipients:
-        reader.read(recipient)
+        yield recipient
         if monotonic() >= turn_ends:
             await asyncio.sleep(0)
             turn_ends = monotonic() + TURN
-    return reader
+
+
+def _answered(answer: SendRes, batch: NewBatch) -> SendRes:
+    answer.message_id = batch.message_id
+    answer.template_id = batch.template_id
+    answer.scheduled_time.CopyFrom(write_timestamp(batch.scheduled_at))
+    answer.accepted_count = len(batch.recipients)
+    answer.rejected_count = len(answer.rejected_recipients)
+    return answer
+
+
+def _log_accepted(batch: NewBatch, number: int) -> None:
+    log.info(
+        "accepted",
+        extra={
+            "message_id": batch.message_id,
+            "batch": number,
+            "recipients": len(batch.recipients),
+            "trace": batch.traceparent,
+        },
+    )

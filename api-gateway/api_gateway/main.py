@@ -13,7 +13,9 @@ from publicsuffixlist import PublicSuffixList
 
 from api_gateway.admin import Admin
 from api_gateway.announcer import Announcer
+from api_gateway.bodies import Bodies
 from api_gateway.credentials import AdminCheck, KeyCheck
+from api_gateway.deliveries import Deliveries
 from api_gateway.endpoints import Doorkeeper, endpoints
 from api_gateway.grpc_server import GrpcServer
 from api_gateway.hz import HZ, Check
@@ -22,12 +24,15 @@ from api_gateway.sender_rule import SenderRule
 from api_gateway.services import services
 from api_gateway.statistics import Statistics
 from api_gateway.stream_gauge import StreamGauge
+from api_gateway.templates import TemplateDesk
 from kannon.adapters.nats.connection import Connection
 from kannon.adapters.nats.publisher import NatsPublisher, NatsStreams
 from kannon.adapters.postgres.connection import Database
+from kannon.adapters.postgres.delivery_queries import PostgresDeliveryQueries
 from kannon.adapters.postgres.directory import PostgresDirectory
 from kannon.adapters.postgres.intake import PostgresIntake
 from kannon.adapters.postgres.stats_queries import PostgresStatsQueries
+from kannon.adapters.postgres.templates import PostgresTemplates
 from kannon.core.errors import KannonError
 from kannon.core.keys import Purpose
 from kannon.core.payloads import BatchAccepted
@@ -105,7 +110,7 @@ class Gateway:
 
     def __init__(self, wanted: Wanted, database: Database, nats: Connection) -> None:
         directory = PostgresDirectory(database, wanted.dkim_key)
-        intake = PostgresIntake(database)
+        intake, templates = PostgresIntake(database), PostgresTemplates(database)
         streams = NatsStreams(nats, wanted.replicas)
         publisher = NatsPublisher(
             nats, Sealer(wanted.events_key, "/kannon/gateway"), utc_now, wanted.replicas
@@ -119,8 +124,10 @@ class Gateway:
         }
         rule = SenderRule(directory, PublicSuffixList().is_public)
         built = services(
-            Mailer(intake, self.announcer, rule, utc_now, wanted.retry_budget),
+            Mailer(intake, Bodies(templates), self.announcer, rule, utc_now, wanted.retry_budget),
             Admin(directory, utc_now),
+            TemplateDesk(directory, templates),
+            Deliveries(directory, PostgresDeliveryQueries(database)),
             Statistics(PostgresStatsQueries(database)),
             HZ(checks),
         )

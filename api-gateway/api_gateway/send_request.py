@@ -1,26 +1,30 @@
-"""A SendHTML call, read: what its Recipients share, and the Recipients, each taken or refused.
+"""A send call, read: what its Recipients share, and the Recipients, each taken or refused.
 
 Nothing here waits or looks anything up; what comes out is valid.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from api_gateway.bodies import Chosen
 from api_gateway.field_rules import MAX_HEADER_CHARACTERS, FieldRules
 from api_gateway.refusals import NotBuilt
 from api_gateway.timestamps import read_timestamp
-from kannon.adapters.pb.mailer_pb2 import SendHTMLReq
+from kannon.adapters.pb.mailer_pb2 import SendHTMLReq, SendRes, SendTemplateReq
 from kannon.adapters.pb.types_pb2 import Recipient
 from kannon.core.addresses import EmailAddress, InvalidAddress
 from kannon.core.batches import NewBatch, NewRecipient
 from kannon.core.errors import BadInput
 from kannon.core.fields import header_safe
 
-MAX_HTML_KB: Final = 500
+MAX_RECIPIENTS: Final = 250_000
+"""Of one call: with these, short ones take no more memory than long ones do."""
 INVALID_EMAIL: Final = "invalid_email"
 DUPLICATE_RECIPIENT: Final = "duplicate_recipient"
+
+SendRequest = SendHTMLReq | SendTemplateReq
 
 _NO_FIELDS: Final[Mapping[str, str]] = {}
 
@@ -37,19 +41,34 @@ class Content:
     sender: EmailAddress
     alias: str
     subject: str
-    html: str
+    chosen: Chosen
     global_fields: Mapping[str, str]
     rules: FieldRules
     scheduled_at: datetime
     expires_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class RefusedRecipient:
-    """A Recipient that is not taken: the address as the call had it, and a stable token."""
+class TakenRecipients(Collection[NewRecipient]):
+    """The Recipients that were taken, in order; read from the call each time, so that none is held twice.
 
-    email: str
-    reason: str
+    Args:
+        given: all of the call.
+        taken: which of them, by their addresses.
+    """
+
+    def __init__(self, given: Sequence[Recipient], taken: Mapping[str, int]) -> None:
+        self._given = given
+        self._taken = taken
+
+    def __len__(self) -> int:
+        return len(self._taken)
+
+    def __iter__(self) -> Iterator[NewRecipient]:
+        for address, index in self._taken.items():
+            yield NewRecipient(address, dict(self._given[index].fields) or _NO_FIELDS)
+
+    def __contains__(self, recipient: object) -> bool:
+        return any(recipient == taken for taken in self)
 
 
 class RecipientReader:
@@ -57,13 +76,17 @@ class RecipientReader:
 
     Two are the same if their local parts are, to the letter (RFC 5321 §2.4), and their domains are, however
     these are written.
+
+    Attributes:
+        taken: the addresses of those taken, and where they stand in the call.
+        answer: lists those refused, each with its address as the call had it and a stable token; the rest
+            of it is still to be filled in.
     """
 
     def __init__(self, rules: FieldRules) -> None:
-        self.taken: list[NewRecipient] = []
-        self.refused: list[RefusedRecipient] = []
+        self.taken: dict[str, int] = {}
+        self.answer = SendRes()
         self._rules = rules
-        self._seen: set[str] = set()
         self._index = 0
 
     def read(self, recipient: Recipient) -> None:
@@ -83,19 +106,23 @@ class RecipientReader:
         try:
             address = str(EmailAddress.parse(recipient.email))
         except InvalidAddress:
-            self.refused.append(RefusedRecipient(recipient.email, INVALID_EMAIL))
+            self._refuse(recipient.email, INVALID_EMAIL)
             return
-        if address in self._seen:
-            self.refused.append(RefusedRecipient(recipient.email, DUPLICATE_RECIPIENT))
+        if address in self.taken:
+            self._refuse(recipient.email, DUPLICATE_RECIPIENT)
             return
-        fields = dict(recipient.fields)
-        self._rules.check(place, address, fields)
-        self._seen.add(address)
-        self.taken.append(NewRecipient(address, fields or _NO_FIELDS))
+        self._rules.check(place, address, dict(recipient.fields))
+        self.taken[address] = self._index
+
+    def _refuse(self, email: str, reason: str) -> None:
+        self.answer.rejected_recipients.add(email=email, reason=reason)
 
 
-def read_content(request: SendHTMLReq, now: datetime, retry_budget: timedelta) -> Content:
+def read_content(request: SendRequest, chosen: Chosen, now: datetime, retry_budget: timedelta) -> Content:
     """Read all of a call but its Recipients.
+
+    Args:
+        chosen: the body that it sends.
 
     Raises:
         BadInput: a value is not valid; the text names its field.
@@ -105,23 +132,24 @@ def read_content(request: SendHTMLReq, now: datetime, retry_budget: timedelta) -
     sender = _sender(request.sender.email)
     _check_header("sender.alias", request.sender.alias)
     _check_header("subject", request.subject)
-    _check_html(request.html)
+    if len(request.recipients) > MAX_RECIPIENTS:
+        raise BadInput(f"recipients: must not be more than {MAX_RECIPIENTS} in one call")
     global_fields = dict(request.global_fields)
     scheduled_at, expires_at = _times(request, now, retry_budget)
     return Content(
         sender=sender,
         alias=request.sender.alias,
         subject=request.subject,
-        html=request.html,
+        chosen=chosen,
         global_fields=global_fields,
-        rules=FieldRules(request.subject, request.html, global_fields),
+        rules=FieldRules(request.subject, chosen.compiled, global_fields),
         scheduled_at=scheduled_at,
         expires_at=expires_at,
     )
 
 
 def new_batch(
-    content: Content, recipients: Iterable[NewRecipient], domain: str, name: str, traceparent: str
+    content: Content, recipients: Collection[NewRecipient], domain: str, name: str, traceparent: str
 ) -> NewBatch:
     """The Batch that a call asks for.
 
@@ -135,17 +163,17 @@ def new_batch(
         sender_email=content.sender.wire,
         sender_alias=content.alias,
         subject=content.subject,
-        template_id=f"{name}@{domain}",
-        template_html=content.html,
+        template_id=content.chosen.template_id or f"{name}@{domain}",
+        body=content.chosen.body,
         global_fields=content.global_fields,
         scheduled_at=content.scheduled_at,
         expires_at=content.expires_at,
         traceparent=traceparent,
-        recipients=tuple(recipients),
+        recipients=recipients,
     )
 
 
-def _refuse_unbuilt(request: SendHTMLReq) -> None:
+def _refuse_unbuilt(request: SendRequest) -> None:
     if request.attachments:
         raise NotBuilt("attachments")
     for field in ("headers", "tracking", "one_click_unsubscribe"):
@@ -167,16 +195,7 @@ def _check_header(field: str, value: str) -> None:
         raise BadInput(f"{field}: must not be longer than {MAX_HEADER_CHARACTERS} characters")
 
 
-def _check_html(html: str) -> None:
-    if not html:
-        raise BadInput("html: must not be empty")
-    if "\0" in html:
-        raise BadInput("html: must not hold NUL")
-    if len(html.encode()) > MAX_HTML_KB * 1024:
-        raise BadInput(f"html: must not be larger than {MAX_HTML_KB} KB")
-
-
-def _times(request: SendHTMLReq, now: datetime, retry_budget: timedelta) -> tuple[datetime, datetime]:
+def _times(request: SendRequest, now: datetime, retry_budget: timedelta) -> tuple[datetime, datetime]:
     at = now
     if request.HasField("scheduled_time"):
         at = max(now, read_timestamp("scheduled_time", request.scheduled_time))

@@ -1,20 +1,29 @@
 """The services of the wire contract: what is built of them, and whom they let in."""
 
 from api_gateway.admin import Admin
+from api_gateway.deliveries import Deliveries
 from api_gateway.endpoints import Access, Service
 from api_gateway.hz import HZ
 from api_gateway.mailer import Mailer
 from api_gateway.statistics import Statistics
+from api_gateway.templates import TemplateDesk
 from kannon.adapters.pb import admin_pb2, mailer_pb2, stats_v1_pb2, stats_v2_pb2
 
 
-def services(mailer: Mailer, admin: Admin, statistics: Statistics, hz: HZ) -> tuple[Service, ...]:
+def services(
+    mailer: Mailer,
+    admin: Admin,
+    templates: TemplateDesk,
+    deliveries: Deliveries,
+    statistics: Statistics,
+    hz: HZ,
+) -> tuple[Service, ...]:
     """All services."""
     return (
         Service(
             mailer_pb2.DESCRIPTOR.services_by_name["Mailer"],
             Access.API_KEY,
-            {"SendHTML": mailer.send_html},
+            {"SendHTML": mailer.send_html, "SendTemplate": mailer.send_template},
         ),
         Service(
             admin_pb2.DESCRIPTOR.services_by_name["Api"],
@@ -23,7 +32,16 @@ def services(mailer: Mailer, admin: Admin, statistics: Statistics, hz: HZ) -> tu
                 "CreateDomain": admin.create_domain,
                 "GetDomain": admin.get_domain,
                 "GetDomains": admin.get_domains,
+                "CreateTemplate": templates.create_template,
+                "UpdateTemplate": templates.update_template,
+                "DeleteTemplate": templates.delete_template,
+                "GetTemplate": templates.get_template,
+                "GetTemplates": templates.get_templates,
                 "CreateAPIKey": admin.create_api_key,
+                "ListAPIKeys": admin.list_api_keys,
+                "GetAPIKey": admin.get_api_key,
+                "DeactivateAPIKey": admin.deactivate_api_key,
+                "ListDeliveries": deliveries.list_deliveries,
             },
         ),
         Service(
@@ -34,6 +52,10 @@ def services(mailer: Mailer, admin: Admin, statistics: Statistics, hz: HZ) -> tu
                 "GetStatsAggregated": statistics.get_stats_aggregated,
             },
         ),
-        Service(stats_v2_pb2.DESCRIPTOR.services_by_name["StatsApiV2"], Access.ADMIN_TOKEN, {}),
+        Service(
+            stats_v2_pb2.DESCRIPTOR.services_by_name["StatsApiV2"],
+            Access.ADMIN_TOKEN,
+            {"GetAggregatedStats": statistics.get_aggregated_stats},
+        ),
         Service(admin_pb2.DESCRIPTOR.services_by_name["HZService"], Access.OPEN, {"HZ": hz.hz}),
     )

@@ -1,4 +1,4 @@
-"""The procedures of `StatsApiV1`: what became of a Domain's mail."""
+"""The procedures of `StatsApiV1` and `StatsApiV2`: what became of a Domain's mail."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ from kannon.adapters.pb.stats_v1_pb2 import (
     GetStatsReq,
     GetStatsRes,
 )
+from kannon.adapters.pb.stats_v2_pb2 import GetAggregatedStatsReq, GetAggregatedStatsRes
 from kannon.core.errors import BadInput
 from kannon.ports import StatsQueries, StatsRow
 
@@ -57,17 +58,27 @@ class Statistics:
         self, request: GetStatsAggregatedReq, _call: Call
     ) -> GetStatsAggregatedRes:
         """Counts by hour and type; raises BadInput."""
+        return GetStatsAggregatedRes(stats=await self._aggregated(request))
+
+    async def get_aggregated_stats(
+        self, request: GetAggregatedStatsReq, _call: Call
+    ) -> GetAggregatedStatsRes:
+        """The same, as the second version of the API calls it; raises BadInput."""
+        return GetAggregatedStatsRes(stats=await self._aggregated(request))
+
+    async def _aggregated(
+        self, request: GetStatsAggregatedReq | GetAggregatedStatsReq
+    ) -> list[pb.StatsAggregated]:
         domain = read_domain(request.domain)
-        counts = await self._queries.counts(domain, *_range(request))
-        return GetStatsAggregatedRes(
-            stats=[
-                pb.StatsAggregated(type=count.type, timestamp=write_timestamp(count.hour), count=count.count)
-                for count in counts
-            ]
-        )
+        return [
+            pb.StatsAggregated(type=count.type, timestamp=write_timestamp(count.hour), count=count.count)
+            for count in await self._queries.counts(domain, *_range(request))
+        ]
 
 
-def _range(request: GetStatsReq | GetStatsAggregatedReq) -> tuple[datetime, datetime]:
+def _range(
+    request: GetStatsReq | GetStatsAggregatedReq | GetAggregatedStatsReq,
+) -> tuple[datetime, datetime]:
     """The range asked for; an end that is left out leaves it open."""
     start = read_timestamp("from_date", request.from_date) if request.HasField("from_date") else _BEGINNING
     end = read_timestamp("to_date", request.to_date) if request.HasField("to_date") else _END
@@ -76,15 +87,8 @@ def _range(request: GetStatsReq | GetStatsAggregatedReq) -> tuple[datetime, date
     return start, end
 
 
-async def _written(rows: Sequence[StatsRow]) -> list[pb.Stats]:
-    written: list[pb.Stats] = []
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        written.extend(_stats(row) for row in rows[start : start + ROWS_AT_ONCE])
-        await asyncio.sleep(0)
-    return written
-
-
-def _stats(row: StatsRow) -> pb.Stats:
+def write_outcome(row: StatsRow) -> pb.Stats:
+    """An Outcome as the wire has it."""
     return pb.Stats(
         message_id=row.message_id,
         domain=row.domain,
@@ -93,6 +97,14 @@ def _stats(row: StatsRow) -> pb.Stats:
         type=row.type,
         data=_data(row),
     )
+
+
+async def _written(rows: Sequence[StatsRow]) -> list[pb.Stats]:
+    written: list[pb.Stats] = []
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        written.extend(write_outcome(row) for row in rows[start : start + ROWS_AT_ONCE])
+        await asyncio.sleep(0)
+    return written
 
 
 def _data(row: StatsRow) -> pb.StatsData:

@@ -6,13 +6,15 @@ import time
 from collections.abc import Callable
 
 from kannon.core.errors import EventsUnavailable
-from kannon.core.payloads import BatchAccepted
+from kannon.core.payloads import BatchAccepted, RecipientsVerified
 from kannon.ports import StreamRoom
 
 FULL_ENOUGH = 0.5
 """Above this, what is accepted waits in the ledger."""
 FRESH_SECONDS = 0.5
 STALE_SECONDS = 10.0
+LITTLE = 20
+"""Chunks that wait for verify or for dispatch's first look: two thousand Recipients, a second of work."""
 ANSWER_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,17 @@ class StreamGauge:
             if age > STALE_SECONDS or self._fullness > FULL_ENOUGH:
                 await asyncio.shield(asking)
         return self._fullness <= FULL_ENOUGH
+
+    async def little_waits(self) -> bool:
+        """Whether what was announced is nearly worked off; asks each time.
+
+        Raises:
+            EventsUnavailable: NATS is away.
+            TimeoutError: it does not answer.
+        """
+        async with asyncio.timeout(ANSWER_SECONDS):
+            waiting = await asyncio.gather(*map(self._room.waiting, (BatchAccepted, RecipientsVerified)))
+        return sum(waiting) < LITTLE
 
     async def close(self) -> None:
         """Wait for the question under way, if any."""

@@ -9,9 +9,9 @@ from kannon.core.batches import BatchContent, Delivery
 from kannon.core.envelope_seal import sealed
 from kannon.core.envelopes import MAX_CHUNK_BYTES, Envelope
 from kannon.core.errors import BadInput
-from kannon.core.fields import Pattern, compile_header, compile_html, compile_text, merge_fields
-from kannon.core.mime import Skeleton, encode_body
-from kannon.core.plain_text import text_from_html
+from kannon.core.fields import compile_header, compile_html, compile_text, merge_fields
+from kannon.core.mime import Message, Skeleton
+from kannon.core.quoted_printable import QuotedPattern
 from kannon.core.retries import attempt_expires_at
 from kannon.core.return_path import mint
 
@@ -52,10 +52,8 @@ class BatchBuilder:
             boundary=f"kannon-{content.number}",
         )
         self._subject = compile_header(content.subject)
-        self._html = compile_html(content.html)
-        self._text = compile_text(text_from_html(content.html))
-        self._constant_html = _constant(self._html)
-        self._constant_text = _constant(self._text)
+        self._html = QuotedPattern(compile_html(content.html))
+        self._text = QuotedPattern(compile_text(content.text))
         self._constant_body_hash: bytes | None = None
 
     def build(self, delivery: Delivery, emission: int, now: datetime) -> Envelope:
@@ -91,20 +89,20 @@ class BatchBuilder:
             to=recipient,
             message_id=f"<{delivery.id}@{self._content.domain}>",
             subject=self._subject.render(fields),
-            text=self._constant_text or self._text.render(fields),
-            html=self._constant_html or self._html.render(fields),
+            text=self._text.render(fields),
+            html=self._html.render(fields),
         )
-        signature = self._signer.sign(message.headers, self._body_hash(message.body), int(now.timestamp()))
+        signature = self._signer.sign(message.headers, self._body_hash(message), int(now.timestamp()))
         built = signature + message.as_bytes()
         if len(built) > MAX_CHUNK_BYTES:
             raise TooLarge(f"the message has {len(built)} octets, {MAX_CHUNK_BYTES} are allowed")
         return built
 
-    def _body_hash(self, body: bytes) -> bytes:
-        if self._constant_text is None or self._constant_html is None:
-            return dkim.body_hash(body)
+    def _body_hash(self, message: Message) -> bytes:
+        if not (self._text.is_constant and self._html.is_constant):
+            return dkim.canonical_body_hash(message.canonical)
         if self._constant_body_hash is None:
-            self._constant_body_hash = dkim.body_hash(body)
+            self._constant_body_hash = dkim.canonical_body_hash(message.canonical)
         return self._constant_body_hash
 
     def _return_path(self, delivery: Delivery) -> str:
@@ -116,10 +114,6 @@ class BatchBuilder:
             delivery.standing.expires_at + REPORTS_TAKEN_FOR,
             self._content.domain,
         )
-
-
-def _constant(pattern: Pattern) -> bytes | None:
-    return encode_body(pattern.render({})) if pattern.is_constant else None
 
 
 def _unix_ms(at: datetime) -> int:

@@ -1,4 +1,5 @@
-"""The tick: re-announces, takes stranded work back, asks for claims, publishes what the outbox holds.
+"""The tick: re-announces, takes stranded work back, asks for claims, publishes what the outbox holds, forgets
+idempotency keys.
 
 It is disposable: each of its steps is a transaction of its own, a step that cannot be done now is left to the
 next tick, and throughput never waits for it.
@@ -19,6 +20,8 @@ from kannon.ports import Clock, EventPublisher, Ledger, Outbox, Recovery, Stream
 CHUNKS_ANNOUNCED = 200
 STRANDED_TAKEN_BACK = 1000
 CLAIMS_AT_ONCE = 4
+KEYS_FORGOTTEN = 5000
+"""At most, by one tick: more than there may come in the time between two."""
 FULL_ENOUGH = 0.5
 """The gateway and the tick leave Batches unannounced while the verify stream is fuller than this."""
 log = logging.getLogger(__name__)
@@ -55,6 +58,7 @@ class Tick:
             self._announce,
             self._ask_for_claims,
             self._publish_outcomes,
+            self._forget_keys,
         )
         for step in steps:
             try:
@@ -97,6 +101,9 @@ class Tick:
 
     async def _publish_outcomes(self) -> None:
         await self._outbox.drain()
+
+    async def _forget_keys(self) -> None:
+        await self._recovery.forget_keys(KEYS_FORGOTTEN, self._clock())
 
 
 def _move(delivery: Delivery, fact: Fact, now: datetime) -> Move:

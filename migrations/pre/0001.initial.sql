@@ -34,21 +34,39 @@ COMMENT ON COLUMN api_keys.expires_at IS 'When it ends by itself; null: never.';
 COMMENT ON COLUMN api_keys.deactivated_at IS 'When it was revoked; null: it was not.';
 CREATE INDEX IF NOT EXISTS api_keys_of_domain ON api_keys (domain);
 
+CREATE TABLE IF NOT EXISTS bodies (
+    number     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    domain     text NOT NULL REFERENCES domains (name),
+    html       text NOT NULL,
+    text       text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE bodies IS 'What mails say, placeholders as written. A row is never changed: Batches point to it.';
+COMMENT ON COLUMN bodies.number IS 'Its name; never used again for another.';
+COMMENT ON COLUMN bodies.domain IS 'Whose it is.';
+COMMENT ON COLUMN bodies.html IS 'The HTML.';
+COMMENT ON COLUMN bodies.text IS 'The text part, made from the HTML once.';
+COMMENT ON COLUMN bodies.created_at IS 'When it was stored.';
+
 CREATE TABLE IF NOT EXISTS templates (
     template_id text PRIMARY KEY,
     domain      text NOT NULL REFERENCES domains (name),
     type        text NOT NULL CHECK (type IN ('transient', 'template')),
     title       text NOT NULL DEFAULT '',
-    html        text NOT NULL,
-    created_at  timestamptz NOT NULL DEFAULT now()
+    body        bigint NOT NULL REFERENCES bodies (number),
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    updated_at  timestamptz NOT NULL DEFAULT now()
 );
-COMMENT ON TABLE templates IS 'Stored bodies.';
+COMMENT ON TABLE templates IS 'Names for bodies, by which calls ask for them.';
 COMMENT ON COLUMN templates.template_id IS '<id>@<domain>.';
 COMMENT ON COLUMN templates.domain IS 'Whose it is.';
 COMMENT ON COLUMN templates.type IS 'transient: made from one call''s HTML; template: curated.';
 COMMENT ON COLUMN templates.title IS 'What its owner calls it; empty for transient ones.';
-COMMENT ON COLUMN templates.html IS 'The body, placeholders as written.';
+COMMENT ON COLUMN templates.body IS 'The body that is sent by this name now.';
 COMMENT ON COLUMN templates.created_at IS 'When it was made.';
+COMMENT ON COLUMN templates.updated_at IS 'When it last got another body or title.';
+CREATE INDEX IF NOT EXISTS templates_of_domain ON templates (domain, created_at, template_id) WHERE type = 'template';
+CREATE INDEX IF NOT EXISTS templates_of_body ON templates (body);
 
 CREATE TABLE IF NOT EXISTS messages (
     number        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -57,7 +75,8 @@ CREATE TABLE IF NOT EXISTS messages (
     sender_email  text NOT NULL,
     sender_alias  text NOT NULL,
     subject       text NOT NULL,
-    template_id   text NOT NULL REFERENCES templates (template_id),
+    template_id   text NOT NULL,
+    body          bigint NOT NULL REFERENCES bodies (number),
     global_fields jsonb NOT NULL DEFAULT '{}',
     recipients    integer NOT NULL,
     scheduled_at  timestamptz NOT NULL,
@@ -66,7 +85,8 @@ CREATE TABLE IF NOT EXISTS messages (
     announcement  integer NOT NULL DEFAULT 0,
     announced_seq integer NOT NULL DEFAULT 0,
     announced_at  timestamptz,
-    announcing_since timestamptz NOT NULL DEFAULT now()
+    announcing_since timestamptz NOT NULL DEFAULT now(),
+    left_alone_until timestamptz NOT NULL DEFAULT now() + interval '3 seconds'
 );
 COMMENT ON TABLE messages IS 'Batches: what one send call asked for.';
 COMMENT ON COLUMN messages.number IS 'The Batch''s compact number, of which Deliveries are named.';
@@ -75,7 +95,8 @@ COMMENT ON COLUMN messages.domain IS 'The tenant that sends.';
 COMMENT ON COLUMN messages.sender_email IS 'Address of the From header.';
 COMMENT ON COLUMN messages.sender_alias IS 'Name in the From header; may be empty.';
 COMMENT ON COLUMN messages.subject IS 'Subject, placeholders as written.';
-COMMENT ON COLUMN messages.template_id IS 'The body.';
+COMMENT ON COLUMN messages.template_id IS 'The Template it was asked for by, which may be gone.';
+COMMENT ON COLUMN messages.body IS 'What the Template was when the call was accepted.';
 COMMENT ON COLUMN messages.global_fields IS 'Fields for all Recipients.';
 COMMENT ON COLUMN messages.recipients IS 'How many Deliveries it has; they are numbered from 0.';
 COMMENT ON COLUMN messages.scheduled_at IS 'Not to be sent before this.';
@@ -84,8 +105,11 @@ COMMENT ON COLUMN messages.created_at IS 'When the call was accepted.';
 COMMENT ON COLUMN messages.announcement IS 'How often its Recipients were announced to verify from the start.';
 COMMENT ON COLUMN messages.announced_seq IS 'Deliveries below this one were announced in the current announcement.';
 COMMENT ON COLUMN messages.announced_at IS 'When the last of them was; null: never.';
+COMMENT ON COLUMN messages.left_alone_until IS 'Until then the gateway announces it itself, and the tick does not.';
 COMMENT ON COLUMN messages.announcing_since IS 'When the current announcement began: what a stream lost since may be lost.';
+CREATE INDEX IF NOT EXISTS messages_of_body ON messages (body);
 CREATE INDEX IF NOT EXISTS messages_unannounced ON messages (number) WHERE announced_seq < recipients;
+CREATE INDEX IF NOT EXISTS messages_of_domain ON messages (domain, created_at, number);
 -- The edge knows Deliveries by number for as long as its journal lives. A ledger that was made anew must not
 -- use the numbers of an older one again, so they start at a number that grows with the time of making:
 -- a later ledger overlaps only if the older one took more than 100 Batches a second all its life.
@@ -130,6 +154,22 @@ CREATE INDEX IF NOT EXISTS deliveries_unverified ON deliveries (batch, seq) WHER
 CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (due_at, batch, seq) WHERE status = 'scheduled';
 CREATE INDEX IF NOT EXISTS deliveries_due_by_batch ON deliveries (batch, due_at, seq) WHERE status = 'scheduled';
 CREATE INDEX IF NOT EXISTS deliveries_in_hand ON deliveries (emitted_at) WHERE status = 'sending';
+
+CREATE TABLE IF NOT EXISTS idempotency_keys (
+    domain       text NOT NULL REFERENCES domains (name),
+    key          text NOT NULL,
+    content_hash bytea NOT NULL,
+    answer       bytea NOT NULL,
+    created_at   timestamptz NOT NULL,
+    PRIMARY KEY (domain, key)
+);
+COMMENT ON TABLE idempotency_keys IS 'Calls that were answered and may be repeated; written in the transaction of their Batch.';
+COMMENT ON COLUMN idempotency_keys.domain IS 'The tenant that called.';
+COMMENT ON COLUMN idempotency_keys.key IS 'The key, as the caller chose it.';
+COMMENT ON COLUMN idempotency_keys.content_hash IS 'SHA-256 of the procedure and the request.';
+COMMENT ON COLUMN idempotency_keys.answer IS 'The answer, a SendRes.';
+COMMENT ON COLUMN idempotency_keys.created_at IS 'When it was answered; a day later the key is free again.';
+CREATE INDEX IF NOT EXISTS idempotency_keys_by_age ON idempotency_keys (created_at);
 
 CREATE TABLE IF NOT EXISTS stats (
     batch      bigint NOT NULL,

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Protocol
 
-from kannon.core.batches import BatchContent, Delivery, Move, NewBatch, Outcome
-from kannon.core.deliveries import DeliveryId
+from kannon.core.batches import BatchContent, Body, Delivery, KeyedAnswer, Move, NewBatch, Outcome
+from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.envelopes import Envelope
 from kannon.core.exchangers import Exchanger
 from kannon.core.payloads import AnyPayload, Candidate
@@ -162,6 +162,9 @@ class Recovery(Protocol):
     async def announced(self, announcement: Announcement, now: datetime) -> None:
         """This chunk was published."""
 
+    async def forget_keys(self, limit: int, now: datetime) -> int:
+        """Delete up to `limit` idempotency keys whose time is over; returns how many that were."""
+
 
 class Outbox(Protocol):
     """Publishes committed Outcomes."""
@@ -217,22 +220,92 @@ class Directory(Protocol):
     async def key(self, domain: str, key_hash: bytes) -> KeyRecord | None:
         """The key of `domain` with that hash, whatever its state."""
 
+    async def key_named(self, domain: str, key_id: str) -> KeyRecord | None:
+        """The key of `domain` with that id, whatever its state."""
+
+    async def keys(
+        self, domain: str, skip: int, take: int, active_at: datetime | None = None
+    ) -> tuple[int, Sequence[KeyRecord]]:
+        """How many keys `domain` has, and a page of them, newest first.
+
+        Args:
+            active_at: leave out what was deactivated, and what has expired by then.
+        """
+
+    async def deactivate_key(self, domain: str, key_id: str, now: datetime) -> KeyRecord | None:
+        """End a key for good, and give it as it is then; None if `domain` has none of that id.
+
+        One that was deactivated before keeps the time of that.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateRecord:
+    """A Template as it stands.
+
+    Attributes:
+        template_id: `<id>@<domain>`.
+        type: `template` if it is curated, `transient` if it was made from one call's HTML.
+    """
+
+    template_id: str
+    domain: str
+    type: str
+    title: str
+    html: str
+
+
+class Templates(Protocol):
+    """Templates, and the bodies that they are names for. A body never changes, and stays for as long as a
+    Batch uses it. Every call raises LedgerUnavailable when PostgreSQL is away."""
+
+    async def add(self, template_id: str, domain: str, title: str, body: Body) -> TemplateRecord:
+        """A new curated Template; raises Conflict if there is no such Domain."""
+
+    async def update(self, template_id: str, title: str | None, body: Body | None) -> TemplateRecord | None:
+        """Give a Template another title, body or both, and answer with it; None if it does not exist."""
+
+    async def delete(self, template_id: str) -> TemplateRecord | None:
+        """Delete a Template, and answer with it as it was; None if it does not exist."""
+
+    async def template(self, template_id: str) -> TemplateRecord | None:
+        """The Template of that name."""
+
+    async def curated(self, domain: str, skip: int, take: int) -> tuple[int, Sequence[TemplateRecord]]:
+        """How many curated Templates a Domain has in all, and a page of them, oldest first."""
+
+    async def body_of(self, template_id: str, domain: str) -> int | None:
+        """The number of the body of a Domain's Template, of either type."""
+
+    async def body(self, number: int) -> Body | None:
+        """The body of that number."""
+
 
 class Intake(Protocol):
     """Where the gateway leaves what it accepted."""
 
-    async def accept(self, batch: NewBatch) -> int:
-        """Write Batch, transient Template and Deliveries in one transaction.
+    async def accept(self, batch: NewBatch, keyed: KeyedAnswer | None = None) -> int | KeyedAnswer:
+        """Write Batch, transient Template, Deliveries and answer in one transaction.
+
+        Args:
+            keyed: what to answer should the call be repeated, where it has a key. Calls that have the same
+                key at the same time wait for one another.
 
         Returns:
-            The Batch's number; Deliveries are numbered from 0 in the order given.
+            The Batch's number; Deliveries are numbered from 0 in the order given. Or the answer that an
+            earlier call had with the key; then nothing was written.
 
         Raises:
-            LedgerUnavailable: nothing was written.
+            BodyGone: there is no body of that number; nothing was written.
+            LedgerUnavailable: nothing was written, or the answer of PostgreSQL to the commit was lost.
         """
 
-    async def announced(self, batch: int) -> None:
-        """All of this Batch's Recipients were announced once."""
+    async def answered(self, domain: str, key: str, now: datetime) -> KeyedAnswer | None:
+        """What a call with this key was answered, until its time is over; raises LedgerUnavailable."""
+
+    async def announced(self, batch: int, next_seq: int) -> None:
+        """This Batch's Recipients below `next_seq` were announced once; the tick leaves the rest alone for a
+        while, half a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,3 +339,73 @@ class StatsQueries(Protocol):
 
     async def counts(self, domain: str, start: datetime, end: datetime) -> Sequence[StatsCount]:
         """Counts by hour and type, hours in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """Which Deliveries of a Domain to look at; at least one of `batch` and `email` is given.
+
+    Attributes:
+        batch: all of this Batch; None: of all Batches that were accepted at `since` or later.
+        email: an address as intake wrote it; None: any.
+    """
+
+    domain: str
+    batch: int | None
+    email: str | None = None
+    status: Status | None = None
+    since: datetime = datetime.min.replace(tzinfo=UTC)
+
+
+OUTCOMES_SHOWN = 50
+"""Of one Delivery, with it; the statistics have them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    """A Delivery as the ledger has it.
+
+    Attributes:
+        attempts: tries whose result is known.
+        outcomes: the last ones, `OUTCOMES_SHOWN` at the most, oldest first.
+    """
+
+    id: DeliveryId
+    message_id: str
+    email: str
+    status: Status
+    attempts: int
+    due_at: datetime
+    expires_at: datetime
+    outcomes: tuple[StatsRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryPage:
+    """Some Deliveries.
+
+    Attributes:
+        next: where the next page begins; None at the end.
+    """
+
+    deliveries: Sequence[DeliveryRecord]
+    next: DeliveryId | None
+
+
+class DeliveryQueries(Protocol):
+    """Looks at Deliveries without touching them. Every call raises LedgerUnavailable when PostgreSQL is away."""
+
+    async def batch(self, domain: str, message_id: str) -> int | None:
+        """The number of the Batch of that name, if it is one of `domain`."""
+
+    async def page(self, wanted: DeliveryFilter, start: DeliveryId | None, take: int) -> DeliveryPage:
+        """Up to `take` Deliveries and their Outcomes: Batches newest first, within each by number.
+
+        It looks at a bounded number of Deliveries, so a page may be short, or empty, though more follow.
+
+        Args:
+            start: what the page before gave as `next`; None for the first.
+        """
+
+    async def total(self, wanted: DeliveryFilter) -> int:
+        """How many Deliveries of one Batch match, all pages together."""

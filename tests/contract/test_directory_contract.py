@@ -78,6 +78,66 @@ async def test_a_key_needs_its_domain(directory: Directory) -> None:
     assert await directory.key("example.com", HASH) is None
 
 
+async def test_a_key_is_found_by_its_name_in_its_own_domain(directory: Directory) -> None:
+    await directory.add_domain("example.com", PRIVATE_KEY, "public")
+    await directory.add_domain("example.org", PRIVATE_KEY, "public")
+    await directory.add_key(KEY, HASH)
+    assert await directory.key_named("example.com", "key_1") == KEY
+    assert await directory.key_named("example.com", "key_2") is None
+    assert await directory.key_named("example.org", "key_1") is None
+
+
+async def test_keys_come_newest_first_and_page_by_page(directory: Directory) -> None:
+    await directory.add_domain("example.com", PRIVATE_KEY, "public")
+    await directory.add_domain("example.org", PRIVATE_KEY, "public")
+    # Made at the same moment: then by their ids, whatever the database's collation.
+    twins = [replace(KEY, id=f"key_{sign}", created_at=NOW) for sign in "BaCb"]
+    older = replace(KEY, id="key_0", created_at=NOW - timedelta(days=1))
+    foreign = replace(KEY, id="key_x", domain="example.org")
+    for number, record in enumerate([older, *twins, foreign]):
+        await directory.add_key(record, bytes([number]) * 32)
+    found: list[KeyRecord] = []
+    for skip in range(0, 6, 2):
+        total, page = await directory.keys("example.com", skip, 2)
+        assert total == 5
+        found.extend(page)
+    assert [record.id for record in found] == ["key_B", "key_C", "key_a", "key_b", "key_0"]
+    assert found[-1] == older
+    assert await directory.keys("example.com", 5, 2) == (5, [])
+    assert await directory.keys("example.net", 0, 2) == (0, [])
+
+
+async def test_keys_that_ended_can_be_left_out(directory: Directory) -> None:
+    await directory.add_domain("example.com", PRIVATE_KEY, "public")
+    records = [
+        replace(KEY, id="key_1", expires_at=None),
+        replace(KEY, id="key_2", expires_at=NOW + timedelta(seconds=1)),
+        replace(KEY, id="key_3", expires_at=NOW),
+        replace(KEY, id="key_4", expires_at=None, deactivated_at=NOW),
+    ]
+    for number, record in enumerate(records):
+        await directory.add_key(record, bytes([number]) * 32)
+    total, active = await directory.keys("example.com", 0, 10, active_at=NOW)
+    assert (total, [record.id for record in active]) == (2, ["key_1", "key_2"])
+    assert (await directory.keys("example.com", 0, 10))[0] == 4
+
+
+async def test_a_key_is_deactivated_for_good_and_keeps_the_time_of_the_first(directory: Directory) -> None:
+    await directory.add_domain("example.com", PRIVATE_KEY, "public")
+    await directory.add_domain("example.org", PRIVATE_KEY, "public")
+    await directory.add_key(KEY, HASH)
+    await directory.add_key(replace(KEY, id="key_2"), b"o" * 32)
+    assert await directory.deactivate_key("example.org", "key_1", NOW) is None
+    assert await directory.deactivate_key("example.com", "key_3", NOW) is None
+    ended = replace(KEY, deactivated_at=NOW)
+    assert await directory.deactivate_key("example.com", "key_1", NOW) == ended
+    assert await directory.deactivate_key("example.com", "key_1", NOW + timedelta(hours=1)) == ended
+    assert await directory.key("example.com", HASH) == ended
+    other = await directory.key_named("example.com", "key_2")
+    assert other
+    assert other.deactivated_at is None
+
+
 async def test_private_keys_are_sealed_for_their_domain(database: Database, migrated_database: str) -> None:
     await PostgresDirectory(database, SEALING_KEY).add_domain("example.com", PRIVATE_KEY, "public")
     with psycopg.connect(migrated_database) as connection:

@@ -13,9 +13,11 @@ from psycopg.rows import dict_row
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.directory import PostgresDirectory
 from kannon.adapters.postgres.intake import FEW, PostgresIntake
-from kannon.core.batches import NewBatch, NewRecipient
-from kannon.core.errors import LedgerUnavailable
+from kannon.adapters.postgres.ledger import PostgresLedger
+from kannon.core.batches import KEYS_KEPT_FOR, Body, KeyedAnswer, NewBatch, NewRecipient
+from kannon.core.errors import BodyGone, LedgerUnavailable
 from kannon.ports import Intake
+from tests.conftest import Eventually
 from tests.fakes_gateway import FakeIntake
 
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
@@ -26,13 +28,14 @@ BATCH = NewBatch(
     sender_alias="Äpfel & Birnen",
     subject="Hello {{ name }}",
     template_id="1@example.com",
-    template_html="<p>Hello {{ name }}</p>",
+    body=Body("<p>Hello {{ name }}</p>", "Hello {{ name }}"),
     global_fields={"city": 'Rome "caput\\mundi"'},
     scheduled_at=NOW,
     expires_at=NOW + timedelta(days=1),
     traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     recipients=(NewRecipient("ada@example.org", {"name": "Ada"}), NewRecipient("bob@example.org", {})),
 )
+ANSWER = KeyedAnswer("example.com", "a key", b"h" * 32, b"an answer", NOW)
 STRANGE = ["\\N", "\t\n\r\\", "{}", '"', "NULL", "ключ", "\u2028", "\x7f", "😀", "\\x00", ""]
 
 
@@ -76,6 +79,13 @@ def subject(request: pytest.FixtureRequest) -> Subject:
     return found
 
 
+async def accepted(subject: Subject, batch: NewBatch, keyed: KeyedAnswer | None = None) -> int:
+    """The number of a Batch that was not accepted before."""
+    number = await subject.intake.accept(batch, keyed)
+    assert isinstance(number, int)
+    return number
+
+
 def rows(url: str, text: str) -> list[dict[str, Any]]:
     with psycopg.connect(url, row_factory=dict_row) as connection:
         return connection.execute(text).fetchall()
@@ -91,7 +101,7 @@ def batch_of(recipients: int, name: str = "2") -> NewBatch:
 @pytest.mark.parametrize("recipients", [0, 1, FEW, FEW + 1, 2500])
 async def test_deliveries_are_numbered_in_the_order_given(subject: Subject, recipients: int) -> None:
     batch = batch_of(recipients)
-    number = await subject.intake.accept(batch)
+    number = await accepted(subject, batch)
     assert await subject.recipients(number) == list(batch.recipients)
 
 
@@ -102,27 +112,32 @@ async def test_texts_arrive_as_they_are(subject: Subject, copies: int) -> None:
         for i, text in enumerate(STRANGE)
         for copy in range(copies)
     )
-    number = await subject.intake.accept(replace(BATCH, recipients=made))
+    number = await accepted(subject, replace(BATCH, recipients=made))
     assert await subject.recipients(number) == list(made)
 
 
 async def test_batches_get_numbers_of_their_own(subject: Subject) -> None:
-    numbers = [await subject.intake.accept(batch_of(1, str(name))) for name in range(3)]
+    numbers = [await accepted(subject, batch_of(1, str(name))) for name in range(3)]
     assert numbers == sorted(set(numbers))
 
 
 async def test_a_batch_is_announced_once_or_more(subject: Subject) -> None:
-    number = await subject.intake.accept(BATCH)
-    await subject.intake.announced(number)
-    await subject.intake.announced(number)
+    number = await accepted(subject, BATCH)
+    for next_seq in (1, 2, 2):
+        await subject.intake.announced(number, next_seq)
 
 
 async def test_the_rows_of_a_batch(postgres_subject: Subject, migrated_database: str) -> None:
-    number = await postgres_subject.intake.accept(BATCH)
+    number = await accepted(postgres_subject, BATCH)
     (message,) = rows(migrated_database, "SELECT * FROM messages")
     assert message["created_at"].date() == datetime.now(UTC).date()
     assert message["announcing_since"] == message["created_at"]
-    shown = {name: message[name] for name in message if name not in ("created_at", "announcing_since")}
+    assert message["left_alone_until"] == message["created_at"] + timedelta(seconds=3)
+    shown = {
+        name: message[name]
+        for name in message
+        if name not in ("created_at", "announcing_since", "left_alone_until")
+    }
     assert shown == {
         "number": number,
         "message_id": BATCH.message_id,
@@ -131,6 +146,7 @@ async def test_the_rows_of_a_batch(postgres_subject: Subject, migrated_database:
         "sender_alias": BATCH.sender_alias,
         "subject": BATCH.subject,
         "template_id": BATCH.template_id,
+        "body": message["body"],
         "global_fields": BATCH.global_fields,
         "recipients": 2,
         "scheduled_at": NOW,
@@ -139,13 +155,20 @@ async def test_the_rows_of_a_batch(postgres_subject: Subject, migrated_database:
         "announced_seq": 0,
         "announced_at": None,
     }
-    (template,) = rows(migrated_database, "SELECT template_id, domain, type, title, html FROM templates")
+    (template,) = rows(migrated_database, "SELECT template_id, domain, type, title, body FROM templates")
     assert template == {
         "template_id": BATCH.template_id,
         "domain": "example.com",
         "type": "transient",
         "title": "",
-        "html": BATCH.template_html,
+        "body": message["body"],
+    }
+    (body,) = rows(migrated_database, "SELECT number, domain, html, text FROM bodies")
+    assert body == {
+        "number": message["body"],
+        "domain": "example.com",
+        "html": "<p>Hello {{ name }}</p>",
+        "text": "Hello {{ name }}",
     }
     first, second = rows(migrated_database, "SELECT * FROM deliveries ORDER BY seq")
     assert (first["status"], first["attempts"], first["emission"]) == ("accepted", 0, 0)
@@ -153,14 +176,84 @@ async def test_the_rows_of_a_batch(postgres_subject: Subject, migrated_database:
     assert (first["fields"], second["fields"]) == ({"name": "Ada"}, None)
 
 
-async def test_a_batch_may_use_a_template_that_is_there(
+async def test_a_batch_may_use_a_body_that_is_there(
     postgres_subject: Subject, migrated_database: str
 ) -> None:
     await postgres_subject.intake.accept(BATCH)
-    again = replace(BATCH, message_id="msg_2@example.com", template_html=None)
+    (body,) = rows(migrated_database, "SELECT number FROM bodies")
+    again = replace(BATCH, message_id="msg_2@example.com", body=body["number"])
     await postgres_subject.intake.accept(again)
-    assert len(rows(migrated_database, "SELECT 1 FROM templates")) == 1
-    assert len(rows(migrated_database, "SELECT 1 FROM messages WHERE template_id = '1@example.com'")) == 2
+    for table in ("templates", "bodies"):
+        assert len(rows(migrated_database, f"SELECT 1 FROM {table}")) == 1
+    text = "SELECT count(*) AS found FROM messages WHERE template_id = '1@example.com' AND body = "
+    assert rows(migrated_database, text + str(body["number"])) == [{"found": 2}]
+
+
+@pytest.mark.parametrize("recipients", [1, FEW + 1])
+async def test_a_body_that_is_gone_is_said_and_takes_no_key(subject: Subject, recipients: int) -> None:
+    with pytest.raises(BodyGone):
+        await subject.intake.accept(replace(batch_of(recipients), body=4711), ANSWER)
+    assert await subject.intake.answered("example.com", "a key", NOW) is None
+
+
+async def test_under_one_key_there_is_one_batch_and_one_answer(subject: Subject) -> None:
+    number = await accepted(subject, BATCH, ANSWER)
+    later = replace(ANSWER, answer=b"another answer", content_hash=b"o" * 32, at=NOW + timedelta(hours=1))
+    assert await subject.intake.accept(batch_of(2), later) == ANSWER
+    assert await subject.intake.answered("example.com", "a key", NOW) == ANSWER
+    assert await subject.intake.accept(batch_of(3, "3")) != number, "without a key nothing is compared"
+
+
+async def test_keys_of_one_domain_are_not_those_of_another(subject: Subject) -> None:
+    await subject.intake.accept(BATCH, ANSWER)
+    assert await subject.intake.answered("example.com", "another key", NOW) is None
+    assert await subject.intake.answered("example.org", "a key", NOW) is None
+
+
+async def test_a_key_is_free_again_when_its_time_is_over(subject: Subject) -> None:
+    await subject.intake.accept(BATCH, ANSWER)
+    over = NOW + KEYS_KEPT_FOR
+    assert await subject.intake.answered("example.com", "a key", over - timedelta(seconds=1)) == ANSWER
+    assert await subject.intake.answered("example.com", "a key", over) is None
+    later = replace(ANSWER, answer=b"another answer", at=over)
+    await accepted(subject, batch_of(1), later)
+    assert await subject.intake.answered("example.com", "a key", over) == later
+
+
+@pytest.mark.parametrize("recipients", [1, 2500])
+async def test_of_calls_at_once_under_one_key_one_is_taken(
+    postgres_subject: Subject, migrated_database: str, recipients: int
+) -> None:
+    answers = [replace(ANSWER, answer=b"%d" % name) for name in range(4)]
+    given = await asyncio.gather(
+        *(
+            postgres_subject.intake.accept(batch_of(recipients, str(name)), answer)
+            for name, answer in enumerate(answers)
+        )
+    )
+    (kept,) = rows(migrated_database, "SELECT answer FROM idempotency_keys")
+    (first,) = [name for name, number in enumerate(given) if isinstance(number, int)]
+    assert kept["answer"] == b"%d" % first
+    assert [answer for answer in given if isinstance(answer, KeyedAnswer)] == [answers[first]] * 3
+    assert rows(migrated_database, "SELECT message_id FROM messages") == [
+        {"message_id": f"msg_{first}@example.com"}
+    ]
+    assert rows(migrated_database, "SELECT count(*) AS found FROM deliveries") == [{"found": recipients}]
+
+
+async def test_a_call_that_fails_leaves_its_key_to_the_one_that_waits(
+    postgres_subject: Subject, migrated_database: str, eventually: Eventually
+) -> None:
+    with psycopg.connect(migrated_database) as failing:
+        failing.execute("INSERT INTO idempotency_keys VALUES ('example.com', 'a key', '', '', %s)", (NOW,))
+        waiting = asyncio.create_task(accepted(postgres_subject, BATCH, ANSWER))
+        text = (
+            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        await eventually(lambda: rows(migrated_database, text))
+        failing.rollback()
+    assert await waiting
+    assert await postgres_subject.intake.answered("example.com", "a key", NOW) == ANSWER
 
 
 @pytest.mark.parametrize("recipients", [1, FEW + 1])
@@ -176,21 +269,53 @@ async def test_all_of_a_batch_or_nothing(
 
 async def test_what_was_announced_is_marked(postgres_subject: Subject, migrated_database: str) -> None:
     intake = postgres_subject.intake
-    numbers = [await intake.accept(batch_of(3, str(name))) for name in range(20)]
-    await asyncio.gather(*(intake.announced(number) for number in numbers[1:]))
+    numbers = [await accepted(postgres_subject, batch_of(3, str(name))) for name in range(20)]
+    await asyncio.gather(*(intake.announced(number, 3) for number in numbers[1:]))
     left, *marked = rows(migrated_database, "SELECT * FROM messages ORDER BY number")
     assert (left["announcement"], left["announced_seq"], left["announced_at"]) == (0, 0, None)
     assert {(row["announcement"], row["announced_seq"]) for row in marked} == {(1, 3)}
     assert all(row["announced_at"] for row in marked)
 
 
+async def test_the_tick_leaves_alone_what_the_gateway_goes_on_with(
+    postgres_subject: Subject, migrated_database: str
+) -> None:
+    number = await accepted(postgres_subject, batch_of(300))
+    await postgres_subject.intake.announced(number, 200)
+    await postgres_subject.intake.announced(number, 100)
+    (row,) = rows(migrated_database, "SELECT * FROM messages")
+    assert (row["announced_seq"], row["announcement"]) == (200, 1)
+    assert row["left_alone_until"] == row["announced_at"] + timedelta(seconds=30)
+    database = Database(migrated_database)
+    await database.open()
+    ledger = PostgresLedger(database)
+    assert not await ledger.unannounced(10, row["left_alone_until"] - timedelta(seconds=1))
+    (chunk,) = await ledger.unannounced(10, row["left_alone_until"] + timedelta(seconds=1))
+    assert (chunk.announcement, chunk.recipients[0].seq) == (1, 200)
+    await database.close()
+
+
 async def test_a_later_announcement_stands(postgres_subject: Subject, migrated_database: str) -> None:
-    number = await postgres_subject.intake.accept(batch_of(3))
+    number = await accepted(postgres_subject, batch_of(3))
     with psycopg.connect(migrated_database) as connection:
         connection.execute("UPDATE messages SET announcement = 2, announced_seq = 1")
-    await postgres_subject.intake.announced(number)
+    await postgres_subject.intake.announced(number, 3)
     (row,) = rows(migrated_database, "SELECT announcement, announced_seq FROM messages")
     assert row == {"announcement": 2, "announced_seq": 1}
+
+
+async def test_keys_whose_time_is_over_are_forgotten_some_at_a_time(
+    postgres_subject: Subject, migrated_database: str
+) -> None:
+    for name in range(4):
+        at = NOW - timedelta(hours=name)
+        await postgres_subject.intake.accept(batch_of(0, str(name)), replace(ANSWER, key=str(name), at=at))
+    database = Database(migrated_database)
+    await database.open()
+    ledger, now = PostgresLedger(database), NOW + KEYS_KEPT_FOR - timedelta(hours=1)
+    assert [await ledger.forget_keys(2, now) for _ in range(3)] == [2, 1, 0]
+    assert rows(migrated_database, "SELECT key FROM idempotency_keys") == [{"key": "0"}]
+    await database.close()
 
 
 async def test_away_is_said_and_what_was_announced_is_not_forgotten() -> None:
@@ -198,6 +323,6 @@ async def test_away_is_said_and_what_was_announced_is_not_forgotten() -> None:
     with pytest.raises(LedgerUnavailable):
         await intake.accept(BATCH)
     with pytest.raises(LedgerUnavailable):
-        await intake.announced(7)
+        await intake.announced(7, 1)
     with pytest.raises(LedgerUnavailable):
-        await intake.announced(7)
+        await intake.announced(7, 1)

@@ -15,7 +15,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc import StatusCode
 
 from api_gateway.timestamps import write_timestamp
-from kannon.adapters.pb import admin_pb2, stats_v1_pb2
+from kannon.adapters.pb import admin_pb2, stats_v1_pb2, stats_v2_pb2
 from tests.gateway_client import (
     METHODS,
     Client,
@@ -30,12 +30,23 @@ from tests.gateway_client import (
 
 BUILT = {
     "Mailer/SendHTML",
+    "Mailer/SendTemplate",
     "Api/CreateDomain",
     "Api/GetDomain",
     "Api/GetDomains",
+    "Api/CreateTemplate",
+    "Api/UpdateTemplate",
+    "Api/DeleteTemplate",
+    "Api/GetTemplate",
+    "Api/GetTemplates",
     "Api/CreateAPIKey",
+    "Api/ListAPIKeys",
+    "Api/GetAPIKey",
+    "Api/DeactivateAPIKey",
+    "Api/ListDeliveries",
     "StatsApiV1/GetStats",
     "StatsApiV1/GetStatsAggregated",
+    "StatsApiV2/GetAggregatedStats",
     "HZService/HZ",
 }
 HOUR = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
@@ -102,6 +113,21 @@ async def test_a_domain_and_its_key(client: Client) -> None:
         ),
         ("StatsApiV1/GetStats", {"domain": "x"}, StatusCode.INVALID_ARGUMENT, "domain: "),
         ("StatsApiV1/GetStats", {"domain": "a.test", "take": 10_001}, StatusCode.INVALID_ARGUMENT, "take: "),
+        ("StatsApiV2/GetAggregatedStats", {"domain": "x"}, StatusCode.INVALID_ARGUMENT, "domain: "),
+        ("Api/ListAPIKeys", {"domain": "none.test"}, StatusCode.NOT_FOUND, "there is no domain none.test"),
+        ("Api/ListAPIKeys", {"domain": "a.test", "limit": -1}, StatusCode.INVALID_ARGUMENT, "limit: "),
+        ("Api/ListAPIKeys", {"domain": "a.test", "offset": -1}, StatusCode.INVALID_ARGUMENT, "offset: "),
+        ("Api/GetAPIKey", {"domain": "a.test", "id": "key_1"}, StatusCode.NOT_FOUND, "id: "),
+        ("Api/GetAPIKey", {"domain": "a.test", "id": "\0"}, StatusCode.NOT_FOUND, "id: "),
+        ("Api/DeactivateAPIKey", {"domain": "a.test", "id": ""}, StatusCode.NOT_FOUND, "id: "),
+        ("Api/DeactivateAPIKey", {"domain": "", "id": "key_1"}, StatusCode.INVALID_ARGUMENT, "domain: "),
+        ("Api/ListDeliveries", {"domain": "a.test"}, StatusCode.INVALID_ARGUMENT, "message_id, email: "),
+        (
+            "Api/ListDeliveries",
+            {"domain": "a.test", "message_id": "msg_1"},
+            StatusCode.NOT_FOUND,
+            "message_id: ",
+        ),
         (
             "StatsApiV1/GetStatsAggregated",
             {
@@ -158,8 +184,13 @@ async def test_statistics(client: Client, tenant: Tenant, database_url: str) -> 
     page = await client.admin("StatsApiV1/GetStats", open_ended)
     assert (page.total, [s.type for s in page.stats]) == (3, ["bounced"])
     aggregated = stats_v1_pb2.GetStatsAggregatedReq(domain=tenant.domain, **when)
-    (hour,) = (await client.admin("StatsApiV1/GetStatsAggregated", aggregated)).stats
-    assert (hour.type, hour.timestamp, hour.count) == ("bounced", write_timestamp(HOUR), 5)
+    second = stats_v2_pb2.GetAggregatedStatsReq(domain=tenant.domain, **when)
+    for procedure, wanted in (
+        ("StatsApiV1/GetStatsAggregated", aggregated),
+        ("StatsApiV2/GetAggregatedStats", second),
+    ):
+        (hour,) = (await client.admin(procedure, wanted)).stats
+        assert (hour.type, hour.timestamp, hour.count) == ("bounced", write_timestamp(HOUR), 5)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=name_of)

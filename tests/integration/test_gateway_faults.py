@@ -98,6 +98,31 @@ async def test_what_is_announced_is_signed_and_whole(
     assert [(item.seq, item.address) for item in items] == list(enumerate(addresses))
 
 
+async def test_a_large_batch_is_announced_as_fast_as_it_is_worked_off(
+    database_url: str, fresh_nats: EmbeddedNats, eventually: Eventually
+) -> None:
+    connection = await nats.connect(fresh_nats.url)
+    stream, js = stream_of(BatchAccepted).name, connection.jetstream()
+
+    async def work_off() -> None:
+        await js.purge_stream(stream)
+
+    async with running_gateway(database_url, fresh_nats.url) as client:
+        tenant = await client.tenant()
+        await tenant.send("first@example.org")
+        await eventually(lambda: announced(database_url) == [(1, 1)])
+        await tenant.send(*(f"r{i}@example.org" for i in range(5_000)))
+        await eventually(lambda: announced(database_url)[1][1] >= 2_000)
+        await tenant.send("small@example.org")
+        await eventually(lambda: announced(database_url)[2] == (1, 1))
+        assert announced(database_url)[1][1] < 3_000
+        while announced(database_url)[1] != (5_000, 5_000):
+            before = announced(database_url)[1][1]
+            await work_off()
+            await eventually(lambda at=before: announced(database_url)[1][1] > at)
+    await connection.close()
+
+
 async def test_nats_that_was_never_there(database_url: str) -> None:
     nowhere = f"nats://127.0.0.1:{free_port()}"
     async with running_gateway(database_url, nowhere, connected=False) as client:

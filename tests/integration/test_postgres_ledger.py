@@ -126,8 +126,9 @@ def insert_scheduled(real: Real, domain: str, recipients: int) -> int:
         )
         row = connection.execute(
             "INSERT INTO messages (message_id, domain, sender_email, sender_alias, subject, template_id, "
-            "recipients, scheduled_at) SELECT gen_random_uuid(), %s, '', '', '', template_id, %s, %s "
-            "FROM templates LIMIT 1 RETURNING number",
+            "body, recipients, scheduled_at) "
+            "SELECT gen_random_uuid(), %s, '', '', '', template_id, body, %s, %s FROM templates LIMIT 1 "
+            "RETURNING number",
             (domain, recipients, NOW),
         ).fetchone()
         assert row is not None

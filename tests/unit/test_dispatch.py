@@ -234,6 +234,7 @@ class Unannounced:
     def __init__(self) -> None:
         self.left = [Announcement(7, 1, (Candidate(0, "a@example.org"),), "trace")]
         self.noticed: Sequence[StreamState] = ()
+        self.keys_forgotten_at: list[datetime] = []
 
     async def notice(self, states: Sequence[StreamState], seen_at: datetime) -> None:
         self.noticed = states
@@ -243,6 +244,10 @@ class Unannounced:
 
     async def announced(self, announcement: Announcement, now: datetime) -> None:
         self.left.remove(announcement)
+
+    async def forget_keys(self, limit: int, now: datetime) -> int:
+        self.keys_forgotten_at.append(now)
+        return 0
 
 
 @dataclass
@@ -270,6 +275,12 @@ async def test_the_tick_announces_what_was_left_over(ticking: Ticking) -> None:
     assert len(ticking.around.published(BatchAccepted)) == 1
     assert ticking.recovery.left == []
     assert ticking.recovery.noticed
+
+
+async def test_the_tick_has_idempotency_keys_forgotten_whatever_else_it_cannot_do(ticking: Ticking) -> None:
+    ticking.around.publisher.away = True
+    await ticking.tick()
+    assert ticking.recovery.keys_forgotten_at == [NOW]
 
 
 async def test_the_tick_leaves_batches_unannounced_while_verify_is_behind(ticking: Ticking) -> None:

@@ -36,7 +36,7 @@ def basic(domain: str, key: str) -> str:
 
 
 def check(record: KeyRecord = RECORD, now: datetime = NOW) -> KeyCheck:
-    return KeyCheck(FakeDirectory(keys={key_hash(KEY): record}), lambda: now)
+    return KeyCheck(FakeDirectory(records_of_keys={key_hash(KEY): record}), lambda: now)
 
 
 async def test_a_key_opens_its_domain() -> None:

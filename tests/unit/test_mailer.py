@@ -6,12 +6,14 @@ from typing import cast
 from unittest.mock import AsyncMock, MagicMock
 
 from api_gateway.announcer import Announcer
+from api_gateway.bodies import Bodies
 from api_gateway.endpoints import Call
 from api_gateway.mailer import Mailer
 from api_gateway.sender_rule import SenderRule
 from kannon.adapters.pb.mailer_pb2 import SendHTMLReq, SendRes
 from kannon.adapters.pb.types_pb2 import Recipient, Sender
 from kannon.ports import Intake
+from tests.fakes_gateway import FakeTemplates
 
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 
@@ -21,12 +23,13 @@ async def turns_while(request: SendHTMLReq) -> tuple[int, SendRes]:
     intake = AsyncMock(accept=AsyncMock(return_value=1))
     mailer = Mailer(
         cast("Intake", intake),
+        Bodies(FakeTemplates()),
         cast("Announcer", MagicMock()),
         cast("SenderRule", AsyncMock()),
         lambda: NOW,
         timedelta(days=1),
     )
-    call = MagicMock(spec=Call, domain="example.com", traceparent="")
+    call = MagicMock(spec=Call, domain="example.com", traceparent="", idempotency_key="")
     sending = asyncio.create_task(mailer.send_html(request, call))
     turns = 0
     while not sending.done():

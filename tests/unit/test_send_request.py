@@ -7,20 +7,22 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from api_gateway.bodies import MAX_HTML_KB, Chosen, checked_body
 from api_gateway.field_rules import MAX_HEADER_CHARACTERS, FieldRules
 from api_gateway.refusals import NotBuilt
 from api_gateway.send_request import (
-    MAX_HTML_KB,
+    MAX_RECIPIENTS,
+    Content,
     RecipientReader,
-    RefusedRecipient,
+    TakenRecipients,
     new_batch,
     read_content,
 )
 from api_gateway.timestamps import write_timestamp
-from kannon.adapters.pb.mailer_pb2 import Attachment, SendHTMLReq
+from kannon.adapters.pb.mailer_pb2 import Attachment, SendHTMLReq, SendTemplateReq
 from kannon.adapters.pb.tracking_pb2 import TrackingPolicy
 from kannon.adapters.pb.types_pb2 import Headers, OneClickUnsubscribe, Recipient, Sender
-from kannon.core.batches import NewRecipient
+from kannon.core.batches import Body, NewRecipient
 from kannon.core.errors import BadInput
 
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
@@ -42,31 +44,40 @@ def call(**changes: object) -> SendHTMLReq:
     return request
 
 
+def content_of(request: SendHTMLReq) -> Content:
+    return read_content(request, Chosen("", *checked_body(request.html)), NOW, BUDGET)
+
+
 def refusal(request: SendHTMLReq) -> str:
     with pytest.raises(BadInput) as caught:
-        read_content(request, NOW, BUDGET)
+        content_of(request)
     return str(caught.value)
 
 
 def read(*recipients: Recipient, subject: str = "", html: str = "x") -> RecipientReader:
-    reader = RecipientReader(FieldRules(subject, html, {}))
+    reader = RecipientReader(FieldRules(subject, checked_body(html)[1], {}))
     for recipient in recipients:
         reader.read(recipient)
     return reader
 
 
+def taken(*recipients: Recipient, **texts: str) -> list[NewRecipient]:
+    return list(TakenRecipients(recipients, read(*recipients, **texts).taken))
+
+
 def test_a_whole_call() -> None:
     request = call(global_fields={"city": "Rome"})
-    content = read_content(request, NOW, BUDGET)
+    content = content_of(request)
     reader = RecipientReader(content.rules)
     reader.read(request.recipients[0])
-    batch = new_batch(content, reader.taken, "example.com", "abc", "00-trace")
+    recipients = TakenRecipients(request.recipients, reader.taken)
+    batch = new_batch(content, recipients, "example.com", "abc", "00-trace")
     assert (batch.message_id, batch.template_id) == ("msg_abc@example.com", "abc@example.com")
     assert (batch.sender_email, batch.sender_alias) == ("news@example.com", "News")
-    assert (batch.subject, batch.template_html) == (request.subject, request.html)
+    assert (batch.subject, batch.body) == (request.subject, Body(request.html, "Hello {{ name }}"))
     assert batch.global_fields == {"city": "Rome"}
     assert (batch.scheduled_at, batch.expires_at) == (NOW, NOW + BUDGET)
-    assert batch.recipients == (NewRecipient("ada@example.org", {"name": "Ada"}),)
+    assert list(batch.recipients) == [NewRecipient("ada@example.org", {"name": "Ada"})]
     assert batch.traceparent == "00-trace"
 
 
@@ -79,7 +90,7 @@ def test_the_sender_must_be_an_address(email: str) -> None:
 
 
 def test_the_senders_domain_is_kept_in_a_labels() -> None:
-    content = read_content(call(sender=Sender(email="News@Bücher.example")), NOW, BUDGET)
+    content = content_of(call(sender=Sender(email="News@Bücher.example")))
     batch = new_batch(content, (), "xn--bcher-kva.example", "abc", "")
     assert batch.sender_email == "News@xn--bcher-kva.example"
 
@@ -99,10 +110,9 @@ def test_headers_are_not_broken(value: str) -> None:
 
 def test_fields_that_stand_in_no_header_may_have_lines() -> None:
     request = call(subject="Hello", global_fields={"name": "one\r\ntwo"})
-    assert read_content(request, NOW, BUDGET).global_fields == {"name": "one\r\ntwo"}
-    assert read(Recipient(email="a@b.test", fields={"name": "one\ntwo"})).taken[0].fields == {
-        "name": "one\ntwo"
-    }
+    assert content_of(request).global_fields == {"name": "one\r\ntwo"}
+    lines = {"name": "one\ntwo"}
+    assert taken(Recipient(email="a@b.test", fields=lines)) == [NewRecipient("a@b.test", lines)]
 
 
 def test_nul_cannot_be_stored() -> None:
@@ -122,7 +132,7 @@ def test_whatever_passes_cannot_break_a_header(alias: str, subject: str, value: 
         global_fields={"name": value},
     )
     try:
-        content = read_content(request, NOW, BUDGET)
+        content = content_of(request)
     except BadInput:
         assert set("\r\n\0") & set(alias + subject + value) or len(subject) > MAX_HEADER_CHARACTERS - 10
     else:
@@ -134,27 +144,27 @@ def test_whatever_passes_cannot_break_a_header(alias: str, subject: str, value: 
 @example('"a b"@c.test')
 def test_whatever_recipient_is_taken_is_an_address(text: str) -> None:
     reader = read(Recipient(email=text))
-    assert len(reader.taken) + len(reader.refused) == 1
-    for recipient in reader.taken:
-        assert recipient.address.count("@") == 1
-        assert not set("\r\n\0 <>") & set(recipient.address)
+    assert len(reader.taken) + len(reader.answer.rejected_recipients) == 1
+    for address in reader.taken:
+        assert address.count("@") == 1
+        assert not set("\r\n\0 <>") & set(address)
 
 
 @given(st.lists(TEXT), TEXT)
 def test_fields_are_stored_or_refused(names: list[str], value: str) -> None:
     fields = dict.fromkeys(names, value)
     try:
-        reader = read(Recipient(email="a@b.test", fields=fields))
+        found = taken(Recipient(email="a@b.test", fields=fields))
     except BadInput:
         assert any("\0" in text for text in (*names, value))
     else:
-        assert reader.taken == [NewRecipient("a@b.test", fields)]
+        assert found == [NewRecipient("a@b.test", fields)]
 
 
 def test_html_has_a_limit() -> None:
     assert "html" in refusal(call(html=""))
     most = MAX_HTML_KB * 1024
-    assert read_content(call(html="<" + "x" * (most - 1)), NOW, BUDGET).html
+    assert content_of(call(html="<" + "x" * (most - 1))).chosen.body
     assert f"{MAX_HTML_KB} KB" in refusal(call(html="<" + "x" * most))
     assert f"{MAX_HTML_KB} KB" in refusal(call(html="ä" * (most // 2) + "x"))
 
@@ -179,18 +189,18 @@ def test_bad_and_repeated_recipients_are_refused_alone() -> None:
         "x@xn--bcher-kva.test",
     ]
     reader = read(*(Recipient(email=address) for address in addresses))
-    assert [recipient.address for recipient in reader.taken] == ["a@b.test", "A@b.test", "x@bücher.test"]
-    assert reader.refused == [
-        RefusedRecipient("no address", "invalid_email"),
-        RefusedRecipient("a@B.TEST", "duplicate_recipient"),
-        RefusedRecipient("a@b.test", "duplicate_recipient"),
-        RefusedRecipient("x@xn--bcher-kva.test", "duplicate_recipient"),
+    assert list(reader.taken) == ["a@b.test", "A@b.test", "x@bücher.test"]
+    assert [(refused.email, refused.reason) for refused in reader.answer.rejected_recipients] == [
+        ("no address", "invalid_email"),
+        ("a@B.TEST", "duplicate_recipient"),
+        ("a@b.test", "duplicate_recipient"),
+        ("x@xn--bcher-kva.test", "duplicate_recipient"),
     ]
 
 
 def test_the_fields_of_a_refused_recipient_fail_nobody() -> None:
     reader = read(Recipient(email="none", fields={"name": "\0"}), Recipient(email="a@b.test"))
-    assert len(reader.taken) == len(reader.refused) == 1
+    assert len(reader.taken) == len(reader.answer.rejected_recipients) == 1
 
 
 def test_recipients_are_numbered_as_they_stand_in_the_call() -> None:
@@ -199,9 +209,30 @@ def test_recipients_are_numbered_as_they_stand_in_the_call() -> None:
         read(*recipients, Recipient(email="3@b.test", fields={"a": "\0"}))
 
 
+def test_a_refused_recipient_does_not_shift_the_others() -> None:
+    recipients = [Recipient(email="none", fields={"n": "0"}), Recipient(email="a@b.test", fields={"n": "1"})]
+    assert taken(*recipients) == [NewRecipient("a@b.test", {"n": "1"})]
+
+
+def test_recipients_have_a_limit() -> None:
+    request = call()
+    request.recipients.extend([Recipient(email="a@b.test")] * (MAX_RECIPIENTS - 1))
+    assert content_of(request)
+    request.recipients.add(email="a@b.test")
+    assert refusal(request) == "recipients: must not be more than 250000 in one call"
+
+
+def test_a_stored_body_is_sent_by_the_name_it_was_asked_for() -> None:
+    _, compiled = checked_body("<p>x</p>")
+    request = SendTemplateReq(sender=Sender(email="a@example.com"), template_id="t@example.com")
+    content = read_content(request, Chosen("t@example.com", 7, compiled), NOW, BUDGET)
+    batch = new_batch(content, (), "example.com", "abc", "")
+    assert (batch.message_id, batch.template_id, batch.body) == ("msg_abc@example.com", "t@example.com", 7)
+
+
 def test_times() -> None:
     def scheduled(at: datetime) -> datetime:
-        return read_content(call(scheduled_time=write_timestamp(at)), NOW, BUDGET).scheduled_at
+        return content_of(call(scheduled_time=write_timestamp(at))).scheduled_at
 
     assert scheduled(NOW + BUDGET) == NOW + BUDGET
     assert scheduled(NOW - BUDGET) == NOW
@@ -233,7 +264,7 @@ def test_times_out_of_range(at: Timestamp) -> None:
 )
 def test_what_is_not_built_is_named(field: str, value: object) -> None:
     with pytest.raises(NotBuilt, match=rf"^{field} is not built yet"):
-        read_content(call(**{field: value}), NOW, BUDGET)
+        content_of(call(**{field: value}))
 
 
 def test_tracking_of_a_recipient_is_not_built() -> None:

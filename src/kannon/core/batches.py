@@ -1,11 +1,26 @@
 """What a send call asks for, and what the ledger keeps of it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from kannon.core.deliveries import DeliveryId, Standing, Status
+
+KEYS_KEPT_FOR: Final = timedelta(hours=24)
+"""For so long after its answer a call may be repeated under its key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a mail says, placeholders as written; it never changes.
+
+    Attributes:
+        text: made from the HTML.
+    """
+
+    html: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +38,7 @@ class NewBatch:
     Attributes:
         message_id: `msg_<id>@<domain>`, the Batch's name on the wire.
         template_id: `<id>@<domain>`.
-        template_html: the body of a transient Template to be made; None if the Template exists.
+        body: that of a transient Template to be made, or the number of one that is stored.
     """
 
     message_id: str
@@ -32,12 +47,31 @@ class NewBatch:
     sender_alias: str
     subject: str
     template_id: str
-    template_html: str | None
+    body: Body | int
     global_fields: Mapping[str, str]
     scheduled_at: datetime
     expires_at: datetime
     traceparent: str
-    recipients: tuple[NewRecipient, ...]
+    recipients: Collection[NewRecipient]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedAnswer:
+    """The answer to a call that came with an idempotency key.
+
+    Attributes:
+        domain: who called.
+        key: as the caller chose it.
+        content_hash: SHA-256 of what was asked for.
+        answer: encoded as the gateway does it.
+        at: when it was given.
+    """
+
+    domain: str
+    key: str
+    content_hash: bytes
+    answer: bytes
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +90,7 @@ class BatchContent:
     sender_alias: str
     subject: str
     html: str
+    text: str
     global_fields: Mapping[str, str]
     dated_at: datetime
     traceparent: str

@@ -6,6 +6,7 @@ KannonError
 │   └── ForgedEvent        the signature is not ours
 ├── Unavailable            something we need is away; the same request will do later
 │   ├── LedgerUnavailable
+│   ├── BodyGone           the Template was changed or deleted while the call was read
 │   ├── EventsUnavailable  NATS is away, or a stream is full
 │   └── EdgeUnavailable
 └── Conflict               what is asked for exists already, or stands otherwise
@@ -45,6 +46,13 @@ class Unavailable(KannonError):
 
 class LedgerUnavailable(Unavailable):
     """PostgreSQL does not answer."""
+
+
+class BodyGone(Unavailable):
+    """The body to be sent is there no more: its Template was changed or deleted meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__("the template was changed while the call was read")
 
 
 class EventsUnavailable(Unavailable):

@@ -4,9 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Set
 from typing import Final
 
-from kannon.core.fields import Pattern, compile_text
-from kannon.core.mime import encode_body
-from kannon.core.plain_text import text_from_html
+from kannon.core.fields import Pattern
+from kannon.core.quoted_printable import QuotedPattern
 
 HEADER_ROOM: Final = 20_000
 """Octets kept for headers, boundaries and signatures; a subject of 1,000 characters takes up to 7,000."""
@@ -20,37 +19,32 @@ _AT_A_SLOT = 8  # a line more, a space at the end of one
 
 
 class MessageSizes:
-    """What the messages of a Batch take in octets: HTML, the text made from it, and room for headers.
-
-    Args:
-        source: the HTML.
-        html: the same, compiled.
-        global_fields: the fields of all Recipients.
+    """What messages with a body take in octets: HTML, the text made from it, and room for headers.
 
     Attributes:
         unfilled: what the message takes with all placeholders as they are written.
         per_character: the most by which a character more in any field may enlarge a message.
     """
 
-    def __init__(self, source: str, html: Pattern, global_fields: Mapping[str, str]) -> None:
+    def __init__(self, html: Pattern, text: Pattern) -> None:
         self._html = html
-        self._text = compile_text(text_from_html(source))
+        self._text = text
         self._weights = _weights(self._html, self._text)
         self.per_character = max((most for _, most in self._weights.values()), default=0)
         self.unfilled = self.exact({})
         slots = len(self._html.slots) + len(self._text.slots)
         # Lines that begin elsewhere break elsewhere, between every 73 and every 75 octets.
         moved = self.unfilled // 30 if slots else 0
-        self._least = self.unfilled + moved + slots * _AT_A_SLOT + self._filling(global_fields)
+        self._least = self.unfilled + moved + slots * _AT_A_SLOT
 
     @property
     def names(self) -> Set[str]:
         """The fields whose values a message's size depends on."""
         return self._weights.keys()
 
-    def bound(self, fields: Mapping[str, str]) -> int:
-        """What no message with the global fields and these is larger than; cheap."""
-        return self._least + self._filling(fields)
+    def bound(self, *fields: Mapping[str, str]) -> int:
+        """What no message with these fields is larger than, whichever of those with one name win; cheap."""
+        return self._least + sum(map(self._filling, fields))
 
     def exact(self, fields: Mapping[str, str]) -> int:
         """What the message with exactly these fields takes, by writing it.
@@ -58,8 +52,8 @@ class MessageSizes:
         Raises:
             UnsafeField: it cannot be written.
         """
-        html, text = self._html.render(fields), self._text.render(fields)
-        return len(encode_body(html)) + len(encode_body(text)) + HEADER_ROOM
+        html, text = (QuotedPattern(pattern).render(fields) for pattern in (self._html, self._text))
+        return len(html.wire) + len(text.wire) + HEADER_ROOM
 
     def _filling(self, fields: Mapping[str, str]) -> int:
         octets = 0

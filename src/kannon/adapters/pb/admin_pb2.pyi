@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from kannon.adapters.pb import stats_types_pb2 as _stats_types_pb2
 from kannon.adapters.pb import tracking_pb2 as _tracking_pb2
 import builtins as _builtins
 import sys
@@ -192,7 +193,7 @@ Global___SetTrackingPolicyRes: _TypeAlias = SetTrackingPolicyRes  # noqa: Y015
 
 @_typing.final
 class Template(_message.Message):
-    """A stored body."""
+    """A name for a stored body."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -230,7 +231,9 @@ class CreateTemplateReq(_message.Message):
     TITLE_FIELD_NUMBER: _builtins.int
     DOMAIN_FIELD_NUMBER: _builtins.int
     html: _builtins.str
+    """As in SendHTMLReq, and checked as there."""
     title: _builtins.str
+    """At most 200 characters, without CR, LF and NUL; may be empty."""
     domain: _builtins.str
     def __init__(
         self,
@@ -269,6 +272,8 @@ Global___CreateTemplateRes: _TypeAlias = CreateTemplateRes  # noqa: Y015
 
 @_typing.final
 class UpdateTemplateReq(_message.Message):
+    """What is empty stays as it is; at least one of html and title is needed."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TEMPLATE_ID_FIELD_NUMBER: _builtins.int
@@ -401,7 +406,7 @@ class GetTemplatesReq(_message.Message):
     skip: _builtins.int
     """How many to pass over."""
     take: _builtins.int
-    """How many to answer with, at most."""
+    """How many to answer with, at most: 100 where it is left out or 0; more than 1,000 is refused."""
     def __init__(
         self,
         *,
@@ -557,7 +562,9 @@ class ListAPIKeysRequest(_message.Message):
     only_active: _builtins.bool
     """Leaves out keys that are deactivated or expired."""
     limit: _builtins.int
+    """How many to answer with, at most: 100 where it is left out or 0, never more than 1,000."""
     offset: _builtins.int
+    """How many to pass over."""
     def __init__(
         self,
         *,
@@ -681,6 +688,157 @@ class DeactivateAPIKeyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeactivateAPIKeyResponse: _TypeAlias = DeactivateAPIKeyResponse  # noqa: Y015
+
+@_typing.final
+class ListDeliveriesReq(_message.Message):
+    """At least one of message_id and email is needed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    FROM_DATE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    TAKE_FIELD_NUMBER: _builtins.int
+    WITH_TOTAL_FIELD_NUMBER: _builtins.int
+    domain: _builtins.str
+    message_id: _builtins.str
+    """The Batch; its Deliveries come in the order of the call."""
+    email: _builtins.str
+    """The Recipient. Without message_id all Batches of the Domain are searched, newest first."""
+    status: _builtins.str
+    """As Delivery.status."""
+    after: _builtins.str
+    """What the answer before gave as next; empty for the first page."""
+    take: _builtins.int
+    """How many to answer with, at most: 100 where it is left out or 0, up to 1,000."""
+    with_total: _builtins.bool
+    """Count all that match, too; only with message_id. Counting reads the whole Batch."""
+    @_builtins.property
+    def from_date(self) -> _timestamp_pb2.Timestamp:
+        """Search no Batches older than this; only without message_id."""
+
+    def __init__(
+        self,
+        *,
+        domain: _builtins.str = ...,
+        message_id: _builtins.str = ...,
+        email: _builtins.str = ...,
+        status: _builtins.str = ...,
+        from_date: _timestamp_pb2.Timestamp | None = ...,
+        after: _builtins.str = ...,
+        take: _builtins.int = ...,
+        with_total: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_date", b"from_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "domain", b"domain", "email", b"email", "from_date", b"from_date", "message_id", b"message_id", "status", b"status", "take", b"take", "with_total", b"with_total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDeliveriesReq: _TypeAlias = ListDeliveriesReq  # noqa: Y015
+
+@_typing.final
+class ListDeliveriesRes(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERIES_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    next: _builtins.str
+    """Where the next page begins; empty at the end."""
+    total: _builtins.int
+    """Set where it was asked for."""
+    @_builtins.property
+    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Delivery]:
+        """May be fewer than take, or none, though there are more: a call looks at a bounded number of Deliveries."""
+
+    def __init__(
+        self,
+        *,
+        deliveries: _abc.Iterable[Global___Delivery] | None = ...,
+        next: _builtins.str = ...,
+        total: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_total", b"_total", "total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_total", b"_total", "deliveries", b"deliveries", "next", b"next", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__total: _TypeAlias = _typing.Literal["total"]  # noqa: Y015
+    _WhichOneofArgType__total: _TypeAlias = _typing.Literal["_total", b"_total"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__total) -> _WhichOneofReturnType__total | None: ...
+
+Global___ListDeliveriesRes: _TypeAlias = ListDeliveriesRes  # noqa: Y015
+
+@_typing.final
+class Delivery(_message.Message):
+    """One Recipient's mail of a Batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    DUE_AT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    LAST_CODE_FIELD_NUMBER: _builtins.int
+    LAST_TEXT_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    message_id: _builtins.str
+    seq: _builtins.int
+    """Its place among the accepted Recipients of the Batch, from 0."""
+    email: _builtins.str
+    status: _builtins.str
+    """accepted, scheduled, sending; or ended as delivered, bounced, failed, rejected or cancelled."""
+    attempts: _builtins.int
+    """Tries whose result is known."""
+    last_code: _builtins.int
+    """The SMTP reply code of the last result; 0 where there was no reply."""
+    last_text: _builtins.str
+    """The reply's text, or a reason where there was no reply."""
+    @_builtins.property
+    def due_at(self) -> _timestamp_pb2.Timestamp:
+        """Not before this is it sent, or sent again."""
+
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """The end of the time in which it is tried."""
+
+    @_builtins.property
+    def ended_at(self) -> _timestamp_pb2.Timestamp:
+        """Absent until it has ended."""
+
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[_stats_types_pb2.Stats]:
+        """What became of it so far, oldest first; the last 50, GetStats has them all."""
+
+    def __init__(
+        self,
+        *,
+        message_id: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        email: _builtins.str = ...,
+        status: _builtins.str = ...,
+        attempts: _builtins.int = ...,
+        due_at: _timestamp_pb2.Timestamp | None = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
+        last_code: _builtins.int = ...,
+        last_text: _builtins.str = ...,
+        outcomes: _abc.Iterable[_stats_types_pb2.Stats] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at", "ended_at", b"ended_at", "expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "due_at", b"due_at", "email", b"email", "ended_at", b"ended_at", "expires_at", b"expires_at", "last_code", b"last_code", "last_text", b"last_text", "message_id", b"message_id", "outcomes", b"outcomes", "seq", b"seq", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
 
 @_typing.final
 class HZRequest(_message.Message):

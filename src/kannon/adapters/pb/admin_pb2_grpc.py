@@ -100,6 +100,11 @@ class ApiStub:
                 request_serializer=kannonapi_dot_admin__pb2.DeactivateAPIKeyRequest.SerializeToString,
                 response_deserializer=kannonapi_dot_admin__pb2.DeactivateAPIKeyResponse.FromString,
                 _registered_method=True)
+        self.ListDeliveries = channel.unary_unary(
+                '/pkg.kannon.admin.apiv1.Api/ListDeliveries',
+                request_serializer=kannonapi_dot_admin__pb2.ListDeliveriesReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.ListDeliveriesRes.FromString,
+                _registered_method=True)
 
 
 class ApiServicer:
@@ -145,7 +150,7 @@ class ApiServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteTemplate(self, request, context):
-        """Answers with the Template as it was.
+        """Answers with the Template as it was. Mail that was accepted with it is still sent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,7 +163,7 @@ class ApiServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetTemplates(self, request, context):
-        """Lists Templates of type "template"; the transient ones of SendHTML are left out.
+        """Lists Templates of type "template", oldest first; the transient ones of SendHTML are left out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -172,7 +177,8 @@ class ApiServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListAPIKeys(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Newest first.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -184,7 +190,14 @@ class ApiServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeactivateAPIKey(self, request, context):
-        """For good: a deactivated key cannot be made active again.
+        """For good: a deactivated key cannot be made active again. Done twice, it keeps the time of the first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeliveries(self, request, context):
+        """What became of single mails: of those of a Batch, or of those to an address. Ours, not Kannon's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -257,6 +270,11 @@ def add_ApiServicer_to_server(servicer, server):
                     servicer.DeactivateAPIKey,
                     request_deserializer=kannonapi_dot_admin__pb2.DeactivateAPIKeyRequest.FromString,
                     response_serializer=kannonapi_dot_admin__pb2.DeactivateAPIKeyResponse.SerializeToString,
+            ),
+            'ListDeliveries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeliveries,
+                    request_deserializer=kannonapi_dot_admin__pb2.ListDeliveriesReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.ListDeliveriesRes.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -611,6 +629,33 @@ class Api:
             '/pkg.kannon.admin.apiv1.Api/DeactivateAPIKey',
             kannonapi_dot_admin__pb2.DeactivateAPIKeyRequest.SerializeToString,
             kannonapi_dot_admin__pb2.DeactivateAPIKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeliveries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/ListDeliveries',
+            kannonapi_dot_admin__pb2.ListDeliveriesReq.SerializeToString,
+            kannonapi_dot_admin__pb2.ListDeliveriesRes.FromString,
             options,
             channel_credentials,
             insecure,

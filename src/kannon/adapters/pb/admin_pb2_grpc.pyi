@@ -25,16 +25,19 @@ class ApiStub:
     CreateTemplate: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateTemplateReq, _admin_pb2.CreateTemplateRes]
     UpdateTemplate: _aio.UnaryUnaryMultiCallable[_admin_pb2.UpdateTemplateReq, _admin_pb2.UpdateTemplateRes]
     DeleteTemplate: _aio.UnaryUnaryMultiCallable[_admin_pb2.DeleteTemplateReq, _admin_pb2.DeleteTemplateRes]
-    """Answers with the Template as it was."""
+    """Answers with the Template as it was. Mail that was accepted with it is still sent."""
     GetTemplate: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetTemplateReq, _admin_pb2.GetTemplateRes]
     GetTemplates: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetTemplatesReq, _admin_pb2.GetTemplatesRes]
-    """Lists Templates of type "template"; the transient ones of SendHTML are left out."""
+    """Lists Templates of type "template", oldest first; the transient ones of SendHTML are left out."""
     CreateAPIKey: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateAPIKeyRequest, _admin_pb2.CreateAPIKeyResponse]
     """The only answer that shows a key in full."""
     ListAPIKeys: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListAPIKeysRequest, _admin_pb2.ListAPIKeysResponse]
+    """Newest first."""
     GetAPIKey: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetAPIKeyRequest, _admin_pb2.GetAPIKeyResponse]
     DeactivateAPIKey: _aio.UnaryUnaryMultiCallable[_admin_pb2.DeactivateAPIKeyRequest, _admin_pb2.DeactivateAPIKeyResponse]
-    """For good: a deactivated key cannot be made active again."""
+    """For good: a deactivated key cannot be made active again. Done twice, it keeps the time of the first."""
+    ListDeliveries: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListDeliveriesReq, _admin_pb2.ListDeliveriesRes]
+    """What became of single mails: of those of a Batch, or of those to an address. Ours, not Kannon's."""
 
 class ApiServicer(metaclass=_abc_1.ABCMeta):
     """Manages Domains, their Templates and their API keys. Every call carries "X-Kannon-Admin-Token: <token>"."""
@@ -89,7 +92,7 @@ class ApiServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.DeleteTemplateReq,
         context: _aio.ServicerContext[_admin_pb2.DeleteTemplateReq, _admin_pb2.DeleteTemplateRes],
     ) -> _abc.Awaitable[_admin_pb2.DeleteTemplateRes]:
-        """Answers with the Template as it was."""
+        """Answers with the Template as it was. Mail that was accepted with it is still sent."""
 
     @_abc_1.abstractmethod
     def GetTemplate(
@@ -104,7 +107,7 @@ class ApiServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.GetTemplatesReq,
         context: _aio.ServicerContext[_admin_pb2.GetTemplatesReq, _admin_pb2.GetTemplatesRes],
     ) -> _abc.Awaitable[_admin_pb2.GetTemplatesRes]:
-        """Lists Templates of type "template"; the transient ones of SendHTML are left out."""
+        """Lists Templates of type "template", oldest first; the transient ones of SendHTML are left out."""
 
     @_abc_1.abstractmethod
     def CreateAPIKey(
@@ -119,7 +122,8 @@ class ApiServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _admin_pb2.ListAPIKeysRequest,
         context: _aio.ServicerContext[_admin_pb2.ListAPIKeysRequest, _admin_pb2.ListAPIKeysResponse],
-    ) -> _abc.Awaitable[_admin_pb2.ListAPIKeysResponse]: ...
+    ) -> _abc.Awaitable[_admin_pb2.ListAPIKeysResponse]:
+        """Newest first."""
 
     @_abc_1.abstractmethod
     def GetAPIKey(
@@ -134,7 +138,15 @@ class ApiServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.DeactivateAPIKeyRequest,
         context: _aio.ServicerContext[_admin_pb2.DeactivateAPIKeyRequest, _admin_pb2.DeactivateAPIKeyResponse],
     ) -> _abc.Awaitable[_admin_pb2.DeactivateAPIKeyResponse]:
-        """For good: a deactivated key cannot be made active again."""
+        """For good: a deactivated key cannot be made active again. Done twice, it keeps the time of the first."""
+
+    @_abc_1.abstractmethod
+    def ListDeliveries(
+        self,
+        request: _admin_pb2.ListDeliveriesReq,
+        context: _aio.ServicerContext[_admin_pb2.ListDeliveriesReq, _admin_pb2.ListDeliveriesRes],
+    ) -> _abc.Awaitable[_admin_pb2.ListDeliveriesRes]:
+        """What became of single mails: of those of a Batch, or of those to an address. Ours, not Kannon's."""
 
 def add_ApiServicer_to_server(servicer: ApiServicer, server: _aio.Server) -> None: ...
 

@@ -92,7 +92,9 @@ class SendHTMLReq(_message.Message):
         """Not before this moment; at once when absent."""
 
     @_builtins.property
-    def recipients(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Recipient]: ...
+    def recipients(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Recipient]:
+        """At most 250,000."""
+
     @_builtins.property
     def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]: ...
     @_builtins.property

@@ -36,6 +36,10 @@ class MailerStub:
     no value is safe (a script, an event handler), and when a field's value may not stand where the HTML puts it (a
     link that is none); the text names the field. It fails with PERMISSION_DENIED when the key may not send from the
     sender's address, and with UNIMPLEMENTED, naming it, when it asks for what is not built yet.
+
+    A call with the metadata "idempotency-key", 1 to 255 printable ASCII characters, can be repeated for 24 hours: the
+    same call under the same key gets the same answer and makes no second Batch. Another call under it fails with
+    ALREADY_EXISTS. Keys are a Domain's own.
     """
 
     def __init__(self, channel):
@@ -67,6 +71,10 @@ class MailerServicer:
     no value is safe (a script, an event handler), and when a field's value may not stand where the HTML puts it (a
     link that is none); the text names the field. It fails with PERMISSION_DENIED when the key may not send from the
     sender's address, and with UNIMPLEMENTED, naming it, when it asks for what is not built yet.
+
+    A call with the metadata "idempotency-key", 1 to 255 printable ASCII characters, can be repeated for 24 hours: the
+    same call under the same key gets the same answer and makes no second Batch. Another call under it fails with
+    ALREADY_EXISTS. Keys are a Domain's own.
     """
 
     def SendHTML(self, request, context):
@@ -77,7 +85,8 @@ class MailerServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SendTemplate(self, request, context):
-        """Sends a stored Template.
+        """Sends a stored Template of the Domain, transient ones included, as it is now: what becomes of it later changes
+        nothing. Fails with NOT_FOUND when the Domain has none of that name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,6 +124,10 @@ class Mailer:
     no value is safe (a script, an event handler), and when a field's value may not stand where the HTML puts it (a
     link that is none); the text names the field. It fails with PERMISSION_DENIED when the key may not send from the
     sender's address, and with UNIMPLEMENTED, naming it, when it asks for what is not built yet.
+
+    A call with the metadata "idempotency-key", 1 to 255 printable ASCII characters, can be repeated for 24 hours: the
+    same call under the same key gets the same answer and makes no second Batch. Another call under it fails with
+    ALREADY_EXISTS. Keys are a Domain's own.
     """
 
     @staticmethod

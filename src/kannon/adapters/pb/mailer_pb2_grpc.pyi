@@ -23,13 +23,19 @@ class MailerStub:
     no value is safe (a script, an event handler), and when a field's value may not stand where the HTML puts it (a
     link that is none); the text names the field. It fails with PERMISSION_DENIED when the key may not send from the
     sender's address, and with UNIMPLEMENTED, naming it, when it asks for what is not built yet.
+
+    A call with the metadata "idempotency-key", 1 to 255 printable ASCII characters, can be repeated for 24 hours: the
+    same call under the same key gets the same answer and makes no second Batch. Another call under it fails with
+    ALREADY_EXISTS. Keys are a Domain's own.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SendHTML: _aio.UnaryUnaryMultiCallable[_mailer_pb2.SendHTMLReq, _mailer_pb2.SendRes]
     """Sends a body that comes with the call."""
     SendTemplate: _aio.UnaryUnaryMultiCallable[_mailer_pb2.SendTemplateReq, _mailer_pb2.SendRes]
-    """Sends a stored Template."""
+    """Sends a stored Template of the Domain, transient ones included, as it is now: what becomes of it later changes
+    nothing. Fails with NOT_FOUND when the Domain has none of that name.
+    """
 
 class MailerServicer(metaclass=_abc_1.ABCMeta):
     """Takes mail. Every call carries an API key of the sending Domain, as the header
@@ -42,6 +48,10 @@ class MailerServicer(metaclass=_abc_1.ABCMeta):
     no value is safe (a script, an event handler), and when a field's value may not stand where the HTML puts it (a
     link that is none); the text names the field. It fails with PERMISSION_DENIED when the key may not send from the
     sender's address, and with UNIMPLEMENTED, naming it, when it asks for what is not built yet.
+
+    A call with the metadata "idempotency-key", 1 to 255 printable ASCII characters, can be repeated for 24 hours: the
+    same call under the same key gets the same answer and makes no second Batch. Another call under it fails with
+    ALREADY_EXISTS. Keys are a Domain's own.
     """
 
     @_abc_1.abstractmethod
@@ -58,6 +68,8 @@ class MailerServicer(metaclass=_abc_1.ABCMeta):
         request: _mailer_pb2.SendTemplateReq,
         context: _aio.ServicerContext[_mailer_pb2.SendTemplateReq, _mailer_pb2.SendRes],
     ) -> _abc.Awaitable[_mailer_pb2.SendRes]:
-        """Sends a stored Template."""
+        """Sends a stored Template of the Domain, transient ones included, as it is now: what becomes of it later changes
+        nothing. Fails with NOT_FOUND when the Domain has none of that name.
+        """
 
 def add_MailerServicer_to_server(servicer: MailerServicer, server: _aio.Server) -> None: ...

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 
 from kannon.adapters.postgres.connection import Database, queries
 from kannon.core.errors import Conflict
@@ -59,5 +60,31 @@ class PostgresDirectory:
         """See `ports.Directory`."""
         async with self._database.transaction() as connection:
             cursor = await connection.execute(SQL["key"], {"domain": domain, "key_hash": key_hash})
+            row = await cursor.fetchone()
+        return KeyRecord(**row) if row else None
+
+    async def key_named(self, domain: str, key_id: str) -> KeyRecord | None:
+        """See `ports.Directory`."""
+        async with self._database.transaction() as connection:
+            cursor = await connection.execute(SQL["key_named"], {"domain": domain, "id": key_id})
+            row = await cursor.fetchone()
+        return KeyRecord(**row) if row else None
+
+    async def keys(
+        self, domain: str, skip: int, take: int, active_at: datetime | None = None
+    ) -> tuple[int, Sequence[KeyRecord]]:
+        """See `ports.Directory`."""
+        wanted = {"domain": domain, "skip": skip, "take": take, "active_at": active_at}
+        async with self._database.transaction() as connection:
+            counted = await (await connection.execute(SQL["count_keys"], wanted)).fetchone()
+            rows = await (await connection.execute(SQL["keys"], wanted)).fetchall()
+        return (counted["total"] if counted else 0), [KeyRecord(**row) for row in rows]
+
+    async def deactivate_key(self, domain: str, key_id: str, now: datetime) -> KeyRecord | None:
+        """See `ports.Directory`."""
+        async with self._database.transaction() as connection:
+            cursor = await connection.execute(
+                SQL["deactivate_key"], {"domain": domain, "id": key_id, "now": now}
+            )
             row = await cursor.fetchone()
         return KeyRecord(**row) if row else None

@@ -1,18 +1,22 @@
 """What the gateway accepted, written to PostgreSQL: implements `ports.Intake`."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
+from datetime import datetime
 
 import msgspec
+from psycopg.errors import ForeignKeyViolation
 
 from kannon.adapters.postgres.connection import Connection, Database, queries
-from kannon.core.batches import NewBatch, NewRecipient
+from kannon.core.batches import KEYS_KEPT_FOR, Body, KeyedAnswer, NewBatch, NewRecipient
+from kannon.core.errors import BodyGone
 
 SQL = queries("intake")
 FEW = 50
 """Up to so many Deliveries go with the Batch's own statement, more by COPY."""
 ROWS_AT_ONCE = 1000
 """Rows written to a COPY before other tasks are let run."""
+BODY_OF_MESSAGE = "messages_body_fkey"
 
 
 class PostgresIntake:
@@ -21,40 +25,82 @@ class PostgresIntake:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._marking = asyncio.Lock()
-        self._to_mark: set[int] = set()
+        self._to_mark: dict[int, int] = {}
 
-    async def accept(self, batch: NewBatch) -> int:
+    async def accept(self, batch: NewBatch, keyed: KeyedAnswer | None = None) -> int | KeyedAnswer:
         """See `ports.Intake`."""
-        few = batch.recipients if len(batch.recipients) <= FEW else ()
-        async with self._database.transaction() as connection:
-            row = await (await connection.execute(SQL["accept"], _parameters(batch, few))).fetchone()
-            assert row is not None, "INSERT … RETURNING gives a row"
-            number: int = row["number"]
-            if len(few) < len(batch.recipients):
-                await _copy_deliveries(connection, number, batch)
-        return number
+        try:
+            async with self._database.transaction() as connection:
+                if keyed is not None and (earlier := await _earlier_answer(connection, keyed)) is not None:
+                    return earlier
+                return await _write(connection, batch)
+        except ForeignKeyViolation as error:
+            if error.diag.constraint_name == BODY_OF_MESSAGE:
+                raise BodyGone from None
+            raise
 
-    async def announced(self, batch: int) -> None:
+    async def answered(self, domain: str, key: str, now: datetime) -> KeyedAnswer | None:
+        """See `ports.Intake`."""
+        async with self._database.transaction() as connection:
+            return await _answer_of(connection, domain, key, now)
+
+    async def announced(self, batch: int, next_seq: int) -> None:
         """See `ports.Intake`; calls that come together share a transaction. Raises LedgerUnavailable."""
-        self._to_mark.add(batch)
+        self._to_mark[batch] = next_seq
         async with self._marking:
             if batch not in self._to_mark:  # taken along by the call before
                 return
-            batches, self._to_mark = self._to_mark, set()
+            marks, self._to_mark = self._to_mark, {}
             try:
-                await self._mark_announced(batches)
+                await self._mark_announced(marks)
             except BaseException:
-                self._to_mark |= batches
+                self._to_mark = marks | self._to_mark
                 raise
 
-    async def _mark_announced(self, batches: set[int]) -> None:
+    async def _mark_announced(self, marks: Mapping[int, int]) -> None:
         async with self._database.transaction() as connection:
             # A crash that loses this commit only has the Batches announced again: do not wait for the disk.
             await connection.execute("SET LOCAL synchronous_commit = off")
-            await connection.execute(SQL["announced"], {"batches": list(batches)})
+            await connection.execute(
+                SQL["announced"], {"batches": list(marks), "announced_seqs": list(marks.values())}
+            )
 
 
-def _parameters(batch: NewBatch, few: Sequence[NewRecipient]) -> Mapping[str, object]:
+async def _earlier_answer(connection: Connection, keyed: KeyedAnswer) -> KeyedAnswer | None:
+    """Take the key for this call; gives the answer of the call that took it before, if there is one."""
+    values = {
+        "domain": keyed.domain,
+        "key": keyed.key,
+        "content_hash": keyed.content_hash,
+        "answer": keyed.answer,
+        "at": keyed.at,
+        "over": keyed.at - KEYS_KEPT_FOR,
+    }
+    if await (await connection.execute(SQL["take_key"], values)).fetchone() is not None:
+        return None
+    earlier = await _answer_of(connection, keyed.domain, keyed.key, keyed.at)
+    assert earlier is not None, "the conflict locked its row"
+    return earlier
+
+
+async def _answer_of(connection: Connection, domain: str, key: str, now: datetime) -> KeyedAnswer | None:
+    values = {"domain": domain, "key": key, "over": now - KEYS_KEPT_FOR}
+    row = await (await connection.execute(SQL["answered"], values)).fetchone()
+    return KeyedAnswer(**row) if row else None
+
+
+async def _write(connection: Connection, batch: NewBatch) -> int:
+    few = batch.recipients if len(batch.recipients) <= FEW else ()
+    row = await (await connection.execute(SQL["accept"], _parameters(batch, few))).fetchone()
+    assert row is not None, "INSERT … RETURNING gives a row"
+    number: int = row["number"]
+    if len(few) < len(batch.recipients):
+        await _copy_deliveries(connection, number, batch)
+    return number
+
+
+def _parameters(batch: NewBatch, few: Collection[NewRecipient]) -> Mapping[str, object]:
+    stored, given = (None, batch.body) if isinstance(batch.body, Body) else (batch.body, None)
     return {
         "message_id": batch.message_id,
         "domain": batch.domain,
@@ -62,7 +108,9 @@ def _parameters(batch: NewBatch, few: Sequence[NewRecipient]) -> Mapping[str, ob
         "sender_alias": batch.sender_alias,
         "subject": batch.subject,
         "template_id": batch.template_id,
-        "template_html": batch.template_html,
+        "body": stored,
+        "html": given.html if given else None,
+        "text": given.text if given else None,
         "global_fields": _json(batch.global_fields),
         "recipients": len(batch.recipients),
         "scheduled_at": batch.scheduled_at,

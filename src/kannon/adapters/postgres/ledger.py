@@ -11,7 +11,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from kannon.adapters.postgres.connection import Connection, Database, queries
-from kannon.core.batches import BatchContent, Delivery, Move, Outcome
+from kannon.core.batches import KEYS_KEPT_FOR, BatchContent, Delivery, Move, Outcome
 from kannon.core.deliveries import DeliveryId, Standing, Status
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import KannonError
@@ -116,6 +116,12 @@ class PostgresLedger:
                     "now": now,
                 },
             )
+
+    async def forget_keys(self, limit: int, now: datetime) -> int:
+        """See `ports.Recovery`."""
+        async with self._database.transaction() as connection:
+            done = await connection.execute(SQL["forget_keys"], {"over": now - KEYS_KEPT_FOR, "limit": limit})
+            return done.rowcount
 
 
 class _InHand:

@@ -24,3 +24,28 @@ FROM domains WHERE domains.name = %(domain)s
 -- name: key
 SELECT id, key_prefix AS prefix, name, domain, created_at, expires_at, deactivated_at
 FROM api_keys WHERE key_hash = %(key_hash)s AND domain = %(domain)s
+
+-- name: key_named
+SELECT id, key_prefix AS prefix, name, domain, created_at, expires_at, deactivated_at
+FROM api_keys WHERE id = %(id)s AND domain = %(domain)s
+
+-- name: count_keys
+SELECT count(*) AS total FROM api_keys
+WHERE domain = %(domain)s
+  AND (%(active_at)s::timestamptz IS NULL
+       OR (deactivated_at IS NULL AND coalesce(expires_at, 'infinity') > %(active_at)s))
+
+-- name: keys
+-- Keys of one moment in the order of their ids, so that pages never overlap.
+SELECT id, key_prefix AS prefix, name, domain, created_at, expires_at, deactivated_at
+FROM api_keys
+WHERE domain = %(domain)s
+  AND (%(active_at)s::timestamptz IS NULL
+       OR (deactivated_at IS NULL AND coalesce(expires_at, 'infinity') > %(active_at)s))
+ORDER BY created_at DESC, id COLLATE "C"
+LIMIT %(take)s OFFSET %(skip)s
+
+-- name: deactivate_key
+UPDATE api_keys SET deactivated_at = coalesce(deactivated_at, %(now)s)
+WHERE id = %(id)s AND domain = %(domain)s
+RETURNING id, key_prefix AS prefix, name, domain, created_at, expires_at, deactivated_at

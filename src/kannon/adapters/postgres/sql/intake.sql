@@ -1,17 +1,35 @@
 -- What the gateway accepts.
 
+-- name: take_key
+-- Whoever takes a key second waits here until the first has ended, and gets no row. A key whose time is over is
+-- free, though it was not deleted yet.
+INSERT INTO idempotency_keys (domain, key, content_hash, answer, created_at)
+VALUES (%(domain)s, %(key)s, %(content_hash)s, %(answer)b, %(at)s)
+ON CONFLICT (domain, key) DO UPDATE SET
+    content_hash = EXCLUDED.content_hash, answer = EXCLUDED.answer, created_at = EXCLUDED.created_at
+WHERE idempotency_keys.created_at <= %(over)s
+RETURNING key
+
+-- name: answered
+SELECT domain, key, content_hash, answer, created_at AS at FROM idempotency_keys
+WHERE domain = %(domain)s AND key = %(key)s AND created_at > %(over)s
+
 -- name: accept
--- A Batch; its transient Template only where a body came with the call, its Deliveries where they are few
+-- A Batch; its body and transient Template only where a body came with the call, its Deliveries where they are few
 -- (two round trips less than with COPY).
-WITH template AS (
-    INSERT INTO templates (template_id, domain, type, html)
-    SELECT %(template_id)s, %(domain)s, 'transient', %(template_html)s::text
-    WHERE %(template_html)s::text IS NOT NULL
+WITH new_body AS (
+    INSERT INTO bodies (domain, html, text)
+    SELECT %(domain)s, %(html)s::text, %(text)s::text WHERE %(html)s::text IS NOT NULL
+    RETURNING number
+), template AS (
+    INSERT INTO templates (template_id, domain, type, body)
+    SELECT %(template_id)s, %(domain)s, 'transient', number FROM new_body
 ), message AS (
-    INSERT INTO messages (message_id, domain, sender_email, sender_alias, subject, template_id, global_fields,
+    INSERT INTO messages (message_id, domain, sender_email, sender_alias, subject, template_id, body, global_fields,
                           recipients, scheduled_at, traceparent)
     VALUES (%(message_id)s, %(domain)s, %(sender_email)s, %(sender_alias)s, %(subject)s, %(template_id)s,
-            %(global_fields)s, %(recipients)s, %(scheduled_at)s, %(traceparent)s)
+            coalesce(%(body)s::bigint, (SELECT number FROM new_body)), %(global_fields)s, %(recipients)s,
+            %(scheduled_at)s, %(traceparent)s)
     RETURNING number
 ), few AS (
     INSERT INTO deliveries (batch, seq, email, fields, due_at, expires_at)
@@ -25,5 +43,7 @@ COPY deliveries (batch, seq, email, fields, due_at, expires_at) FROM STDIN
 
 -- name: announced
 -- The tick may have begun a later announcement meanwhile: that one stands.
-UPDATE messages SET announcement = 1, announced_seq = recipients, announced_at = now()
-WHERE number = ANY(%(batches)s::bigint[]) AND announcement <= 1 AND announced_seq < recipients
+UPDATE messages m SET announcement = 1, announced_seq = marked.announced_seq, announced_at = now(),
+    left_alone_until = now() + interval '30 seconds'
+FROM unnest(%(batches)s::bigint[], %(announced_seqs)s::integer[]) AS marked (number, announced_seq)
+WHERE m.number = marked.number AND m.announcement <= 1 AND m.announced_seq < marked.announced_seq

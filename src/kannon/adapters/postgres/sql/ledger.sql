@@ -120,8 +120,8 @@ FROM fresh GROUP BY type
 
 -- name: batch
 SELECT m.number, m.message_id, m.domain, m.sender_email, m.sender_alias, m.subject, m.global_fields, m.traceparent,
-       greatest(m.created_at, m.scheduled_at) AS dated_at, t.html, s.dkim_private_key
-FROM messages m JOIN templates t USING (template_id) JOIN domains s ON s.name = m.domain
+       greatest(m.created_at, m.scheduled_at) AS dated_at, b.html, b.text, s.dkim_private_key
+FROM messages m JOIN bodies b ON b.number = m.body JOIN domains s ON s.name = m.domain
 WHERE m.number = %(number)s
 
 -- name: notice
@@ -153,20 +153,25 @@ WHERE m.number = waiting.batch AND m.announced_seq >= m.recipients
        OR m.announcing_since <= (SELECT max(lost_at) FROM streams WHERE name = ANY(%(before_dispatch)s)))
 
 -- name: unannounced
--- The gateway announces what it accepts; what is older than that takes was left over.
+-- The gateway announces what it accepts; what it did not come back to was left over.
 SELECT d.batch, greatest(m.announcement, 1) AS announcement, d.seq, d.email, m.traceparent
 FROM messages m JOIN deliveries d ON d.batch = m.number AND d.seq >= m.announced_seq AND d.status = 'accepted'
-WHERE m.announced_seq < m.recipients AND m.created_at < %(now)s - interval '3 seconds'
+WHERE m.announced_seq < m.recipients AND m.left_alone_until < %(now)s
 ORDER BY m.number, d.seq
 LIMIT %(limit)s
 
 -- name: nothing_left_to_announce
 -- All that was still to be announced got a verdict meanwhile.
 UPDATE messages m SET announced_seq = recipients, announcement = greatest(announcement, 1), announced_at = %(now)s
-WHERE m.announced_seq < m.recipients AND m.created_at < %(now)s - interval '3 seconds'
+WHERE m.announced_seq < m.recipients AND m.left_alone_until < %(now)s
   AND NOT EXISTS (SELECT 1 FROM deliveries d
                   WHERE d.batch = m.number AND d.seq >= m.announced_seq AND d.status = 'accepted')
 
 -- name: announced
 UPDATE messages SET announced_seq = %(next_seq)s, announcement = %(announcement)s, announced_at = %(now)s
 WHERE number = %(batch)s AND announced_seq < %(next_seq)s AND greatest(announcement, 1) = %(announcement)s
+
+-- name: forget_keys
+DELETE FROM idempotency_keys WHERE (domain, key) IN (
+    SELECT domain, key FROM idempotency_keys WHERE created_at <= %(over)s
+    ORDER BY created_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)

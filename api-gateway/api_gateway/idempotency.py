@@ -1,0 +1,51 @@
+"""Calls that may be repeated: under one key, the same call has one answer."""
+
+import hashlib
+from typing import Final
+
+from api_gateway.send_request import SendRequest
+from kannon.adapters.pb.mailer_pb2 import SendRes
+from kannon.adapters.pb.types_pb2 import Recipient
+from kannon.core.batches import KeyedAnswer
+from kannon.core.errors import BadInput, Conflict
+
+MAX_KEY_CHARACTERS: Final = 255
+
+
+def check_key(key: str) -> None:
+    """Raises BadInput unless it can be an idempotency key."""
+    if not (0 < len(key) <= MAX_KEY_CHARACTERS and key.isascii() and key.isprintable()):
+        raise BadInput(f"idempotency-key: must be 1 to {MAX_KEY_CHARACTERS} printable ASCII characters")
+
+
+class ContentHash:
+    """Tells calls apart by what they ask for, however that is encoded: clients write maps in any order.
+
+    Args:
+        procedure: of the call.
+        request: all of it but its Recipients, which are added one after the other.
+    """
+
+    def __init__(self, procedure: str, request: SendRequest) -> None:
+        shared = {field.name: value for field, value in request.ListFields() if field.name != "recipients"}
+        self._hash = hashlib.sha256(procedure.encode())
+        self._add(type(request)(**shared).SerializeToString(deterministic=True))
+
+    def add(self, recipient: Recipient) -> None:
+        """Add the next Recipient."""
+        self._add(recipient.SerializeToString(deterministic=True))
+
+    def digest(self) -> bytes:
+        """Its SHA-256."""
+        return self._hash.digest()
+
+    def _add(self, octets: bytes) -> None:
+        self._hash.update(b"%d:" % len(octets))
+        self._hash.update(octets)
+
+
+def repeated(earlier: KeyedAnswer, content_hash: bytes) -> SendRes:
+    """The answer to a call whose key was used before; raises Conflict if it was for another call."""
+    if earlier.content_hash != content_hash:
+        raise Conflict("idempotency-key: was used for another call within the last 24 hours")
+    return SendRes.FromString(earlier.answer)

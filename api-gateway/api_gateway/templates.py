@@ -1,0 +1,87 @@
+"""The procedures of `Api` for Templates: bodies with a name, by which calls ask for them."""
+
+import secrets
+
+from api_gateway.admin import read_domain
+from api_gateway.bodies import no_template, read_body, read_template_id
+from api_gateway.endpoints import Call
+from api_gateway.refusals import NotFound
+from kannon.adapters.pb import admin_pb2 as pb
+from kannon.core.batches import Body
+from kannon.core.errors import BadInput
+from kannon.core.fields import header_safe
+from kannon.ports import Directory, TemplateRecord, Templates
+
+MAX_TITLE_CHARACTERS = 200
+DEFAULT_TEMPLATES = 100
+MAX_TEMPLATES = 1000
+"""Answered with at once."""
+
+
+class TemplateDesk:
+    """Manages Templates. Batches keep the body that they were accepted with, whatever becomes of its name."""
+
+    def __init__(self, directory: Directory, templates: Templates) -> None:
+        self._directory = directory
+        self._templates = templates
+
+    async def create_template(self, request: pb.CreateTemplateReq, _call: Call) -> pb.CreateTemplateRes:
+        """Store a Template; raises BadInput and NotFound."""
+        title = _title(request.title)
+        domain = await self._known(request.domain)
+        body, _ = await read_body(request.html)
+        name = f"{secrets.token_hex(16)}@{domain}"
+        return pb.CreateTemplateRes(template=_template(await self._templates.add(name, domain, title, body)))
+
+    async def update_template(self, request: pb.UpdateTemplateReq, _call: Call) -> pb.UpdateTemplateRes:
+        """Give a Template another title, HTML or both; what is empty stays. Raises BadInput and NotFound."""
+        if not request.title and not request.html:
+            raise BadInput("html, title: at least one of them is needed")
+        title = _title(request.title) or None
+        body: Body | None = None
+        if request.html:
+            body, _ = await read_body(request.html)
+        record = await self._templates.update(read_template_id(request.template_id), title, body)
+        return pb.UpdateTemplateRes(template=_found(record))
+
+    async def delete_template(self, request: pb.DeleteTemplateReq, _call: Call) -> pb.DeleteTemplateRes:
+        """Delete a Template; mail that was accepted with it is still sent. Raises NotFound."""
+        record = await self._templates.delete(read_template_id(request.template_id))
+        return pb.DeleteTemplateRes(template=_found(record))
+
+    async def get_template(self, request: pb.GetTemplateReq, _call: Call) -> pb.GetTemplateRes:
+        """One Template, transient ones included; raises NotFound."""
+        record = await self._templates.template(read_template_id(request.template_id))
+        return pb.GetTemplateRes(template=_found(record))
+
+    async def get_templates(self, request: pb.GetTemplatesReq, _call: Call) -> pb.GetTemplatesRes:
+        """A page of a Domain's curated Templates, oldest first; raises BadInput and NotFound."""
+        if request.take > MAX_TEMPLATES:
+            raise BadInput(f"take: must not be more than {MAX_TEMPLATES}")
+        domain = await self._known(request.domain)
+        total, records = await self._templates.curated(
+            domain, request.skip, request.take or DEFAULT_TEMPLATES
+        )
+        return pb.GetTemplatesRes(templates=[_template(record) for record in records], total=total)
+
+    async def _known(self, text: str) -> str:
+        name = read_domain(text)
+        if await self._directory.domain(name) is None:
+            raise NotFound(f"there is no domain {name}")
+        return name
+
+
+def _title(text: str) -> str:
+    if not header_safe(text) or len(text) > MAX_TITLE_CHARACTERS:
+        raise BadInput(f"title: at most {MAX_TITLE_CHARACTERS} characters, without CR, LF and NUL")
+    return text
+
+
+def _found(record: TemplateRecord | None) -> pb.Template:
+    if record is None:
+        raise no_template()
+    return _template(record)
+
+
+def _template(record: TemplateRecord) -> pb.Template:
+    return pb.Template(template_id=record.template_id, html=record.html, title=record.title, type=record.type)
