@@ -60,6 +60,7 @@ class PostgresLedger:
     async def work(self) -> AsyncIterator[LedgerWork]:
         """A transaction; see `ports.Ledger`."""
         async with self._database.transaction() as connection:
+            await connection.execute(SQL["reach_rows_by_index"])
             yield _Work(self, connection)
 
     async def content(self, connection: Connection, number: int) -> BatchContent:

@@ -1,6 +1,12 @@
 -- Work on Deliveries. Rows are locked in the order of (batch, seq) wherever several may be locked by two
 -- transactions at once, so that none waits for the other in a circle.
 
+-- name: reach_rows_by_index
+-- Plans of prepared statements are kept. One that was made while the table was small reads all of it, and
+-- would do so long after it has grown (until autovacuum analyses it): 75 ms instead of 1 for 100 rows.
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+       set_config('enable_mergejoin', 'off', true)
+
 -- name: lock_accepted
 SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at, d.edge,
        d.first_emitted_at, m.message_id, m.domain
