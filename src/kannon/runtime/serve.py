@@ -18,6 +18,7 @@ from functions_framework.aio import create_asgi_app
 from starlette.applications import Starlette
 
 from kannon.core.errors import KannonError
+from kannon.runtime.collector import collect_rarely
 from kannon.runtime.settings import Settings
 from kannon.runtime.stage import Stage
 
@@ -32,6 +33,7 @@ async def _life_span(_app: Starlette) -> AsyncIterator[None]:
     except KannonError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         os._exit(2)  # uvicorn would wrap it in a trace
+    collect_rarely()
     try:
         yield
     finally:

@@ -12,6 +12,7 @@ from kannon.ports import EventPublisher
 
 SQL = queries("outbox")
 ROWS_AT_ONCE = 50
+_FACTS = msgspec.json.Decoder(tuple[OutcomeFact, ...])
 log = logging.getLogger(__name__)
 
 
@@ -61,7 +62,7 @@ class PostgresOutbox:
             await connection.execute("SET LOCAL synchronous_commit = off")
             rows = await (await connection.execute(SQL["waiting"], {"limit": ROWS_AT_ONCE})).fetchall()
             events = [
-                Outcomes(row["outcome"], row["id"], msgspec.convert(row["facts"], tuple[OutcomeFact, ...]))
+                Outcomes(row["outcome"], row["id"], _FACTS.decode(row["facts"]))
                 for row in rows
             ]
             await asyncio.gather(*(self._publisher.publish(event) for event in events))
