@@ -61,10 +61,7 @@ class PostgresOutbox:
             # A crash that loses this commit only repeats the same events: do not wait for the disk.
             await connection.execute("SET LOCAL synchronous_commit = off")
             rows = await (await connection.execute(SQL["waiting"], {"limit": ROWS_AT_ONCE})).fetchall()
-            events = [
-                Outcomes(row["outcome"], row["id"], _FACTS.decode(row["facts"]))
-                for row in rows
-            ]
+            events = [Outcomes(row["outcome"], row["id"], _FACTS.decode(row["facts"])) for row in rows]
             await asyncio.gather(*(self._publisher.publish(event) for event in events))
             if rows:
                 await connection.execute(SQL["published"], {"ids": [row["id"] for row in rows]})
