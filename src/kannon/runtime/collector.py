@@ -8,8 +8,8 @@ _ALLOCATIONS = 50_000
 def collect_rarely() -> None:
     """Call it when a process has started: what is there now stays, and is never looked at again.
 
-    A chunk makes some thousand objects that end with it and refer to nothing but values. Python's own threshold
-    (700) would walk through them a dozen times a chunk and find nothing.
+    A chunk makes some thousand objects that end with it and refer to nothing but values. Python's own
+    threshold (700) would walk through them a dozen times a chunk and find nothing.
     """
     gc.collect()
     gc.freeze()

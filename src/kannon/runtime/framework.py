@@ -1,8 +1,8 @@
 """functions-framework's asyncio flavour, without the Flask that only its other flavour runs on.
 
-The package imports Flask whichever flavour is asked for: 6 MB and a seventh of a second of every function. It is
-used for annotations, and to look for a request of Flask's where there is none of ours. So while the package is
-imported it meets stand-ins; a function that imports Flask for itself gets the real one.
+The package imports Flask whichever flavour is asked for: 6 MB and a seventh of a second of every function.
+It is used for annotations, and to look for a request of Flask's where there is none of ours. So while the
+package is imported it meets stand-ins; a function that imports Flask for itself gets the real one.
 """
 
 import importlib
