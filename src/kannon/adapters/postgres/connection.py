@@ -128,6 +128,18 @@ class Database:
         await self._pool.close()
 
     @asynccontextmanager
+    async def pipeline(self) -> AsyncIterator[Connection]:
+        """A transaction whose statements go out without waiting for one another, until a result is read.
+
+        An error is raised where the next result is read, or at the end; COPY is not possible.
+
+        Raises:
+            LedgerUnavailable: as `transaction`.
+        """
+        async with self.transaction() as connection, connection.pipeline(), connection.transaction():
+            yield connection
+
+    @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """A transaction: commits at the end, rolls back on an exception.
 

@@ -61,7 +61,7 @@ class PostgresLedger:
     @asynccontextmanager
     async def work(self) -> AsyncIterator[LedgerWork]:
         """A transaction; see `ports.Ledger`."""
-        async with self._database.transaction() as connection:
+        async with self._database.pipeline() as connection:
             await connection.execute(SQL["reach_rows_by_index"])
             yield _Work(self, connection)
 
