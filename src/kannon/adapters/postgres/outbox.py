@@ -12,6 +12,8 @@ from kannon.ports import EventPublisher
 
 SQL = queries("outbox")
 ROWS_AT_ONCE = 50
+LINGER = 0.02
+"""Seconds for which the first of several nudges waits for the others."""
 _FACTS = msgspec.json.Decoder(tuple[OutcomeFact, ...])
 log = logging.getLogger(__name__)
 
@@ -38,8 +40,9 @@ class PostgresOutbox:
         Raises:
             Unavailable: PostgreSQL or NATS is away; what was not published waits.
         """
-        total = 0
-        while published := await self._publish_some():
+        total, published = 0, ROWS_AT_ONCE
+        while published == ROWS_AT_ONCE:
+            published = await self._publish_some()
             total += published
         return total
 
@@ -50,6 +53,7 @@ class PostgresOutbox:
 
     async def _run(self) -> None:
         while self._wanted.is_set():
+            await asyncio.sleep(LINGER)
             self._wanted.clear()
             try:
                 await self.drain()
