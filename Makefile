@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check lint format test unit fuzz contract integration e2e demo run generate lock clean
+.PHONY: help setup check lint format test unit fuzz contract integration e2e bench demo run generate lock clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,7 +28,7 @@ $(STAMP): requirements-build.lock requirements-dev.lock pyproject.toml
 check: setup ## format, lint, types, and which part may import which
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy src edge-smtp nats-source api-gateway functions proto tests
+	$(BIN)/mypy src edge-smtp nats-source api-gateway functions proto tests bench
 	PYTHONPATH=. $(BIN)/lint-imports
 
 lint: check ## the same as check
@@ -54,6 +54,9 @@ integration: setup ## against real PostgreSQL, NATS, SMTP, DNS
 
 e2e: setup ## the whole system, each part a process of its own
 	$(PYTEST) -n $(WORKERS) tests/e2e
+
+bench: setup ## how fast it is on this machine: a table, and a line of JSON (OPTIONS="--mails 2000")
+	@$(BIN)/python -m bench $(OPTIONS)
 
 demo: setup ## 1,000 mails through everything, on this machine
 	@$(BIN)/kannon demo

@@ -16,7 +16,7 @@ from edge_smtp.sqlite_journal import SqliteJournal
 from edge_smtp.submission import Submission
 from edge_smtp.transmitter import Limits, Transmitter
 from kannon.adapters.dns.exchangers import DnsExchangerLookup
-from kannon.adapters.envelope_codec import to_message
+from kannon.adapters.envelope_codec import submit_octets
 from kannon.adapters.pb import edge_pb2
 from kannon.core.envelopes import Envelope
 from kannon.core.exchangers import Exchanger, parse_networks
@@ -79,7 +79,7 @@ class EdgeHarness:
 
     async def submit(self, *envelopes: Envelope) -> list[int]:
         """Submit, and give the verdicts."""
-        request = edge_pb2.SubmitRequest(envelopes=[to_message(envelope) for envelope in envelopes])
+        request = edge_pb2.SubmitRequest.FromString(submit_octets(envelopes))
         response = await self.submission.Submit(request, _NO_CONTEXT)
         return [answer.verdict for answer in response.answers]
 

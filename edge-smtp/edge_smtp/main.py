@@ -31,6 +31,7 @@ from kannon.events import Sealer
 from kannon.ports import EventPublisher
 from kannon.runtime import settings as s
 from kannon.runtime.clock import utc_now
+from kannon.runtime.collector import collect_rarely
 from kannon.runtime.keys import key_for
 from kannon.runtime.logs import start_logging
 
@@ -126,6 +127,7 @@ class Edge:
             asyncio.create_task(_prune_for_ever(self._journal)),
         ]
         port = await self.server.start(host, port)
+        collect_rarely()
         log.info("ready", extra={"host": host, "port": port, "journal": self._journal.id, "in_hand": left})
         return port
 

@@ -17,6 +17,7 @@ from kannon.adapters.nats.consumer import PullConsumer
 from kannon.adapters.nats.dead_letters import DeadLetters
 from kannon.adapters.nats.streams import ACK_WAIT, STAGES, ensure_streams
 from kannon.core.errors import KannonError
+from kannon.runtime.collector import collect_rarely
 from kannon.runtime.logs import start_logging
 from kannon.runtime.settings import (
     DEBUG,
@@ -119,6 +120,7 @@ async def serve(settings: Settings, binding: Binding, routes: Mapping[str, str])
         await stack.enter_async_context(
             serve_health(settings[SOURCE_HEALTH_HOST], settings[SOURCE_HEALTH_PORT], running)
         )
+        collect_rarely()
         _log.info("ready", extra={"routes": sorted(running)})
         async with asyncio.TaskGroup() as group:
             for route in running.values():

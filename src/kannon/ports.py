@@ -341,6 +341,9 @@ class StatsQueries(Protocol):
         """Counts by hour and type, hours in order."""
 
 
+_ALWAYS = datetime.min.replace(tzinfo=UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class DeliveryFilter:
     """Which Deliveries of a Domain to look at; at least one of `batch` and `email` is given.
@@ -354,7 +357,7 @@ class DeliveryFilter:
     batch: int | None
     email: str | None = None
     status: Status | None = None
-    since: datetime = datetime.min.replace(tzinfo=UTC)
+    since: datetime = _ALWAYS
 
 
 OUTCOMES_SHOWN = 50
@@ -393,7 +396,7 @@ class DeliveryPage:
 
 
 class DeliveryQueries(Protocol):
-    """Looks at Deliveries without touching them. Every call raises LedgerUnavailable when PostgreSQL is away."""
+    """Looks at Deliveries without touching them; every call raises LedgerUnavailable."""
 
     async def batch(self, domain: str, message_id: str) -> int | None:
         """The number of the Batch of that name, if it is one of `domain`."""

@@ -58,7 +58,7 @@ VERIFY = "serving.knative.dev/Service/verify"
 class Part:
     """What a part must be given, and the ports that it then listens on."""
 
-    secrets: set[Setting[str]]
+    secrets: set[Setting[Any]]
     settings: frozenset[Setting[Any]] = frozenset()
     listens: frozenset[Setting[Any]] = frozenset()
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import grpc
 
-from kannon.adapters.envelope_codec import to_message
-from kannon.adapters.pb import edge_pb2, edge_pb2_grpc
+from kannon.adapters.envelope_codec import submit_octets
+from kannon.adapters.pb import edge_pb2
 from kannon.core.envelopes import Envelope
 from kannon.core.errors import EdgeUnavailable
 from kannon.ports import SubmitVerdict
@@ -13,6 +13,7 @@ from kannon.ports import SubmitVerdict
 TIMEOUT = 30.0
 """Seconds for one Submit: it only journals, so more means that the edge is stuck."""
 MAX_MESSAGE = 4 * 1024 * 1024
+SUBMIT = "/kannon.edge.v1.Edge/Submit"
 
 _VERDICTS = {
     edge_pb2.VERDICT_TAKEN: SubmitVerdict.TAKEN,
@@ -39,9 +40,9 @@ class GrpcEdgeClient:
         channel = self._channels.get(edge)
         if channel is None:
             raise EdgeUnavailable(f"edge.targets (K_EDGE_TARGETS) has no edge named {edge}", retry_after=10.0)
-        request = edge_pb2.SubmitRequest(envelopes=[to_message(envelope) for envelope in envelopes])
+        submit = channel.unary_unary(SUBMIT, None, edge_pb2.SubmitResponse.FromString)
         try:
-            response = await edge_pb2_grpc.EdgeStub(channel).Submit(request, timeout=TIMEOUT)
+            response = await submit(submit_octets(envelopes), timeout=TIMEOUT)
         except grpc.aio.AioRpcError as error:
             raise EdgeUnavailable(f"the edge {edge} answers {error.code().name}") from None
         if len(response.answers) != len(envelopes):

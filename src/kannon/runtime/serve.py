@@ -14,10 +14,11 @@ from contextlib import asynccontextmanager
 from typing import NoReturn
 
 import uvicorn
-from functions_framework.aio import create_asgi_app
 from starlette.applications import Starlette
 
 from kannon.core.errors import KannonError
+from kannon.runtime.collector import collect_rarely
+from kannon.runtime.framework import create_app
 from kannon.runtime.settings import Settings
 from kannon.runtime.stage import Stage
 
@@ -32,6 +33,7 @@ async def _life_span(_app: Starlette) -> AsyncIterator[None]:
     except KannonError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         os._exit(2)  # uvicorn would wrap it in a trace
+    collect_rarely()
     try:
         yield
     finally:
@@ -48,9 +50,7 @@ def main() -> None:
         Settings.load()
     except KannonError as error:
         _refuse(str(error))
-    app: Starlette = create_asgi_app(  # type: ignore[no-untyped-call]
-        os.environ.get("FUNCTION_TARGET"), os.environ.get("FUNCTION_SOURCE"), "http"
-    )
+    app = create_app(os.environ.get("FUNCTION_TARGET"), os.environ.get("FUNCTION_SOURCE"))
     app.router.lifespan_context = _life_span
     for asked in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises what it caught once more when it is done: to be asked to stop is no failure.

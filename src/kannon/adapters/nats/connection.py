@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Final, Self
 
+from kannon.adapters.nats.slim_client import load_websockets
+
+# isort: split
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
@@ -42,6 +45,8 @@ class Connection:
 
     def __init__(self, url: str, name: str) -> None:
         self._servers = [server.strip() for server in url.split(",") if server.strip()]
+        if any(server.startswith(("ws://", "wss://")) for server in self._servers):
+            load_websockets()
         self._name = name
         self._listeners: list[Callable[[], None]] = []
         self._up = asyncio.Event()

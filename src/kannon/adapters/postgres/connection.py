@@ -85,7 +85,7 @@ class Database:
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
             connection_class=cast("type[Connection]", psycopg.AsyncConnection),
-            kwargs={"row_factory": dict_row, "autocommit": False, "prepare_threshold": 2},
+            kwargs={"row_factory": dict_row, "autocommit": True, "prepare_threshold": 2},
             min_size=1,
             max_size=size,
             timeout=CHECKOUT_TIMEOUT,
@@ -128,11 +128,11 @@ class Database:
         await self._pool.close()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        """A transaction: commits at the end, rolls back on an exception.
+    async def statement(self) -> AsyncIterator[Connection]:
+        """A connection for a statement that stands alone: it is a transaction of its own.
 
         Raises:
-            LedgerUnavailable: PostgreSQL is away, restarts, or chose this transaction to break a deadlock.
+            LedgerUnavailable: PostgreSQL is away, or restarts.
         """
         try:
             async with self._pool.connection() as connection:
@@ -142,3 +142,25 @@ class Database:
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             log.warning("the ledger did not answer", extra={"error": type(error).__name__})
             raise LedgerUnavailable("PostgreSQL does not answer") from error
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A transaction: commits at the end, rolls back on an exception.
+
+        Raises:
+            LedgerUnavailable: PostgreSQL is away, restarts, or chose this transaction to break a deadlock.
+        """
+        async with self.statement() as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
+    async def pipeline(self) -> AsyncIterator[Connection]:
+        """A transaction whose statements go out without waiting for one another, until a result is read.
+
+        An error is raised where the next result is read, or at the end; COPY is not possible.
+
+        Raises:
+            LedgerUnavailable: as `transaction`.
+        """
+        async with self.statement() as connection, connection.pipeline(), connection.transaction():
+            yield connection

@@ -12,6 +12,9 @@ from kannon.ports import EventPublisher
 
 SQL = queries("outbox")
 ROWS_AT_ONCE = 50
+LINGER = 0.02
+"""Seconds for which the first of several nudges waits for the others."""
+_FACTS = msgspec.json.Decoder(tuple[OutcomeFact, ...])
 log = logging.getLogger(__name__)
 
 
@@ -37,8 +40,9 @@ class PostgresOutbox:
         Raises:
             Unavailable: PostgreSQL or NATS is away; what was not published waits.
         """
-        total = 0
-        while published := await self._publish_some():
+        total, published = 0, ROWS_AT_ONCE
+        while published == ROWS_AT_ONCE:
+            published = await self._publish_some()
             total += published
         return total
 
@@ -49,6 +53,7 @@ class PostgresOutbox:
 
     async def _run(self) -> None:
         while self._wanted.is_set():
+            await asyncio.sleep(LINGER)
             self._wanted.clear()
             try:
                 await self.drain()
@@ -60,10 +65,7 @@ class PostgresOutbox:
             # A crash that loses this commit only repeats the same events: do not wait for the disk.
             await connection.execute("SET LOCAL synchronous_commit = off")
             rows = await (await connection.execute(SQL["waiting"], {"limit": ROWS_AT_ONCE})).fetchall()
-            events = [
-                Outcomes(row["outcome"], row["id"], msgspec.convert(row["facts"], tuple[OutcomeFact, ...]))
-                for row in rows
-            ]
+            events = [Outcomes(row["outcome"], row["id"], _FACTS.decode(row["facts"])) for row in rows]
             await asyncio.gather(*(self._publisher.publish(event) for event in events))
             if rows:
                 await connection.execute(SQL["published"], {"ids": [row["id"] for row in rows]})

@@ -1,6 +1,12 @@
 -- Work on Deliveries. Rows are locked in the order of (batch, seq) wherever several may be locked by two
 -- transactions at once, so that none waits for the other in a circle.
 
+-- name: reach_rows_by_index
+-- Plans of prepared statements are kept. One that was made while the table was small reads all of it, and
+-- would do so long after it has grown (until autovacuum analyses it): 75 ms instead of 1 for 100 rows.
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+       set_config('enable_mergejoin', 'off', true)
+
 -- name: lock_accepted
 SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at, d.edge,
        d.first_emitted_at, m.message_id, m.domain
@@ -10,13 +16,13 @@ ORDER BY d.batch, d.seq
 FOR UPDATE OF d
 
 -- name: lock
+-- LATERAL, so that each row is reached by its key, and is locked in the order in which it is asked for.
 SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, NULL AS fields, d.due_at, d.expires_at, d.edge,
        d.first_emitted_at, m.message_id, m.domain
-FROM unnest(%(batches)s::bigint[], %(seqs)s::integer[]) AS wanted (batch, seq)
-JOIN deliveries d ON d.batch = wanted.batch AND d.seq = wanted.seq
+FROM jsonb_array_elements(%(wanted)s::jsonb) AS wanted
+CROSS JOIN LATERAL
+    (SELECT * FROM deliveries WHERE batch = (wanted ->> 0)::bigint AND seq = (wanted ->> 1)::integer FOR UPDATE) AS d
 JOIN messages m ON m.number = d.batch
-ORDER BY d.batch, d.seq
-FOR UPDATE OF d
 
 -- name: claim_fairly
 -- Each tenant gets an equal share of a claim, and within a tenant each Batch. Batches are visited by number, some
@@ -92,18 +98,19 @@ UPDATE deliveries d SET
                             WHEN moved.emission > d.emission THEN coalesce(d.first_emitted_at, %(now)s)
                             ELSE d.first_emitted_at END,
     emitted_at = CASE WHEN moved.emission > d.emission THEN %(now)s ELSE d.emitted_at END
-FROM unnest(%(batches)s::bigint[], %(seqs)s::integer[], %(statuses)s::text[], %(attempts)s::smallint[],
-            %(emissions)s::smallint[], %(due_ats)s::timestamptz[], %(edges)s::text[], %(published_seqs)s::bigint[])
-     AS moved (batch, seq, status, attempts, emission, due_at, edge, published_seq)
+FROM (SELECT (m ->> 0)::bigint AS batch, (m ->> 1)::integer AS seq, m ->> 2 AS status, (m ->> 3)::smallint AS attempts,
+             (m ->> 4)::smallint AS emission, (m ->> 5)::timestamptz AS due_at, m ->> 6 AS edge,
+             (m ->> 7)::bigint AS published_seq
+      FROM jsonb_array_elements(%(moves)s::jsonb) AS m) AS moved
 WHERE d.batch = moved.batch AND d.seq = moved.seq
 
 -- name: record
 -- Each Outcome once; what is new is counted by the hour and put into the outbox, all or nothing.
 WITH fresh AS (
     INSERT INTO stats (batch, seq, type, attempt, timestamp, message_id, domain, email, data)
-    SELECT * FROM unnest(%(batches)s::bigint[], %(seqs)s::integer[], %(types)s::text[], %(attempts)s::smallint[],
-                         %(timestamps)s::timestamptz[], %(message_ids)s::text[], %(domains)s::text[],
-                         %(emails)s::text[], %(data)s::jsonb[])
+    SELECT (o ->> 0)::bigint, (o ->> 1)::integer, o ->> 2, (o ->> 3)::smallint, (o ->> 4)::timestamptz, o ->> 5, o ->> 6,
+           o ->> 7, o -> 8
+    FROM jsonb_array_elements(%(outcomes)s::jsonb) AS o
     ON CONFLICT DO NOTHING
     RETURNING *
 ), counted AS (

@@ -1,5 +1,5 @@
 -- name: waiting
-SELECT id, outcome, facts FROM outbox ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+SELECT id, outcome, facts::text AS facts FROM outbox ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 
 -- name: published
 DELETE FROM outbox WHERE id = ANY(%(ids)s::bigint[])

@@ -1,0 +1,1 @@
+"""Measures this system on this machine: `make bench`."""
