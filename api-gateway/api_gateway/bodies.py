@@ -18,7 +18,7 @@ from kannon.ports import Templates
 MAX_HTML_KB: Final = 500
 HTML_AT_ONCE: Final = 20_000
 """Characters of HTML that are read at once, in some milliseconds; longer ones are read beside other calls."""
-OCTETS_REMEMBERED: Final = 32_000_000
+OCTETS_REMEMBERED: Final = 16_000_000
 """What all remembered bodies may take, about."""
 
 _OCTETS_A_SLOT = 500  # a placeholder where it stands, in HTML and text
@@ -54,16 +54,23 @@ class Chosen:
 
 
 class Bodies:
-    """Finds the body that a call sends. Stored ones never change: what is derived from them is remembered."""
+    """Finds the body that a call sends, and remembers what is derived from it.
+
+    Stored ones never change, and applications send the same HTML again and again.
+    """
 
     def __init__(self, templates: Templates) -> None:
         self._templates = templates
-        self._remembered: OrderedDict[int, CompiledBody] = OrderedDict()
+        self._remembered: OrderedDict[int | str, tuple[Body | int, CompiledBody]] = OrderedDict()
         self.octets_remembered = 0
 
     async def given(self, html: str) -> Chosen:
         """A body that came with the call; raises BadInput as `checked_body` does."""
-        return Chosen("", *await read_body(html))
+        known = self._recall(html)
+        if known is None:
+            known = await read_body(html)
+            self._remember(html, *known)
+        return Chosen("", *known)
 
     async def stored(self, template_id: str, domain: str) -> Chosen:
         """The body that a Domain's Template has now.
@@ -75,26 +82,31 @@ class Bodies:
         number = await self._templates.body_of(read_template_id(template_id), domain)
         if number is None:
             raise no_template()
-        return Chosen(template_id, number, await self._compiled(number))
+        return Chosen(template_id, *await self._stored(number))
 
-    async def _compiled(self, number: int) -> CompiledBody:
-        if (known := self._remembered.get(number)) is not None:
-            self._remembered.move_to_end(number)
+    async def _stored(self, number: int) -> tuple[Body | int, CompiledBody]:
+        if (known := self._recall(number)) is not None:
             return known
         body = await self._templates.body(number)
         if body is None:
             raise BodyGone
         compiled = await _at_leisure(body.html, lambda: _compiled(body))
-        self._remember(number, compiled)
-        return compiled
+        self._remember(number, number, compiled)
+        return number, compiled
 
-    def _remember(self, number: int, compiled: CompiledBody) -> None:
-        if number in self._remembered:  # another call was faster
+    def _recall(self, name: int | str) -> tuple[Body | int, CompiledBody] | None:
+        if (known := self._remembered.get(name)) is not None:
+            self._remembered.move_to_end(name)
+        return known
+
+    def _remember(self, name: int | str, body: Body | int, compiled: CompiledBody) -> None:
+        if name in self._remembered:  # another call was faster
             return
-        self._remembered[number] = compiled
+        self._remembered[name] = (body, compiled)
         self.octets_remembered += compiled.octets
         while self.octets_remembered > OCTETS_REMEMBERED:
-            self.octets_remembered -= self._remembered.popitem(last=False)[1].octets
+            _, (_, forgotten) = self._remembered.popitem(last=False)
+            self.octets_remembered -= forgotten.octets
 
 
 async def read_body(html: str) -> tuple[Body, CompiledBody]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from kannon.core import dkim
 from kannon.core.addresses import EmailAddress
@@ -16,6 +17,7 @@ from kannon.core.retries import attempt_expires_at
 from kannon.core.return_path import mint
 
 DKIM_SELECTOR = "kannon"
+BODIES_REMEMBERED = 16
 REPORTS_TAKEN_FOR = timedelta(days=14)
 """After a Delivery's Retry Budget, for this long its return path takes reports."""
 
@@ -52,8 +54,7 @@ class BatchBuilder:
             boundary=f"kannon-{content.number}",
         )
         self._subject = compile_header(content.subject)
-        self._html = QuotedPattern(compile_html(content.html))
-        self._text = QuotedPattern(compile_text(content.text))
+        self._html, self._text = _patterns(content.html, content.text)
         self._constant_body_hash: bytes | None = None
 
     def build(self, delivery: Delivery, emission: int, now: datetime) -> Envelope:
@@ -114,6 +115,12 @@ class BatchBuilder:
             delivery.standing.expires_at + REPORTS_TAKEN_FOR,
             self._content.domain,
         )
+
+
+@lru_cache(BODIES_REMEMBERED)
+def _patterns(html: str, text: str) -> tuple[QuotedPattern, QuotedPattern]:
+    """Many Batches have the same body, above all those of one mail each."""
+    return QuotedPattern(compile_html(html)), QuotedPattern(compile_text(text))
 
 
 def _unix_ms(at: datetime) -> int:

@@ -27,7 +27,7 @@ class PostgresDirectory:
     async def add_domain(self, name: str, dkim_private_key: bytes, dkim_public_key: str) -> DomainRecord:
         """See `ports.Directory`."""
         sealed = seal(self._dkim_key, dkim_private_key, os.urandom(NONCE_BYTES), name)
-        async with self._database.transaction() as connection:
+        async with self._database.statement() as connection:
             cursor = await connection.execute(
                 SQL["add_domain"],
                 {"name": name, "dkim_private_key": sealed, "dkim_public_key": dkim_public_key},
@@ -39,33 +39,33 @@ class PostgresDirectory:
 
     async def domain(self, name: str) -> DomainRecord | None:
         """See `ports.Directory`."""
-        async with self._database.transaction() as connection:
+        async with self._database.statement() as connection:
             row = await (await connection.execute(SQL["domain"], {"name": name})).fetchone()
         return DomainRecord(**row) if row else None
 
     async def domains(self) -> Sequence[DomainRecord]:
         """See `ports.Directory`."""
-        async with self._database.transaction() as connection:
+        async with self._database.statement() as connection:
             rows = await (await connection.execute(SQL["domains"])).fetchall()
         return [DomainRecord(**row) for row in rows]
 
     async def add_key(self, record: KeyRecord, key_hash: bytes) -> None:
         """See `ports.Directory`; raises Conflict if there is no such Domain."""
-        async with self._database.transaction() as connection:
+        async with self._database.statement() as connection:
             cursor = await connection.execute(SQL["add_key"], asdict(record) | {"key_hash": key_hash})
         if cursor.rowcount == 0:
             raise Conflict(f"there is no domain {record.domain}")
 
     async def key(self, domain: str, key_hash: bytes) -> KeyRecord | None:
         """See `ports.Directory`."""
-        async with self._database.transaction() as connection:
+        async with self._database.statement() as connection:
             cursor = await connection.execute(SQL["key"], {"domain": domain, "key_hash": key_hash})
             row = await cursor.fetchone()
         return KeyRecord(**row) if row else None
 
     async def key_named(self, domain: str, key_id: str) -> KeyRecord | None:
         """See `ports.Directory`."""
-        async with self._database.transaction() as connection:
+        async with self._database.statement() as connection:
             cursor = await connection.execute(SQL["key_named"], {"domain": domain, "id": key_id})
             row = await cursor.fetchone()
         return KeyRecord(**row) if row else None
@@ -82,7 +82,7 @@ class PostgresDirectory:
 
     async def deactivate_key(self, domain: str, key_id: str, now: datetime) -> KeyRecord | None:
         """See `ports.Directory`."""
-        async with self._database.transaction() as connection:
+        async with self._database.statement() as connection:
             cursor = await connection.execute(
                 SQL["deactivate_key"], {"domain": domain, "id": key_id, "now": now}
             )

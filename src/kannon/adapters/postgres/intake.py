@@ -30,7 +30,10 @@ class PostgresIntake:
     async def accept(self, batch: NewBatch, keyed: KeyedAnswer | None = None) -> int | KeyedAnswer:
         """See `ports.Intake`."""
         try:
-            async with self._database.transaction() as connection:
+            # A small Batch is one statement; what is more than one must be a transaction.
+            is_one = keyed is None and len(batch.recipients) <= FEW
+            begin = self._database.statement if is_one else self._database.transaction
+            async with begin() as connection:
                 if keyed is not None and (earlier := await _earlier_answer(connection, keyed)) is not None:
                     return earlier
                 return await _write(connection, batch)
@@ -41,7 +44,7 @@ class PostgresIntake:
 
     async def answered(self, domain: str, key: str, now: datetime) -> KeyedAnswer | None:
         """See `ports.Intake`."""
-        async with self._database.transaction() as connection:
+        async with self._database.statement() as connection:
             return await _answer_of(connection, domain, key, now)
 
     async def announced(self, batch: int, next_seq: int) -> None:
