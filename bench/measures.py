@@ -14,6 +14,8 @@ from bench.processes import Usage, usages
 from bench.sink import Sink
 from kannon.cli.standalone.listening import answers_http, free_port
 
+SETTLE = 0.1
+"""Seconds that are left to a single mail for its statistics."""
 PATIENCE = 60.0
 """Seconds without progress after which a measure is given up."""
 
@@ -63,7 +65,10 @@ async def throughput(tenant: Tenant, sink: Sink, pids: Mapping[str, int], mails:
 
 
 async def latencies_ms(tenant: Tenant, sink: Sink, times: int) -> list[float]:
-    """From the call for one mail to the sink's final 250, one mail at a time, in milliseconds."""
+    """From the call for one mail to the sink's final 250, in milliseconds.
+
+    One mail at a time, and none before the statistics of the one before are written.
+    """
     found = []
     for number in range(times):
         arrived = sink.count
@@ -71,6 +76,7 @@ async def latencies_ms(tenant: Tenant, sink: Sink, times: int) -> list[float]:
         await tenant.send(recipients(1, first=number))
         await _until_arrived(sink, arrived + 1, poll=0.0005)
         found.append((sink.last_at - begin) * 1000)
+        await asyncio.sleep(SETTLE)
     return found
 
 

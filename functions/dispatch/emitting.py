@@ -72,19 +72,23 @@ class Emitter:
             for number, group in groupby(ordered, key=lambda delivery: delivery.id.batch)
         ]
         in_threads = asyncio.get_running_loop().run_in_executor
-        # Templates are laid out in the threads, too: a large one must not hold up everything else.
-        builders = await asyncio.gather(
-            *(in_threads(self._threads, self._builder, content) for content, _ in by_batch)
-        )
-        jobs = [
-            (builder, half)
-            for builder, (_, group) in zip(builders, by_batch, strict=True)
-            for half in _halves(group)
-        ]
         done = await asyncio.gather(
-            *(in_threads(self._threads, _build_some, builder, part, now) for builder, part in jobs)
+            *(
+                in_threads(self._threads, self._build_some, content, half, now)
+                for content, group in by_batch
+                for half in _halves(group)
+            )
         )
         return [one for part in done for one in part]
+
+    def _build_some(
+        self, content: BatchContent, deliveries: Sequence[Delivery], now: datetime
+    ) -> list[_Built]:
+        # Templates are laid out in the threads, too: a large one must not hold up everything else.
+        builder = self._builder(content)
+        if builder is None:
+            return [_Built(delivery, None, "cannot_be_built") for delivery in deliveries]
+        return [_build_one(builder, delivery, now) for delivery in deliveries]
 
     def _builder(self, content: BatchContent) -> BatchBuilder | None:
         """The Batch's builder, or None if none can be made: then its Deliveries fail, and no others."""
@@ -146,12 +150,6 @@ class Emitter:
 def _halves(group: Sequence[Delivery]) -> Iterable[Sequence[Delivery]]:
     middle = (len(group) + 1) // 2
     return [half for half in (group[:middle], group[middle:]) if half]
-
-
-def _build_some(builder: BatchBuilder | None, deliveries: Sequence[Delivery], now: datetime) -> list[_Built]:
-    if builder is None:
-        return [_Built(delivery, None, "cannot_be_built") for delivery in deliveries]
-    return [_build_one(builder, delivery, now) for delivery in deliveries]
 
 
 def _build_one(builder: BatchBuilder, delivery: Delivery, now: datetime) -> _Built:

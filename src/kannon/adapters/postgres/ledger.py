@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 import msgspec
+from psycopg import AsyncCursor
 from psycopg.rows import DictRow, TupleRow, tuple_row
 
 from kannon.adapters.postgres.connection import Connection, Database, queries
@@ -70,7 +71,11 @@ class PostgresLedger:
         if (known := self._batches.get(number)) is not None:
             self._batches.move_to_end(number)
             return known
-        row = await (await connection.execute(SQL["batch"], {"number": number})).fetchone()
+        return await self.read_content(await connection.execute(SQL["batch"], {"number": number}), number)
+
+    async def read_content(self, asked: AsyncCursor[DictRow], number: int) -> BatchContent:
+        """The content of a Batch that was asked for; remembers it."""
+        row = await asked.fetchone()
         if row is None:
             raise KannonError(f"there is no Batch {number}")
         sealed = row.pop("dkim_private_key")
@@ -79,6 +84,10 @@ class PostgresLedger:
         if len(self._batches) > BATCHES_REMEMBERED:
             self._batches.popitem(last=False)
         return content
+
+    def knows(self, number: int) -> bool:
+        """Whether a Batch's content is remembered."""
+        return number in self._batches
 
     async def notice(self, states: Sequence[StreamState], seen_at: datetime) -> None:
         """See `ports.Recovery`."""
@@ -159,7 +168,15 @@ class _Work:
         self._connection = connection
 
     async def lock_accepted(self, batch: int, seqs: Sequence[int]) -> Sequence[Delivery]:
-        return await self._deliveries("lock_accepted", {"batch": batch, "seqs": list(seqs)})
+        wanted = {"batch": batch, "seqs": list(seqs)}
+        if self._ledger.knows(batch):
+            return await self._deliveries("lock_accepted", wanted)
+        # Its content is asked for in the same round trip: a mail of its own waits for each of them.
+        asked = await self._connection.execute(SQL["batch"], {"number": batch})
+        locked = await self._deliveries("lock_accepted", wanted)
+        if locked:
+            await self._ledger.read_content(asked, batch)
+        return locked
 
     async def claim(self, limit: int, now: datetime) -> Sequence[Delivery]:
         after = self._ledger.turn
