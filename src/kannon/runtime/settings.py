@@ -6,18 +6,15 @@ given, wherever it stands. Unknown keys stop the start.
 
 import base64
 import binascii
-import difflib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
-
-import yaml
 
 from kannon.core.errors import KannonError
 from kannon.core.exchangers import parse_networks, parse_routes
@@ -453,6 +450,8 @@ def _check_known(key: str, where: str) -> None:
 
 
 def _suggestion(word: str, known: Iterable[str]) -> str:
+    import difflib  # only for who made a mistake
+
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
@@ -463,40 +462,17 @@ def _read_pairs(named: Path, must_exist: bool) -> Iterable[tuple[str, str]]:
         path = named.expanduser()
         if not must_exist and not path.exists():
             return ()
-        # Nodes, not values: a secret of digits must not become a number, nor a second value win unseen.
-        tree = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
-        return [pair for pair in _flattened(tree) if not _is_empty_section(*pair)] if tree else ()
-    except (OSError, UnicodeError, yaml.YAMLError, RuntimeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise SettingsError(f"config (K_CONFIG): cannot read {path}{where}: {type(error).__name__}") from None
-    except _NoSettings as error:
-        raise SettingsError(f"config (K_CONFIG): {path}, {error}") from None
+        text = path.read_text()
+    except (OSError, UnicodeError, RuntimeError) as error:
+        raise SettingsError(f"config (K_CONFIG): cannot read {path}: {type(error).__name__}") from None
+    from kannon.runtime.settings_file import NoSettings, read_pairs  # most processes have no file
+
+    try:
+        return [pair for pair in read_pairs(text) if not _is_empty_section(*pair)]
+    except NoSettings as error:
+        raise SettingsError(f"config (K_CONFIG): {path}{error}") from None
 
 
 def _is_empty_section(key: str, value: str) -> bool:
     """Whether it is a heading beneath which nothing is left, as where all of it is commented out."""
     return not value and key not in ALL and any(known.startswith(f"{key}.") for known in ALL)
-
-
-class _NoSettings(Exception):
-    """What stands in a file is no key with a value."""
-
-
-def _flattened(node: yaml.Node, prefix: str = "") -> Iterator[tuple[str, str]]:
-    line = f"line {node.start_mark.line + 1}"
-    if not isinstance(node, yaml.MappingNode):
-        raise _NoSettings(f"{line}: keys and values are needed")
-    for name, value in node.value:
-        if not isinstance(name, yaml.ScalarNode):
-            raise _NoSettings(f"{line}: a key must be a word")
-        key = f"{prefix}{name.value}"
-        if isinstance(value, yaml.SequenceNode):
-            raise _NoSettings(
-                f"line {value.start_mark.line + 1}: {key!r} takes no list; write commas between"
-            )
-        if isinstance(value, yaml.ScalarNode):
-            is_null = value.tag == "tag:yaml.org,2002:null"
-            yield key, "" if is_null else value.value
-        else:
-            yield from _flattened(value, f"{key}.")
