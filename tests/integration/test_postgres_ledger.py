@@ -17,7 +17,7 @@ from kannon.adapters.postgres.migrate import MigrationError, migrate
 from kannon.adapters.postgres.outbox import PostgresOutbox
 from kannon.core.deliveries import Status
 from kannon.core.errors import LedgerUnavailable
-from kannon.core.payloads import Outcomes
+from kannon.core.payloads import AnyPayload, Outcomes
 from kannon.ports import StreamState
 from tests.contract.test_ledger_contract import KEY, Subject, move, outcome, postgres_subject
 from tests.fakes import FakePublisher
@@ -345,3 +345,54 @@ async def test_who_is_not_let_in_is_told_at_once(
     assert "wrong-one" not in str(error.value)
     with pytest.raises(LedgerRefuses, match=named):
         migrate(url)
+
+
+async def test_rows_are_reached_by_index_though_their_table_was_small_when_the_plan_was_made(
+    real: Real,
+) -> None:
+    async def work_on(seq: int) -> None:
+        async with real.ledger.work() as work:
+            rows = await work.lock([real.name(seq)])
+            await work.move([move(row, Status.SCHEDULED) for row in rows], NOW)
+
+    for _ in range(8):  # from its fifth time on a prepared statement may keep its plan
+        await work_on(0)
+    with psycopg.connect(real.url) as connection:
+        connection.execute(
+            "INSERT INTO deliveries (batch, seq, email, due_at, expires_at)"
+            " SELECT batch, n, email, due_at, expires_at FROM deliveries, generate_series(100, 5000) AS n"
+            " WHERE batch = %s AND seq = 0",
+            [real.name(0).batch],
+        )
+    read = "SELECT seq_scan, seq_tup_read FROM pg_stat_user_tables WHERE relname = 'deliveries'"
+    with psycopg.connect(real.url, autocommit=True) as connection:
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        before = real.rows(read)
+    for seq in range(100, 110):
+        await work_on(seq)
+    async with real.database.statement() as used:
+        await used.execute("SELECT pg_stat_force_next_flush()")
+    assert real.rows(read) == before
+
+
+async def test_several_nudges_publish_in_one_transaction(real: Real, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kannon.adapters.postgres.outbox.LINGER", 0.5)
+    transactions: set[Any] = set()
+
+    class Watching(FakePublisher):
+        async def publish(self, payload: AnyPayload, traceparent: str = "") -> int:
+            transactions.update(
+                real.rows(
+                    "SELECT virtualtransaction FROM pg_locks"
+                    " WHERE relation = 'outbox'::regclass AND pid <> pg_backend_pid()"
+                )
+            )
+            return await super().publish(payload, traceparent)
+
+    outbox = PostgresOutbox(real.database, Watching())
+    for seq in (0, 1):
+        await record(real, seq)
+        outbox.nudge()
+    await outbox.close()
+    assert real.rows("SELECT count(*) FROM outbox") == [(0,)]
+    assert len(transactions) == 1
