@@ -5,7 +5,6 @@ import json
 import os
 import pty
 import sys
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +12,7 @@ import psycopg
 import pytest
 
 from tests.conftest import Eventually
-from tests.gateway_client import ADMIN_TOKEN, Client, Tenant, migrated_database, running_gateway
+from tests.gateway_client import ADMIN_TOKEN, Client, Tenant
 
 MANY = 3000
 
@@ -49,23 +48,6 @@ class Command:
     def environment(self) -> dict[str, str]:
         own = {name: value for name, value in os.environ.items() if not name.startswith("K")}
         return own | {"K_CONFIG": os.devnull, "KANNON_API": self.api, "K_API_ADMIN_TOKEN": ADMIN_TOKEN}
-
-
-@pytest.fixture(scope="module")
-def database_url(postgres_url: str) -> Iterator[str]:
-    with migrated_database(postgres_url) as url:
-        yield url
-
-
-@pytest.fixture
-async def client(database_url: str, nats_url: str) -> AsyncIterator[Client]:
-    async with running_gateway(database_url, nats_url) as client:
-        yield client
-
-
-@pytest.fixture
-async def tenant(client: Client) -> Tenant:
-    return await client.tenant()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,30 +20,11 @@ from tests.gateway_client import (
     Client,
     Tenant,
     basic,
-    migrated_database,
     refusal,
     rows,
-    running_gateway,
 )
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
-
-@pytest.fixture(scope="module")
-def database_url(postgres_url: str) -> Iterator[str]:
-    with migrated_database(postgres_url) as url:
-        yield url
-
-
-@pytest.fixture
-async def client(database_url: str, nats_url: str) -> AsyncIterator[Client]:
-    async with running_gateway(database_url, nats_url) as client:
-        yield client
-
-
-@pytest.fixture
-async def tenant(client: Client) -> Tenant:
-    return await client.tenant()
 
 
 async def test_a_mail_is_stored_and_announced(

@@ -2,7 +2,6 @@
 
 import base64
 import re
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,10 +21,8 @@ from tests.gateway_client import (
     Tenant,
     basic,
     method_named,
-    migrated_database,
     name_of,
     refusal,
-    running_gateway,
 )
 
 BUILT = {
@@ -50,23 +47,6 @@ BUILT = {
     "HZService/HZ",
 }
 HOUR = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def database_url(postgres_url: str) -> Iterator[str]:
-    with migrated_database(postgres_url) as url:
-        yield url
-
-
-@pytest.fixture
-async def client(database_url: str, nats_url: str) -> AsyncIterator[Client]:
-    async with running_gateway(database_url, nats_url) as client:
-        yield client
-
-
-@pytest.fixture
-async def tenant(client: Client) -> Tenant:
-    return await client.tenant()
 
 
 async def test_a_domain_and_its_key(client: Client) -> None:

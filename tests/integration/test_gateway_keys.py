@@ -1,11 +1,9 @@
 """A key's life, over gRPC with real PostgreSQL: made, shown, used, expired, revoked."""
 
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
-import pytest
 from grpc import StatusCode
 
 from api_gateway.timestamps import write_timestamp
@@ -15,26 +13,9 @@ from kannon.adapters.pb.admin_pb2 import (
     GetAPIKeyRequest,
     ListAPIKeysRequest,
 )
-from tests.gateway_client import Client, Tenant, migrated_database, refusal, running_gateway
+from tests.gateway_client import Client, Tenant, refusal
 
 REFUSED = (StatusCode.UNAUTHENTICATED, "the credentials are missing or not valid")
-
-
-@pytest.fixture(scope="module")
-def database_url(postgres_url: str) -> Iterator[str]:
-    with migrated_database(postgres_url) as url:
-        yield url
-
-
-@pytest.fixture
-async def client(database_url: str, nats_url: str) -> AsyncIterator[Client]:
-    async with running_gateway(database_url, nats_url) as client:
-        yield client
-
-
-@pytest.fixture
-async def tenant(client: Client) -> Tenant:
-    return await client.tenant()
 
 
 async def listed(tenant: Tenant, **changes: Any) -> Any:

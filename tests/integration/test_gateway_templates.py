@@ -1,7 +1,6 @@
 """Templates over gRPC, mail that is sent by their names, and calls that are repeated under a key."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from tests.gateway_client import (
     Tenant,
     basic,
     method_named,
-    migrated_database,
     refusal,
     rows,
     running_gateway,
@@ -25,23 +23,6 @@ from tests.gateway_client import (
 
 HTML = "<p>Hello {{ name }}</p>"
 NO_TEMPLATE = "template_id: there is no template of that name"
-
-
-@pytest.fixture(scope="module")
-def database_url(postgres_url: str) -> Iterator[str]:
-    with migrated_database(postgres_url) as url:
-        yield url
-
-
-@pytest.fixture
-async def client(database_url: str, nats_url: str) -> AsyncIterator[Client]:
-    async with running_gateway(database_url, nats_url) as client:
-        yield client
-
-
-@pytest.fixture
-async def tenant(client: Client) -> Tenant:
-    return await client.tenant()
 
 
 async def admin(client: Client, procedure: str, **fields: Any) -> Any:
