@@ -124,9 +124,10 @@ def decide(delivery: Delivery, learnt: Learnt, rules: RetryRules, now: datetime)
 def _overtaken(delivery: Delivery, now: datetime) -> tuple[Outcome, ...]:
     """The `accepted` that dispatch published an Envelope for, but did not live to commit.
 
-    Its verdict will find the Delivery moved on, and write nothing.
+    Its verdict will find the Delivery moved on, and write nothing. Of one that was cancelled since, nobody
+    knows any more whether it had its verdict: the ledger writes `accepted` only once.
     """
-    if delivery.standing.status is not Status.ACCEPTED:
+    if delivery.standing.status not in (Status.ACCEPTED, Status.CANCELLED):
         return ()
     return (delivery.outcome("accepted", 0, now, {}),)
 

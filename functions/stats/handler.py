@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from functions.stats.deciding import Learnt, RetryRules, decide, learnt_from
 from kannon.core.batches import Delivery, Move, Outcome
-from kannon.core.deliveries import DeliveryId, Status
+from kannon.core.deliveries import DeliveryId, Fact, Status
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import Unavailable
 from kannon.core.payloads import AnyPayload, DeliveriesDue
@@ -61,9 +62,12 @@ class Stats:
             if decision is None:
                 continue
             current[decision.after.id] = decision.after
-            moves[decision.after.id] = decision.after.moved(decision.after.standing.status)
+            move = decision.after.moved(decision.after.standing.status)
+            moves[move.id] = replace(move, untaken=item.fact is Fact.UNTAKEN)
             outcomes.extend(decision.outcomes)
         await work.move(list(moves.values()), now)
+        if back := [move.id for move in moves.values() if move.status is Status.SCHEDULED]:
+            await work.end_cancelled(back)
         await work.record(outcomes)
         return sum(
             before[move.id] is Status.SENDING and move.status is not Status.SENDING for move in moves.values()

@@ -11,9 +11,10 @@ import msgspec
 from psycopg import AsyncCursor
 from psycopg.rows import DictRow, TupleRow, tuple_row
 
+from kannon.adapters.postgres.batches import settle_some
 from kannon.adapters.postgres.connection import Connection, Database, queries
 from kannon.core.batches import KEYS_KEPT_FOR, BatchContent, Delivery, Move, Outcome
-from kannon.core.deliveries import DeliveryId, Standing, Status
+from kannon.core.deliveries import WAITING, DeliveryId, Standing, Status
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import KannonError
 from kannon.core.keys import open_sealed
@@ -129,6 +130,10 @@ class PostgresLedger:
                 },
             )
 
+    async def settle(self, pieces: int) -> int:
+        """See `ports.Recovery`."""
+        return await settle_some(self._database, pieces)
+
     async def forget_keys(self, limit: int, now: datetime) -> int:
         """See `ports.Recovery`."""
         async with self._database.transaction() as connection:
@@ -228,12 +233,18 @@ class _Work:
         rows = [
             (
                 *(move.id.batch, move.id.seq, move.status, move.attempts, move.emission, move.due_at),
-                *(move.edge, move.published_seq),
+                *(move.edge, move.published_seq, move.untaken),
             )
             for move in moves
         ]
         await self._connection.execute(SQL["move"], {"now": now, "moves": _json(rows)})
         self._ledger._in_hand.taken(sum(move.status is Status.SENDING for move in moves))
+
+    async def end_cancelled(self, deliveries: Sequence[DeliveryId]) -> None:
+        wanted = sorted((delivery.batch, delivery.seq) for delivery in deliveries)
+        await self._connection.execute(
+            SQL["end_cancelled"], {"wanted": _json(wanted), "waiting": list(WAITING)}
+        )
 
     async def record(self, outcomes: Sequence[Outcome]) -> None:
         if not outcomes:
