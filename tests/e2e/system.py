@@ -134,6 +134,7 @@ class System:
             "K_API_PORT": str(self.port),
             "K_SENDER_HOSTNAME": "mail.sender.test",
             "K_SENDER_ALLOW_NETWORKS": "127.0.0.0/8",
+            "K_SENDER_RETRY_BASE": "250ms",
             "K_SENDER_RETRY_MIN": "500ms",
             "K_TICK_EVERY": "300ms",
         }
