@@ -196,6 +196,10 @@ class System:
         os.kill(pid, number)
         return pid
 
+    def wait_for_end(self, pid: int, within: float) -> None:
+        """Wait until a process is gone."""
+        wait_until(lambda: not Path(f"/proc/{pid}").exists(), within, f"process {pid} ends")
+
     def wait_for_restart(self, part: str, old: int, within: float = 30.0) -> None:
         """Wait until a part that died runs again."""
         wait_until(lambda: self.pids().get(part, old) != old, within, f"{part} runs again")
