@@ -107,6 +107,7 @@ class _FakeWork:
                 attempts=move.attempts,
                 emission=move.emission,
                 due_at=move.due_at,
+                answered=row.standing.answered or move.answered,
             )
             first = row.first_emitted_at or (now if emitted else None)
             if move.untaken and first == self._ledger.emitted.get(move.id):

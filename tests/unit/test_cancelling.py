@@ -27,6 +27,7 @@ from kannon.core.payloads import (
     TransmissionsJudged,
 )
 from kannon.core.replies import Stage
+from kannon.core.retries import RetrySchedule
 from kannon.ports import LedgerWork
 from tests.fakes_batches import FakeBatches
 from tests.fakes_ledger import FakeLedger
@@ -35,6 +36,7 @@ from tests.unit.test_dispatch import LEASE, Surroundings, Ticking
 
 COUNT = 3
 RETRY_MIN = timedelta(minutes=5)
+SCHEDULE = RetrySchedule(timedelta(minutes=2), RETRY_MIN, timedelta(hours=4))
 FINAL = {"delivered", "bounced", "failed"}
 
 
@@ -111,8 +113,8 @@ class World:
         self.around.with_deliveries(*rows)
         self.edge = Edge()
         self.stats = Stats(
-            self.ledger, self.around.publisher, self.around.outbox, RetryRules(RETRY_MIN),
-            lambda: self.around.now, lambda: "nonce",
+            self.ledger, self.around.publisher, self.around.outbox, RetryRules(SCHEDULE),
+            lambda: self.around.now, lambda: "nonce", lambda: 0.0,
         )  # fmt: skip
         self.seen = self.asked = 0
 
