@@ -13,6 +13,7 @@ from publicsuffixlist import PublicSuffixList
 
 from api_gateway.admin import Admin
 from api_gateway.announcer import Announcer
+from api_gateway.batches import BatchDesk
 from api_gateway.bodies import Bodies
 from api_gateway.credentials import AdminCheck, KeyCheck
 from api_gateway.deliveries import Deliveries
@@ -27,6 +28,7 @@ from api_gateway.stream_gauge import StreamGauge
 from api_gateway.templates import TemplateDesk
 from kannon.adapters.nats.connection import Connection
 from kannon.adapters.nats.publisher import NatsPublisher, NatsStreams
+from kannon.adapters.postgres.batches import PostgresBatches
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.delivery_queries import PostgresDeliveryQueries
 from kannon.adapters.postgres.directory import PostgresDirectory
@@ -125,6 +127,7 @@ class Gateway:
         rule = SenderRule(directory, PublicSuffixList().is_public)
         built = services(
             Mailer(intake, Bodies(templates), self.announcer, rule, utc_now, wanted.retry_budget),
+            BatchDesk(PostgresBatches(database), self.announcer, utc_now),
             Admin(directory, utc_now),
             TemplateDesk(directory, templates),
             Deliveries(directory, PostgresDeliveryQueries(database)),

@@ -1,6 +1,7 @@
 """The services of the wire contract: what is built of them, and whom they let in."""
 
 from api_gateway.admin import Admin
+from api_gateway.batches import BatchDesk
 from api_gateway.deliveries import Deliveries
 from api_gateway.endpoints import Access, Service
 from api_gateway.hz import HZ
@@ -12,6 +13,7 @@ from kannon.adapters.pb import admin_pb2, mailer_pb2, stats_v1_pb2, stats_v2_pb2
 
 def services(
     mailer: Mailer,
+    batches: BatchDesk,
     admin: Admin,
     templates: TemplateDesk,
     deliveries: Deliveries,
@@ -23,7 +25,13 @@ def services(
         Service(
             mailer_pb2.DESCRIPTOR.services_by_name["Mailer"],
             Access.API_KEY,
-            {"SendHTML": mailer.send_html, "SendTemplate": mailer.send_template},
+            {
+                "SendHTML": mailer.send_html,
+                "SendTemplate": mailer.send_template,
+                "GetBatch": batches.get_batch,
+                "CancelBatch": batches.cancel_batch,
+                "RescheduleBatch": batches.reschedule_batch,
+            },
         ),
         Service(
             admin_pb2.DESCRIPTOR.services_by_name["Api"],

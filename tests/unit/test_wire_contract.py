@@ -40,6 +40,9 @@ WIRE: dict[str, Declarations] = {
         "service Mailer": {
             "SendHTML(SendHTMLReq) -> SendRes",
             "SendTemplate(SendTemplateReq) -> SendRes",
+            "GetBatch(GetBatchReq) -> GetBatchRes",  # ours, and all below that is only of these
+            "CancelBatch(CancelBatchReq) -> CancelBatchRes",
+            "RescheduleBatch(RescheduleBatchReq) -> RescheduleBatchRes",
         },
         "message Attachment": {"1 string filename", "2 bytes content"},
         "message SendHTMLReq": {
@@ -75,6 +78,31 @@ WIRE: dict[str, Declarations] = {
             "6 repeated RejectedRecipient rejected_recipients",
         },
         "message RejectedRecipient": {"1 string email", "2 string reason"},
+        "message GetBatchReq": {"1 string message_id"},
+        "message GetBatchRes": {
+            "1 string message_id",
+            "2 string subject",
+            "3 string template_id",
+            "4 Ts scheduled_time",
+            "5 Ts accepted_time",
+            "6 Ts cancelled_time",
+            "7 map<string, int64> counts",
+            "8 int64 total",
+        },
+        "message CancelBatchReq": {"1 string message_id"},
+        "message CancelBatchRes": {
+            "1 Ts cancelled_time",
+            "2 int64 cancelled",
+            "3 int64 under_way",
+            "4 int64 ended",
+        },
+        "message RescheduleBatchReq": {"1 string message_id", "2 Ts scheduled_time"},
+        "message RescheduleBatchRes": {
+            "1 Ts scheduled_time",
+            "2 int64 moved",
+            "3 int64 under_way",
+            "4 int64 ended",
+        },
     },
     "pkg.kannon.mailer.types": {
         "message Sender": {"1 string email", "2 string alias"},
