@@ -437,6 +437,7 @@ class DeliveryRecord:
     Attributes:
         attempts: tries whose result is known.
         outcomes: the last ones, `OUTCOMES_SHOWN` at the most, oldest first.
+        cancelled_at: when its Batch was, if that is how it ended.
     """
 
     id: DeliveryId
@@ -447,6 +448,7 @@ class DeliveryRecord:
     due_at: datetime
     expires_at: datetime
     outcomes: tuple[StatsRow, ...]
+    cancelled_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
