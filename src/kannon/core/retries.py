@@ -75,7 +75,7 @@ def next_attempt_at(
 
 
 def attempt_expires_at(delivery: Delivery, now: datetime) -> datetime:
-    """When the current Attempt may be transmitted no more; the same for each of its emissions."""
+    """When the current Attempt may be transmitted no more; the same for each emission that may be out."""
     since = delivery.first_emitted_at or now
     return max(delivery.standing.expires_at, since + LEAST_TIME_TO_TRY)
 
