@@ -28,6 +28,9 @@ from tests.gateway_client import (
 BUILT = {
     "Mailer/SendHTML",
     "Mailer/SendTemplate",
+    "Mailer/GetBatch",
+    "Mailer/CancelBatch",
+    "Mailer/RescheduleBatch",
     "Api/CreateDomain",
     "Api/GetDomain",
     "Api/GetDomains",
