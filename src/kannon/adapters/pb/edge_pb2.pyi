@@ -158,12 +158,15 @@ class SubmitAnswer(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    WAIT_MS_FIELD_NUMBER: _builtins.int
     batch: _builtins.int
     seq: _builtins.int
     attempt: _builtins.int
     verdict: Global___Verdict.ValueType
     reason: _builtins.str
     """For the log, when the Envelope was not taken."""
+    wait_ms: _builtins.int
+    """Milliseconds after which an untaken one may be offered again; 0 for soon."""
     def __init__(
         self,
         *,
@@ -172,10 +175,11 @@ class SubmitAnswer(_message.Message):
         attempt: _builtins.int = ...,
         verdict: Global___Verdict.ValueType = ...,
         reason: _builtins.str = ...,
+        wait_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch", b"batch", "reason", b"reason", "seq", b"seq", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch", b"batch", "reason", b"reason", "seq", b"seq", "verdict", b"verdict", "wait_ms", b"wait_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
