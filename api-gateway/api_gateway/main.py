@@ -38,6 +38,7 @@ from kannon.core.keys import Purpose
 from kannon.core.payloads import BatchAccepted
 from kannon.events import Sealer
 from kannon.runtime.clock import utc_now
+from kannon.runtime.failpoints import arm_failpoints
 from kannon.runtime.keys import key_for
 from kannon.runtime.logs import start_logging
 from kannon.runtime.settings import (
@@ -197,6 +198,7 @@ def main() -> int:
     try:
         settings = Settings.load()
         start_logging("gateway", settings[DEBUG])
+        arm_failpoints(settings)
         uvloop.run(_run(read_settings(settings)))
     except KannonError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)

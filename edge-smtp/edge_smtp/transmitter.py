@@ -16,6 +16,7 @@ from kannon.core.addresses import InvalidAddress, domain_name
 from kannon.core.envelopes import Envelope
 from kannon.core.errors import Unavailable
 from kannon.core.exchangers import Exchanger, UndeliverableDomain
+from kannon.core.failpoints import passing
 from kannon.core.replies import Refusal, Stage
 from kannon.runtime.logs import mask_address
 
@@ -245,17 +246,21 @@ class Transmitter:
         if envelope is None:
             raise _NotNow
         try:
-            return await self._carrier.carry(envelope, ways, partial(self._intend, it))
+            carried = await self._carrier.carry(envelope, ways, partial(self._intend, it))
         except _NotNow:
             if self._now_ms() > it.expires_at_ms:
                 return _EXPIRED
             raise
+        passing("edge.replied")
+        return carried
 
     async def _intend(self, it: InHand, exchanger: Exchanger) -> None:
+        passing("edge.before-intent")
         in_hand = await self._journal.intend(it.attempt, it.ambiguities, exchanger.host)
         if not in_hand or self._now_ms() > it.expires_at_ms:
             raise _NotNow
         it.intended = exchanger.host
+        passing("edge.before-dot")
 
     def _unconfirmed(self, destination: Destination, it: InHand, why: str) -> bool:
         it.ambiguities += 1

@@ -3,6 +3,7 @@
 import logging
 
 from kannon.core.errors import MalformedEvent
+from kannon.core.failpoints import passing
 from kannon.core.payloads import AnyPayload, Emitted, EnvelopesReady, EnvelopesUntaken
 from kannon.ports import EdgeClient, EventPublisher, SubmitVerdict
 
@@ -33,4 +34,5 @@ class Send:
             if verdict is SubmitVerdict.UNTAKEN
         )
         if untaken:
+            passing("send.answered")
             await self._publisher.publish(EnvelopesUntaken(untaken), traceparent)
