@@ -79,7 +79,7 @@ class Tenant:
             global_fields={"name": "reader"},
             recipients=[types_pb2.Recipient(email=recipient) for recipient in recipients],
         )
-        metadata = (*key_metadata(self.domain, self._key), ("idempotency-key", key))
+        metadata = (*self.metadata, ("idempotency-key", key))
         deadline = time.monotonic() + PATIENCE
         while True:
             self.calls += 1
@@ -95,6 +95,11 @@ class Tenant:
                 self.message_ids.append(answer.message_id)
                 self.recipients += recipients
                 return
+
+    @property
+    def metadata(self) -> Sequence[tuple[str, str]]:
+        """What its calls carry."""
+        return key_metadata(self.domain, self._key)
 
     @property
     def copies(self) -> Counter[Delivery]:

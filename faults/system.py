@@ -45,7 +45,7 @@ SETTINGS: Final = {
     "source.connect_timeout": "1s",
 }
 """Everything that waits is shortened; what is counted is as in operation."""
-DOMAINS: Final = tuple(f"exchanger{number}.test" for number in range(10))
+DOMAINS: Final = tuple(f"exchanger{number}.test" for number in range(13))
 """Domains with an exchanger each, beside the main one."""
 _HELD = 'while [ -e "$0" ]; do sleep 0.02; done; exec "$@"'
 
@@ -108,6 +108,10 @@ class System:
     def pid(self, part: str) -> int:
         """The process of a part; 0 while it has none."""
         return self.supervisor.pids.get(part, 0)
+
+    def variable(self, part: str, name: str) -> str:
+        """What a part is told by a variable."""
+        return self._managed[part].environment[name]
 
     def signal(self, part: str, number: Signals = signal.SIGKILL) -> int:
         """Send a signal to a part; returns its process id."""

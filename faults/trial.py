@@ -34,6 +34,9 @@ class Trial:
         random: all that varies from seed to seed.
         full: whether nothing is scaled down.
         notes: what is worth telling.
+        broken: what did not hold, beside the invariants.
+        healed_at: when the fault was over.
+        settled_at: when nothing was owed any more, where the case itself has waited for it.
     """
 
     system: System
@@ -43,6 +46,7 @@ class Trial:
     notes: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     healed_at: float = 0.0
+    settled_at: float = 0.0
     allowed_seconds: float = SETTLED_WITHIN
 
     @property
@@ -66,9 +70,14 @@ class Trial:
 
     async def send(self, count: int = MANY, domains: Sequence[str] = ("example.org",)) -> None:
         """Send one Batch, spread over recipients' domains."""
+        await self.tenant.send(self.recipients(count, domains))
+
+    def recipients(self, count: int, domains: Sequence[str] = ("example.org",)) -> list[str]:
+        """So many addresses that nobody has sent to yet."""
         first = len(self.tenant.recipients)
+        name = self.tenant.domain.partition(".")[0]
         numbers = range(first, first + count)
-        await self.tenant.send([f"r{number}@{domains[number % len(domains)]}" for number in numbers])
+        return [f"r{number}.{name}@{domains[number % len(domains)]}" for number in numbers]
 
     async def until_arrived(self, count: int, within: float = 40.0) -> None:
         """Wait until so many copies are at the sink."""
@@ -87,6 +96,15 @@ class Trial:
             if time.monotonic() > deadline:
                 raise NotReached(f"not all emitted within {within:g} s")
             await asyncio.sleep(0.02)
+
+    async def until_all_ended(self) -> None:
+        """Wait until nothing is owed any more, for as long as is allowed: what is then, the invariants tell."""
+        deadline = (self.healed_at or time.monotonic()) + self.allowed_seconds
+        while await self.tenant.owed():
+            if time.monotonic() > deadline:
+                return
+            await asyncio.sleep(0.05)
+        self.settled_at = time.monotonic()
 
     def demand(self, holds: object, what: str) -> None:
         """Something beside the invariants that must hold."""
@@ -176,7 +194,7 @@ async def _settled(trial: Trial) -> Evidence:
     while settled is None and time.monotonic() < deadline:
         try:
             if not await trial.tenant.owed():
-                settled = time.monotonic() - began
+                settled = max(0.0, (trial.settled_at or time.monotonic()) - began)
         except psycopg.Error:
             pass  # it is only just coming back
         await asyncio.sleep(0.05)

@@ -5,10 +5,13 @@ from typing import Final
 
 import click
 
-from faults.cases import processes
+from faults.cases import choices, clocks, events, network, peers, processes, servers
 from faults.trial import Case
 
-ALL: Final[Sequence[Case]] = sorted(processes.CASES, key=lambda case: (case.number, case.label))
+_ROOMS: Final = (processes, events, servers, network, clocks, peers, choices)
+ALL: Final[Sequence[Case]] = sorted(
+    (case for room in _ROOMS for case in room.CASES), key=lambda case: (case.number, case.label)
+)
 
 
 def chosen(written: str) -> Sequence[Case]:
