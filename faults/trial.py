@@ -98,7 +98,7 @@ class Trial:
             await asyncio.sleep(0.02)
 
     async def until_all_ended(self) -> None:
-        """Wait until nothing is owed any more, for as long as is allowed: what is then, the invariants tell."""
+        """Wait until nothing is owed any more, for as long as is allowed; the invariants tell the rest."""
         deadline = (self.healed_at or time.monotonic()) + self.allowed_seconds
         while await self.tenant.owed():
             if time.monotonic() > deadline:
