@@ -125,14 +125,14 @@ class Gateway:
         }
         rule = SenderRule(directory, PublicSuffixList().is_public)
         built = services(
-            Mailer(intake, Bodies(templates), self.announcer, rule, utc_now, wanted.retry_budget),
-            Admin(directory, utc_now),
+            Mailer(intake, Bodies(templates), self.announcer, rule, database.clock, wanted.retry_budget),
+            Admin(directory, database.clock),
             TemplateDesk(directory, templates),
             Deliveries(directory, PostgresDeliveryQueries(database)),
             Statistics(PostgresStatsQueries(database)),
             HZ(checks),
         )
-        doorkeeper = Doorkeeper(KeyCheck(directory, utc_now), AdminCheck(wanted.admin_token))
+        doorkeeper = Doorkeeper(KeyCheck(directory, database.clock), AdminCheck(wanted.admin_token))
         self.server = GrpcServer(endpoints(built), doorkeeper, wanted.max_message)
 
 

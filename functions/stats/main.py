@@ -33,7 +33,9 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
     outbox = PostgresOutbox(database, publisher)
     stack.push_async_callback(outbox.close)
     rules = RetryRules(settings[SENDER_RETRY_MIN])
-    stats = Stats(PostgresLedger(database), publisher, outbox, rules, utc_now, lambda: uuid.uuid4().hex)
+    stats = Stats(
+        PostgresLedger(database), publisher, outbox, rules, database.clock, lambda: uuid.uuid4().hex
+    )
     return Wired(stats, sealer, (EnvelopesUntaken, TransmissionsDelivered, TransmissionsJudged))
 
 

@@ -1,4 +1,4 @@
-"""The fault suite, as far as there is time for it here: its quickest cases, each of them another truth's owner."""
+"""The fault suite, as far as there is time for it here: its quickest cases, and how it is stopped."""
 
 import json
 import signal
