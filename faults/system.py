@@ -31,11 +31,15 @@ SECOND_EDGE: Final = "edge-smtp-1"
 SCALE: Final = 0.02
 """`sender.timeout_scale`: a minute that an exchanger is waited for lasts 1.2 seconds."""
 LEASE: Final = 6.0
+RETRY_BASE: Final = 0.25
 RETRY_MIN: Final = 0.5
+"""Seconds: what greylisting waits first, and the shortest other wait."""
 SETTINGS: Final = {
     "sender.hostname": "mail.sender.test",
     "sender.allow_networks": "127.0.0.0/8",
+    "sender.retry.base": f"{RETRY_BASE * 1000:.0f}ms",
     "sender.retry.min": f"{RETRY_MIN * 1000:.0f}ms",
+    "sender.retry.max": "4s",
     "sender.connect_timeout": "2s",
     "sender.timeout_scale": str(SCALE),
     "sender.max_jobs": "20",

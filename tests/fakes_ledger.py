@@ -95,6 +95,7 @@ class _FakeWork:
                 attempts=move.attempts,
                 emission=move.emission,
                 due_at=move.due_at,
+                answered=row.standing.answered or move.answered,
             )
             first = row.first_emitted_at or (now if emitted else None)
             self._ledger.rows[move.id] = replace(

@@ -17,8 +17,10 @@ from kannon.core.payloads import (
     TransmissionsDelivered,
     TransmissionsJudged,
 )
-from kannon.core.retries import next_attempt_at
+from kannon.core.retries import RetrySchedule, next_attempt_at
 
+EXPIRED = "expired"
+"""The category of what an edge did not transmit any more, for its time was over."""
 _FACT_OF_VERDICT = {"deferred": Fact.DEFERRED, "bounced": Fact.BOUNCED, "failed": Fact.FAILED}
 
 
@@ -27,11 +29,11 @@ class RetryRules:
     """When to try again.
 
     Attributes:
-        retry_min: the wait before a deferred Delivery is tried again.
+        deferred: the waits of deferred Deliveries.
         untaken_wait: the wait before what an edge had no room for is offered again.
     """
 
-    retry_min: timedelta
+    deferred: RetrySchedule
     untaken_wait: timedelta = timedelta(seconds=5)
 
 
@@ -43,6 +45,16 @@ class Learnt:
     fact: Fact
     at: datetime | None = None
     data: dict[str, Any] | None = None
+
+    @property
+    def category(self) -> str:
+        """Why it was not delivered, by the table of judgements."""
+        return str((self.data or {}).get("category", ""))
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether it is what an exchanger said."""
+        return bool((self.data or {}).get("code"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +109,14 @@ def _learnt_judged(item: Judged) -> Learnt:
     return Learnt(refused.emitted, fact, refused.at, data)
 
 
-def decide(delivery: Delivery, learnt: Learnt, rules: RetryRules, now: datetime) -> Decision | None:
-    """What `learnt` changes, or None where it is late, repeated or foreign."""
+def decide(
+    delivery: Delivery, learnt: Learnt, rules: RetryRules, now: datetime, chance: float
+) -> Decision | None:
+    """What `learnt` changes, or None where it is late, repeated or foreign.
+
+    Args:
+        chance: from 0.0 up to 1.0; spreads waits.
+    """
     standing = delivery.standing
     status = transition(standing, learnt.fact, learnt.emitted.attempt)
     if status is None:
@@ -110,13 +128,17 @@ def decide(delivery: Delivery, learnt: Learnt, rules: RetryRules, now: datetime)
         return Decision(replace(delivery, standing=again), ())
     due_at = standing.due_at
     fact: Fact = learnt.fact
+    answered = standing.answered or learnt.is_answer
     if learnt.fact is Fact.DEFERRED:
-        next_at = next_attempt_at(now, rules.retry_min, standing.expires_at)
+        wait = rules.deferred.wait_after(learnt.emitted.attempt, learnt.category, chance)
+        next_at = next_attempt_at(now, wait, rules.deferred, standing.expires_at)
         if next_at is None:
-            fact, status = _budget_spent(learnt)
+            fact, status = _budget_spent(answered)
         due_at = next_at or due_at
+    elif learnt.fact is Fact.FAILED and learnt.category == EXPIRED:
+        fact, status = _budget_spent(answered)
     attempts = max(standing.attempts, learnt.emitted.attempt)
-    after = replace(standing, status=status, attempts=attempts, emission=0, due_at=due_at)
+    after = replace(standing, status=status, attempts=attempts, emission=0, due_at=due_at, answered=answered)
     outcomes = (*_overtaken(delivery, now), _outcome(delivery, learnt, fact, now))
     return Decision(replace(delivery, standing=after), outcomes)
 
@@ -131,8 +153,7 @@ def _overtaken(delivery: Delivery, now: datetime) -> tuple[Outcome, ...]:
     return (delivery.outcome("accepted", 0, now, {}),)
 
 
-def _budget_spent(learnt: Learnt) -> tuple[Fact, Status]:
-    answered = bool((learnt.data or {}).get("code"))
+def _budget_spent(answered: bool) -> tuple[Fact, Status]:
     return (Fact.BOUNCED, Status.BOUNCED) if answered else (Fact.FAILED, Status.FAILED)
 
 

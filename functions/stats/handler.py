@@ -20,6 +20,7 @@ class Stats:
 
     Args:
         nonce: makes each request for more work an event of its own.
+        chance: gives numbers from 0.0 up to 1.0.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class Stats:
         rules: RetryRules,
         clock: Clock,
         nonce: Callable[[], str],
+        chance: Callable[[], float],
     ) -> None:
         self._ledger = ledger
         self._publisher = publisher
@@ -37,6 +39,7 @@ class Stats:
         self._rules = rules
         self._clock = clock
         self._nonce = nonce
+        self._chance = chance
 
     async def handle(self, payload: AnyPayload, traceparent: str) -> None:
         """Write a chunk of results; late and repeated ones change nothing."""
@@ -59,7 +62,7 @@ class Stats:
         outcomes: list[Outcome] = []
         for item in learnt:
             delivery = current.get(item.emitted.delivery)
-            decision = decide(delivery, item, self._rules, now) if delivery else None
+            decision = decide(delivery, item, self._rules, now, self._chance()) if delivery else None
             if decision is None:
                 continue
             current[decision.after.id] = decision.after

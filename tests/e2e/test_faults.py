@@ -101,6 +101,22 @@ def test_a_call_succeeds_while_nats_is_away(system: System, sink: SmtpPeer, tena
     assert system.pids()["nats"] == pid
 
 
+def test_parts_that_are_asked_to_stop_finish_or_hand_back_what_is_in_hand(
+    system: System, sink: SmtpPeer, tenant: Tenant
+) -> None:
+    sink.behaviours["*"] = Behaviour(delay=0.05)
+    parts = ("verify", "dispatch", "send", "edge-smtp", "stats", "nats-source", "api-gateway")
+    each = [f"{part}-{number}@example.org" for part in parts for number in range(40)]
+    for place, part in enumerate(parts):
+        tenant.send(each[40 * place : 40 * place + 40])
+        old = system.kill(part, signal.SIGTERM)
+        system.wait_for_end(old, within=20)
+        system.wait_for_restart(part, old)
+    counts = tenant.wait_for_end(len(each))
+    assert arrived(sink, tenant) == Counter(each)
+    assert counts == {"accepted": len(each), "delivered": len(each)}
+
+
 def test_what_was_in_hand_is_finished_after_a_stop_and_a_start(
     own_system: Callable[..., System], sink: SmtpPeer
 ) -> None:

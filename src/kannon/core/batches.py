@@ -104,6 +104,7 @@ class Move:
     Attributes:
         emission: publishings of the current Attempt so far; 0 when a new Attempt is due.
         published_seq: where the stream of Envelopes keeps the last publishing; None if untouched.
+        answered: an exchanger answered an Attempt; what was once written so stays so.
     """
 
     id: DeliveryId
@@ -113,6 +114,7 @@ class Move:
     due_at: datetime
     edge: str | None = None
     published_seq: int | None = None
+    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,14 @@ class Delivery:
     def moved(self, status: Status, due_at: datetime | None = None) -> Move:
         """The move to `status` that keeps all else, but for `due_at` where it is given."""
         standing = self.standing
-        return Move(self.id, status, standing.attempts, standing.emission, due_at or standing.due_at)
+        return Move(
+            self.id,
+            status,
+            standing.attempts,
+            standing.emission,
+            due_at or standing.due_at,
+            answered=standing.answered,
+        )
 
     def outcome(self, kind: str, attempt: int, at: datetime, data: Mapping[str, Any]) -> Outcome:
         """What became of it, as the statistics call it."""

@@ -72,6 +72,7 @@ class Standing:
         attempts: tries whose result is known.
         emission: publishings of the current Attempt so far.
         expires_at: end of its Retry Budget.
+        answered: whether an exchanger ever answered one of its Attempts.
     """
 
     status: Status
@@ -79,6 +80,7 @@ class Standing:
     emission: int
     due_at: datetime
     expires_at: datetime
+    answered: bool = False
 
     @property
     def current_attempt(self) -> int:

@@ -283,7 +283,14 @@ SENDER_ALLOW_NETWORKS = Setting(
 SENDER_MAX_AMBIGUOUS = Setting(
     "sender.max_ambiguous", _whole, "1", "repeats of a transmission that ended after the dot without reply"
 )
-SENDER_RETRY_MIN = Setting("sender.retry.min", _duration, "5m", "wait before a deferred Delivery is retried")
+SENDER_RETRY_BASE = Setting(
+    "sender.retry.base",
+    _duration,
+    "2m",
+    "doubled with each Attempt to the wait before the next; greylisting's first",
+)
+SENDER_RETRY_MIN = Setting("sender.retry.min", _duration, "5m", "shortest wait of a deferred Delivery")
+SENDER_RETRY_MAX = Setting("sender.retry.max", _duration, "4h", "longest wait of a deferred Delivery")
 SENDER_RETRY_BUDGET = Setting("sender.retry.budget", _duration, "24h", "span in which a Delivery is tried")
 SENDER_CONNECT_TIMEOUT = Setting("sender.connect_timeout", _duration, "30s", "to connect to one address")
 SENDER_TIMEOUT_SCALE = Setting(

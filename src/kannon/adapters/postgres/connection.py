@@ -15,13 +15,17 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from kannon.adapters.postgres.clock import LedgerClock
-from kannon.core.errors import KannonError, LedgerUnavailable
+from kannon.core.errors import KannonError, LedgerFull, LedgerUnavailable
 
 Connection = psycopg.AsyncConnection[DictRow]
 log = logging.getLogger(__name__)
 
 CHECKOUT_TIMEOUT = 5.0
 """Seconds to wait for a connection: callers are told to come again rather than held."""
+
+
+INSUFFICIENT_RESOURCES = "53"
+"""The class of SQLSTATE for a full disk, memory or too many connections."""
 
 
 @cache
@@ -138,6 +142,7 @@ class Database:
         """A connection for a statement that stands alone: it is a transaction of its own.
 
         Raises:
+            LedgerFull: PostgreSQL has no room for what is to be written.
             LedgerUnavailable: PostgreSQL is away, or restarts.
         """
         try:
@@ -147,6 +152,9 @@ class Database:
         except PoolTimeout:
             raise LedgerUnavailable("PostgreSQL has no connection free") from None
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            if (error.sqlstate or "").startswith(INSUFFICIENT_RESOURCES):
+                log.error("the ledger has no room", extra={"error": type(error).__name__})
+                raise LedgerFull from error
             log.warning("the ledger did not answer", extra={"error": type(error).__name__})
             raise LedgerUnavailable("PostgreSQL does not answer") from error
 

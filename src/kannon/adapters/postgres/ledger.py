@@ -228,7 +228,7 @@ class _Work:
         rows = [
             (
                 *(move.id.batch, move.id.seq, move.status, move.attempts, move.emission, move.due_at),
-                *(move.edge, move.published_seq),
+                *(move.edge, move.published_seq, move.answered),
             )
             for move in moves
         ]
@@ -255,12 +255,12 @@ class _Work:
 
 def _delivery(row: TupleRow) -> Delivery:
     batch, seq, status, attempts, emission, email, fields, due_at, expires_at, *rest = row
-    edge, first_emitted_at, message_id, domain = rest
+    answered, edge, first_emitted_at, message_id, domain = rest
     return Delivery(
         id=DeliveryId(batch, seq),
         recipient=email,
         fields=fields or {},
-        standing=Standing(_STATUSES[status], attempts, emission, due_at, expires_at),
+        standing=Standing(_STATUSES[status], attempts, emission, due_at, expires_at, answered),
         edge=edge,
         message_id=message_id,
         domain=domain,

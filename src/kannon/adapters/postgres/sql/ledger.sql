@@ -8,8 +8,8 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 
        set_config('enable_mergejoin', 'off', true)
 
 -- name: lock_accepted
-SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at, d.edge,
-       d.first_emitted_at, m.message_id, m.domain
+SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at,
+       d.answered, d.edge, d.first_emitted_at, m.message_id, m.domain
 FROM deliveries d JOIN messages m ON m.number = d.batch
 WHERE d.batch = %(batch)s AND d.seq = ANY(%(seqs)s::integer[]) AND d.status = 'accepted'
 ORDER BY d.batch, d.seq
@@ -17,8 +17,8 @@ FOR UPDATE OF d
 
 -- name: lock
 -- LATERAL, so that each row is reached by its key, and is locked in the order in which it is asked for.
-SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, NULL AS fields, d.due_at, d.expires_at, d.edge,
-       d.first_emitted_at, m.message_id, m.domain
+SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, NULL AS fields, d.due_at, d.expires_at,
+       d.answered, d.edge, d.first_emitted_at, m.message_id, m.domain
 FROM jsonb_array_elements(%(wanted)s::jsonb) AS wanted
 CROSS JOIN LATERAL
     (SELECT * FROM deliveries WHERE batch = (wanted ->> 0)::bigint AND seq = (wanted ->> 1)::integer FOR UPDATE) AS d
@@ -45,8 +45,8 @@ WITH RECURSIVE visited (batch, place) AS (
         (SELECT count(DISTINCT domain) FROM live) * count(*) OVER (PARTITION BY domain))) AS share
     FROM live ORDER BY number
 )
-SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at, d.edge,
-       d.first_emitted_at, shares.message_id, shares.domain
+SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at,
+       d.answered, d.edge, d.first_emitted_at, shares.message_id, shares.domain
 FROM shares CROSS JOIN LATERAL
     (SELECT * FROM deliveries
      WHERE status = 'scheduled' AND batch = shares.number AND due_at <= %(now)s
@@ -56,8 +56,8 @@ LIMIT %(limit)s
 
 -- name: claim
 -- What fair shares left of a claim goes to what is due longest.
-SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at, d.edge,
-       d.first_emitted_at, m.message_id, m.domain
+SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at,
+       d.answered, d.edge, d.first_emitted_at, m.message_id, m.domain
 FROM deliveries d JOIN messages m ON m.number = d.batch
 WHERE d.status = 'scheduled' AND d.due_at <= %(now)s
   AND (d.batch, d.seq) NOT IN (SELECT * FROM unnest(%(batches)s::bigint[], %(seqs)s::integer[]))
@@ -68,8 +68,8 @@ FOR UPDATE OF d SKIP LOCKED
 -- name: stranded
 -- In hand, but the streams that held the Envelope or its result lost data since (or do not know its sequence),
 -- or no result came for a whole lease.
-SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at, d.edge,
-       d.first_emitted_at, m.message_id, m.domain
+SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at,
+       d.answered, d.edge, d.first_emitted_at, m.message_id, m.domain
 FROM deliveries d JOIN messages m ON m.number = d.batch
 WHERE d.status = 'sending'
   AND (d.emitted_at < %(now)s - %(lease)s
@@ -92,6 +92,7 @@ UPDATE deliveries d SET
     attempts = moved.attempts,
     emission = moved.emission,
     due_at = moved.due_at,
+    answered = d.answered OR moved.answered,
     edge = coalesce(moved.edge, d.edge),
     published_seq = coalesce(moved.published_seq, d.published_seq),
     first_emitted_at = CASE WHEN moved.emission = 0 THEN NULL
@@ -100,7 +101,7 @@ UPDATE deliveries d SET
     emitted_at = CASE WHEN moved.emission > d.emission THEN %(now)s ELSE d.emitted_at END
 FROM (SELECT (m ->> 0)::bigint AS batch, (m ->> 1)::integer AS seq, m ->> 2 AS status, (m ->> 3)::smallint AS attempts,
              (m ->> 4)::smallint AS emission, (m ->> 5)::timestamptz AS due_at, m ->> 6 AS edge,
-             (m ->> 7)::bigint AS published_seq
+             (m ->> 7)::bigint AS published_seq, (m ->> 8)::boolean AS answered
       FROM jsonb_array_elements(%(moves)s::jsonb) AS m) AS moved
 WHERE d.batch = moved.batch AND d.seq = moved.seq
 
