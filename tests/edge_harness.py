@@ -10,7 +10,6 @@ import grpc
 
 from edge_smtp.carriers import AddressLookup, SmtpCarrier
 from edge_smtp.connections import Connections, opportunistic_tls
-from edge_smtp.main import now_ms
 from edge_smtp.opening import Timeouts
 from edge_smtp.results import ResultPublisher
 from edge_smtp.sqlite_journal import SqliteJournal
@@ -23,6 +22,7 @@ from kannon.core.envelopes import Envelope
 from kannon.core.exchangers import Exchanger, parse_networks
 from kannon.core.payloads import Delivered, Refused, TransmissionsDelivered, TransmissionsRefused
 from kannon.core.replies import Stage
+from kannon.runtime.clock import now_ms
 from tests.edge_samples import SEAL_KEY
 from tests.fakes import FakePublisher
 from tests.smtp_peer import SmtpPeer

@@ -40,6 +40,7 @@ from kannon.core.keys import Purpose
 from kannon.core.payloads import BatchAccepted
 from kannon.events import Sealer
 from kannon.runtime.clock import utc_now
+from kannon.runtime.failpoints import arm_failpoints
 from kannon.runtime.keys import key_for
 from kannon.runtime.logs import start_logging
 from kannon.runtime.settings import (
@@ -126,15 +127,15 @@ class Gateway:
         }
         rule = SenderRule(directory, PublicSuffixList().is_public)
         built = services(
-            Mailer(intake, Bodies(templates), self.announcer, rule, utc_now, wanted.retry_budget),
-            BatchDesk(PostgresBatches(database), self.announcer, utc_now),
-            Admin(directory, utc_now),
+            Mailer(intake, Bodies(templates), self.announcer, rule, database.clock, wanted.retry_budget),
+            BatchDesk(PostgresBatches(database), self.announcer, database.clock),
+            Admin(directory, database.clock),
             TemplateDesk(directory, templates),
             Deliveries(directory, PostgresDeliveryQueries(database)),
             Statistics(PostgresStatsQueries(database)),
             HZ(checks),
         )
-        doorkeeper = Doorkeeper(KeyCheck(directory, utc_now), AdminCheck(wanted.admin_token))
+        doorkeeper = Doorkeeper(KeyCheck(directory, database.clock), AdminCheck(wanted.admin_token))
         self.server = GrpcServer(endpoints(built), doorkeeper, wanted.max_message)
 
 
@@ -200,6 +201,7 @@ def main() -> int:
     try:
         settings = Settings.load()
         start_logging("gateway", settings[DEBUG])
+        arm_failpoints(settings)
         uvloop.run(_run(read_settings(settings)))
     except KannonError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)

@@ -5,7 +5,6 @@ import contextlib
 import logging
 import signal
 import sys
-import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +30,9 @@ from kannon.core.keys import Purpose
 from kannon.events import Sealer
 from kannon.ports import EventPublisher
 from kannon.runtime import settings as s
-from kannon.runtime.clock import utc_now
+from kannon.runtime.clock import now_ms, utc_now
 from kannon.runtime.collector import collect_rarely
+from kannon.runtime.failpoints import arm_failpoints
 from kannon.runtime.keys import key_for
 from kannon.runtime.logs import start_logging
 
@@ -196,11 +196,6 @@ async def _prune_for_ever(journal: Journal) -> None:
         await asyncio.sleep(PRUNE_EVERY)
 
 
-def now_ms() -> int:
-    """Now, Unix milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
 async def _run(wanted: Wanted) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -213,6 +208,7 @@ def main() -> int:
     try:
         settings = s.Settings.load()
         start_logging("edge", settings[s.DEBUG])
+        arm_failpoints(settings)
         uvloop.run(_run(read_settings(settings)))
     except KannonError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)

@@ -23,6 +23,7 @@ from kannon.core.deliveries import DeliveryId
 from kannon.core.envelopes import Envelope
 from kannon.core.errors import Unavailable
 from kannon.core.exchangers import Exchanger, UndeliverableDomain
+from kannon.core.failpoints import passing
 from kannon.core.replies import Refusal, Stage
 from kannon.runtime.logs import mask_address
 
@@ -395,6 +396,7 @@ class Transmitter:
                     return _EXPIRED
                 raise
             else:
+                passing("edge.replied")
                 self._learn(turn, carried)
                 return carried
 
@@ -419,10 +421,12 @@ class Transmitter:
             self._queues.answered(turn, self._clock())
 
     async def _intend(self, it: InHand, exchanger: Exchanger) -> None:
+        passing("edge.before-intent")
         in_hand = await self._journal.intend(it.attempt, it.ambiguities, exchanger.host)
         if not in_hand or self._now_ms() > it.expires_at_ms:
             raise _NotNow
         it.intended = exchanger.host
+        passing("edge.before-dot")
 
     def _unconfirmed(self, exchanger: Exchanger, it: InHand, why: str) -> None:
         it.ambiguities += 1

@@ -3,6 +3,7 @@
 import logging
 
 from kannon.core.errors import MalformedEvent
+from kannon.core.failpoints import passing
 from kannon.core.payloads import AnyPayload, Emitted, EnvelopesReady, EnvelopesUntaken
 from kannon.ports import EdgeClient, EventPublisher, SubmitVerdict
 
@@ -33,5 +34,7 @@ class Send:
                 delivery = envelope.delivery
                 emitted = Emitted(delivery.batch, delivery.seq, envelope.attempt, envelope.emission)
                 untaken.setdefault(answer.wait_ms, []).append(emitted)
+        if untaken:
+            passing("send.answered")
         for wait_ms, emissions in untaken.items():
             await self._publisher.publish(EnvelopesUntaken(tuple(emissions), wait_ms), traceparent)

@@ -9,6 +9,7 @@ from kannon.core.batches import Delivery, Move, Outcome
 from kannon.core.deliveries import DeliveryId, Fact, Status
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import Unavailable
+from kannon.core.failpoints import passing
 from kannon.core.payloads import AnyPayload, DeliveriesDue
 from kannon.ports import Clock, EventPublisher, Ledger, LedgerWork, Outbox
 
@@ -48,6 +49,7 @@ class Stats:
         async with self._ledger.work() as work:
             freed = await self._write(work, learnt)
             more = bool(freed) and await work.anything_due(self._clock())
+        passing("stats.committed")
         self._outbox.nudge()
         if more:
             await self._ask_for_claims()

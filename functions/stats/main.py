@@ -50,7 +50,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
         publisher,
         outbox,
         RetryRules(deferred),
-        utc_now,
+        database.clock,
         nonce=lambda: uuid.uuid4().hex,
         chance=random.random,
     )

@@ -205,7 +205,7 @@ async def test_an_attempt_in_hand_only_changes_its_emission(journal: Journal) ->
 
 @pytest.mark.parametrize(
     ("emission", "first_emitted_at_ms", "ambiguities"),
-    [(1, BORN_MS - 1, 0), (2, BORN_MS - 1, 1), (2, BORN_MS, 0)],
+    [(1, BORN_MS - 1, 1), (1, BORN_MS, 0), (2, BORN_MS - 1, 1), (2, BORN_MS, 0)],
 )
 async def test_what_an_older_journal_may_have_transmitted_is_ambiguous(
     journal: Journal, emission: int, first_emitted_at_ms: int, ambiguities: int

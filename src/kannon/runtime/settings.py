@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from kannon.core.errors import KannonError
 from kannon.core.exchangers import parse_networks, parse_routes
+from kannon.core.failpoints import parse_failpoints
 from kannon.core.keys import KEY_BYTES, MIN_SECRET_BYTES
 from kannon.runtime.masking import masked_url
 
@@ -229,6 +230,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Dispatch, tick and edge": ("dispatch", "tick", "edge"),
     "Source": ("source",),
     "Taking reports": ("smtp",),
+    "Fault tests": ("test",),
 }
 """Headings, and the first words of the keys that stand under each."""
 
@@ -336,6 +338,11 @@ SMTP_WRITE_TIMEOUT = Setting("smtp.write_timeout", _duration, "10s", "for a peer
 SMTP_MAX_PAYLOAD = Setting("smtp.max_payload", _size, "1024kb", "largest report")
 SMTP_MAX_RECIPIENTS = Setting("smtp.max_recipients", _count, "50", "recipients of a report at the most")
 
+TEST_BUILD = Setting("test.build", _flag, "false", "this installation is a test: allow `test.failpoints`")
+TEST_FAILPOINTS = Setting(
+    "test.failpoints", parse_failpoints, "", "where a process breaks: point=kill@3 or point=step:-3600,…"
+)
+
 ALL: Mapping[str, Setting[Any]] = {
     value.key: value for value in list(globals().values()) if isinstance(value, Setting)
 }
@@ -375,13 +382,15 @@ class Settings:
 
         Raises:
             SettingsError: an unknown key or variable, a file that cannot be read, or a file that is named and
-                not there.
+                not there; failpoints outside of a test.
         """
         told = _from_environment(os.environ if environment is None else environment)
         told |= _from_flags(flags or {})
         named = told.get(CONFIG.key)
         path = Path(named.value if named else str(CONFIG.default))
-        return cls(_from_file(path, must_exist=named is not None) | told)
+        loaded = cls(_from_file(path, must_exist=named is not None) | told)
+        loaded._refuse_failpoints_outside_tests()
+        return loaded
 
     def __getitem__(self, setting: Setting[T]) -> T:
         """The value; the default where nothing is given.
@@ -416,6 +425,13 @@ class Settings:
         """Parse all that is given or has a default; raises SettingsError for the first that is malformed."""
         for setting in ALL.values():
             self.get(setting)
+
+    def _refuse_failpoints_outside_tests(self) -> None:
+        if self.source(TEST_FAILPOINTS) != "default" and not self[TEST_BUILD]:
+            raise SettingsError(
+                f"{TEST_FAILPOINTS.key} ({TEST_FAILPOINTS.variable}) breaks processes: it is for tests, "
+                f"which say so by {TEST_BUILD.key} ({TEST_BUILD.variable})"
+            )
 
     def source(self, setting: Setting[Any]) -> str:
         """Where its value came from."""

@@ -14,6 +14,7 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from kannon.adapters.postgres.clock import LedgerClock
 from kannon.core.errors import KannonError, LedgerFull, LedgerUnavailable
 
 Connection = psycopg.AsyncConnection[DictRow]
@@ -82,10 +83,14 @@ class Database:
     Args:
         url: where it is; never logged.
         size: connections at the most.
+
+    Attributes:
+        clock: what all go by who work on it.
     """
 
     def __init__(self, url: str, size: int = 4) -> None:
         self._url = url
+        self.clock = LedgerClock()
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
             connection_class=cast("type[Connection]", psycopg.AsyncConnection),
@@ -114,7 +119,8 @@ class Database:
         deadline = time.monotonic() + give_up_after
         while True:
             try:
-                async with self._pool.connection(timeout=2.0):
+                async with self._pool.connection(timeout=2.0) as connection:
+                    await self._look_at_the_clock(connection)
                     return
             except (PoolTimeout, psycopg.OperationalError):
                 if time.monotonic() > deadline:
@@ -141,6 +147,7 @@ class Database:
         """
         try:
             async with self._pool.connection() as connection:
+                await self._look_at_the_clock(connection)
                 yield connection
         except PoolTimeout:
             raise LedgerUnavailable("PostgreSQL has no connection free") from None
@@ -150,6 +157,10 @@ class Database:
                 raise LedgerFull from error
             log.warning("the ledger did not answer", extra={"error": type(error).__name__})
             raise LedgerUnavailable("PostgreSQL does not answer") from error
+
+    async def _look_at_the_clock(self, connection: Connection) -> None:
+        if self.clock.is_stale:
+            await self.clock.look(connection, queries("clock")["now"])
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

@@ -4,7 +4,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 
 import msgspec
@@ -100,7 +100,7 @@ class PostgresLedger:
                     "created": [state.created for state in states],
                     "last_seqs": [state.last_seq for state in states],
                     "seen_at": seen_at,
-                    "now": datetime.now(UTC),
+                    "now": self._database.clock(),
                 },
             )
 
