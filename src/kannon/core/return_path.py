@@ -5,7 +5,7 @@ import hmac
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from kannon.core.errors import BadInput
@@ -13,6 +13,8 @@ from kannon.core.errors import BadInput
 PREFIX: Final = "bounce+"
 MAX_KEY_ID: Final = 15
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MINUTE: Final = timedelta(minutes=1)
 _VERSION: Final = 1
 _FIELDS: Final = struct.Struct(
     ">BQII"
@@ -55,7 +57,7 @@ def mint(key: bytes, key_id: int, batch: int, seq: int, expires_at: datetime, do
         raise ValueError(f"key_id must lie between 0 and {MAX_KEY_ID}")
     if expires_at.tzinfo is None:
         raise ValueError("expires_at must be aware")
-    minutes = int(expires_at.timestamp()) // 60
+    minutes = (expires_at - _EPOCH) // _MINUTE  # in whole numbers: a float of a far year rounds up
     try:
         payload = _FIELDS.pack(_VERSION << 4 | key_id, batch, seq, minutes)
     except struct.error as error:
