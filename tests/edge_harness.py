@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -56,7 +57,7 @@ class EdgeHarness:
     ) -> None:
         self._path = journal
         self._capacity = capacity
-        self._limits = limits or Limits()
+        self._limits = replace(limits or Limits(), capacity=capacity)
         self._connections = Connections(
             "edge.test",
             Timeouts.scaled(scale, connect=1.0),
@@ -65,14 +66,14 @@ class EdgeHarness:
             mails_per_session=mails_per_session,
         )
         found = lookup or DnsExchangerLookup(routes, servers, timeout=1.0)
-        self._carrier = SmtpCarrier(found, self._connections, parse_networks(allowed), _keep_order)
+        self._carrier = SmtpCarrier(found, self._connections, parse_networks(allowed))
         self.publisher = publisher or FakePublisher()
 
     async def start(self) -> "EdgeHarness":
         """Open the journal and go on with what it holds."""
         self.journal = await SqliteJournal.open(self._path, self._capacity, now_ms())
         self.transmitter = Transmitter(self.journal, self._carrier, self._limits, now_ms)
-        self.submission = Submission(SEAL_KEY, self.journal, self.transmitter)
+        self.submission = Submission(SEAL_KEY, self.journal, self.transmitter, "edge-test")
         self._results = asyncio.create_task(ResultPublisher(self.journal, self.publisher).run())
         await self.transmitter.resume()
         return self
@@ -119,10 +120,6 @@ class Exchangers:
 
     async def addresses(self, host: str) -> list[str]:
         return [host]
-
-
-def _keep_order(exchangers: list[Exchanger]) -> None:
-    """Do not shuffle."""
 
 
 Edge = Callable[..., Awaitable[EdgeHarness]]

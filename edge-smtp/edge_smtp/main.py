@@ -15,6 +15,7 @@ import uvloop
 
 from edge_smtp.carriers import Carrier, DemoCarrier, SmtpCarrier
 from edge_smtp.connections import Connections, opportunistic_tls
+from edge_smtp.health import Patience
 from edge_smtp.journal import KEEP_PUBLISHED_MS, Journal, JournalUnavailable
 from edge_smtp.opening import Timeouts
 from edge_smtp.results import ResultPublisher
@@ -49,7 +50,6 @@ class Wanted:
     host: str
     port: int
     journal: Path
-    capacity: int
     limits: Limits
     carrier: Carrier
     envelopes_key: bytes
@@ -70,11 +70,15 @@ def read_settings(settings: s.Settings) -> Wanted:
         host=host,
         port=port,
         journal=Path(settings[s.EDGE_JOURNAL]),
-        capacity=settings[s.EDGE_CAPACITY],
         limits=Limits(
             settings[s.SENDER_MAX_JOBS],
             settings[s.SENDER_MAX_PER_EXCHANGER],
             settings[s.SENDER_MAX_AMBIGUOUS],
+            settings[s.EDGE_CAPACITY],
+            Patience(
+                first=settings[s.SENDER_SUSPEND_FIRST].total_seconds(),
+                longest=settings[s.SENDER_SUSPEND_MAX].total_seconds(),
+            ),
         ),
         carrier=_carrier(settings),
         envelopes_key=key_for(settings, Purpose.ENVELOPES),
@@ -112,7 +116,7 @@ class Edge:
         self._journal = journal
         self._results = ResultPublisher(journal, publisher)
         self.transmitter = Transmitter(journal, wanted.carrier, wanted.limits, now_ms)
-        self.server = EdgeServer(Submission(wanted.envelopes_key, journal, self.transmitter))
+        self.server = EdgeServer(Submission(wanted.envelopes_key, journal, self.transmitter, wanted.name))
         self._running: list[asyncio.Task[None]] = []
 
     async def start(self, host: str, port: int) -> int:
@@ -157,7 +161,7 @@ async def serve(wanted: Wanted, stop: asyncio.Event) -> None:
         KannonError: it cannot start.
     """
     async with AsyncExitStack() as stack:
-        journal = await SqliteJournal.open(wanted.journal, wanted.capacity, now_ms())
+        journal = await SqliteJournal.open(wanted.journal, wanted.limits.capacity, now_ms())
         stack.push_async_callback(journal.close)
         nats = Connection(wanted.nats_url, wanted.name)
         stack.push_async_callback(nats.close)

@@ -39,12 +39,17 @@ class RetryRules:
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """One result, whatever event it came by."""
+    """One result, whatever event it came by.
+
+    Attributes:
+        wait: before what was untaken is offered again, if the edge asked for one.
+    """
 
     emitted: Emitted
     fact: Fact
     at: datetime | None = None
     data: dict[str, Any] | None = None
+    wait: timedelta = timedelta()
 
     @property
     def category(self) -> str:
@@ -76,7 +81,8 @@ def learnt_from(payload: AnyPayload) -> Sequence[Learnt]:
     if isinstance(payload, TransmissionsJudged):
         return [_learnt_judged(item) for item in payload.judgements]
     if isinstance(payload, EnvelopesUntaken):
-        return [Learnt(emitted, Fact.UNTAKEN) for emitted in payload.emissions]
+        wait = timedelta(milliseconds=payload.wait_ms)
+        return [Learnt(emitted, Fact.UNTAKEN, wait=wait) for emitted in payload.emissions]
     raise MalformedEvent(f"stats does not take {payload.NAME}")
 
 
@@ -124,7 +130,7 @@ def decide(
     if learnt.fact is Fact.UNTAKEN:
         if learnt.emitted.emission != standing.emission:
             return None
-        again = replace(standing, status=status, due_at=now + rules.untaken_wait)
+        again = replace(standing, status=status, due_at=now + max(rules.untaken_wait, learnt.wait))
         return Decision(replace(delivery, standing=again), ())
     due_at = standing.due_at
     fact: Fact = learnt.fact

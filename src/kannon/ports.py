@@ -78,17 +78,29 @@ class ExchangerLookup(Protocol):
 
 
 class SubmitVerdict(StrEnum):
-    """What the edge says to one Envelope."""
+    """Whether the edge takes an Envelope."""
 
     TAKEN = "taken"
     UNTAKEN = "untaken"
     REFUSED = "refused"
 
 
+@dataclass(frozen=True, slots=True)
+class SubmitAnswer:
+    """What the edge says to one Envelope.
+
+    Attributes:
+        wait_ms: milliseconds after which an untaken one may be offered again; 0 for soon.
+    """
+
+    verdict: SubmitVerdict
+    wait_ms: int = 0
+
+
 class EdgeClient(Protocol):
     """Hands Envelopes to an edge."""
 
-    async def submit(self, edge: str, envelopes: Sequence[Envelope]) -> Sequence[SubmitVerdict]:
+    async def submit(self, edge: str, envelopes: Sequence[Envelope]) -> Sequence[SubmitAnswer]:
         """One answer an Envelope, in order; what is taken is in the edge's journal.
 
         Raises:

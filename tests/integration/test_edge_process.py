@@ -75,7 +75,7 @@ class EdgeProcess:
             an_envelope(seq, recipient=f"r{seq}@example.test", key=KEY, emission=emission) for seq in seqs
         ]
         try:
-            return list(await client.submit("edge-0", envelopes))
+            return [answer.verdict for answer in await client.submit("edge-0", envelopes)]
         finally:
             await client.close()
 

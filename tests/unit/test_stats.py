@@ -195,6 +195,11 @@ async def test_what_the_edge_had_no_room_for_is_offered_again_as_the_same_attemp
     assert around.types() == []
 
 
+async def test_what_is_to_wait_longer_is_offered_later(around: Around) -> None:
+    await around.learn(EnvelopesUntaken((Emitted(7, 0, 1, 1),), 90_000))
+    assert around.ledger.rows[DeliveryId(7, 0)].standing.due_at == NOW + timedelta(seconds=90)
+
+
 async def test_an_untaken_of_an_earlier_emission_is_late(around: Around) -> None:
     row = around.ledger.rows[DeliveryId(7, 0)]
     around.ledger.rows[row.id] = replace(row, standing=replace(row.standing, emission=2))

@@ -278,7 +278,10 @@ WIRE: dict[str, Declarations] = {
     },
     # Our own: between send and the edge, which are replaced one after the other in an upgrade.
     "kannon.edge.v1": {
-        "service Edge": {"Submit(SubmitRequest) -> SubmitResponse"},
+        "service Edge": {
+            "Submit(SubmitRequest) -> SubmitResponse",
+            "Describe(DescribeRequest) -> DescribeResponse",
+        },
         "message Envelope": {
             f"1 {EMAIL} email",
             "2 int64 batch",
@@ -303,8 +306,37 @@ WIRE: dict[str, Declarations] = {
             "3 int32 attempt",
             "4 Verdict verdict",
             "5 string reason",
+            "6 int64 wait_ms",
         },
         "message SubmitResponse": {"1 repeated SubmitAnswer answers"},
+        "message DescribeRequest": set(),
+        "message SuspendedExchanger": {
+            "1 string host",
+            "2 int32 port",
+            "3 int32 failures",
+            "4 int64 until_ms",
+            "5 int64 waiting",
+            "6 string reason",
+        },
+        "message AmbiguousAttempt": {
+            "1 int64 batch",
+            "2 int32 seq",
+            "3 int32 attempt",
+            "4 int32 ambiguities",
+            "5 string exchanger",
+        },
+        "message DescribeResponse": {
+            "1 string edge",
+            "2 int64 journal_born_at_ms",
+            "3 int64 held",
+            "4 int64 capacity",
+            "5 int32 transmitting",
+            "6 int64 unpublished",
+            "7 repeated SuspendedExchanger suspended",
+            "8 int64 suspended_total",
+            "9 repeated AmbiguousAttempt ambiguous",
+            "10 int64 ambiguous_total",
+        },
     },
 }
 

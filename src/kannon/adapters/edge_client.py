@@ -8,7 +8,7 @@ from kannon.adapters.envelope_codec import submit_octets
 from kannon.adapters.pb import edge_pb2
 from kannon.core.envelopes import Envelope
 from kannon.core.errors import EdgeUnavailable
-from kannon.ports import SubmitVerdict
+from kannon.ports import SubmitAnswer, SubmitVerdict
 
 TIMEOUT = 30.0
 """Seconds for one Submit: it only journals, so more means that the edge is stuck."""
@@ -35,7 +35,7 @@ class GrpcEdgeClient:
             name: grpc.aio.insecure_channel(target, options=options) for name, target in targets.items()
         }
 
-    async def submit(self, edge: str, envelopes: Sequence[Envelope]) -> Sequence[SubmitVerdict]:
+    async def submit(self, edge: str, envelopes: Sequence[Envelope]) -> Sequence[SubmitAnswer]:
         """See `ports.EdgeClient`."""
         channel = self._channels.get(edge)
         if channel is None:
@@ -47,7 +47,10 @@ class GrpcEdgeClient:
             raise EdgeUnavailable(f"the edge {edge} answers {error.code().name}") from None
         if len(response.answers) != len(envelopes):
             raise EdgeUnavailable(f"the edge {edge} did not answer each Envelope")
-        return [_VERDICTS.get(answer.verdict, SubmitVerdict.UNTAKEN) for answer in response.answers]
+        return [
+            SubmitAnswer(_VERDICTS.get(answer.verdict, SubmitVerdict.UNTAKEN), answer.wait_ms)
+            for answer in response.answers
+        ]
 
     async def close(self) -> None:
         """Close the channels."""

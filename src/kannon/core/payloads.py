@@ -121,11 +121,16 @@ class Emitted:
 
 @dataclass(frozen=True, slots=True)
 class EnvelopesUntaken(_Chunk):
-    """What the edge had no room for (send → stats)."""
+    """What the edge had no room for (send → stats).
+
+    Attributes:
+        wait_ms: milliseconds after which they may be offered again; 0 for soon.
+    """
 
     NAME = "envelopes.untaken"
     ITEMS = "emissions"
     emissions: tuple[Emitted, ...]
+    wait_ms: int = 0
 
     def identity(self) -> str:
         return _digest(self.emissions)

@@ -290,6 +290,15 @@ SENDER_RETRY_BASE = Setting(
 SENDER_RETRY_MIN = Setting("sender.retry.min", _duration, "5m", "shortest wait of a deferred Delivery")
 SENDER_RETRY_MAX = Setting("sender.retry.max", _duration, "4h", "longest wait of a deferred Delivery")
 SENDER_RETRY_BUDGET = Setting("sender.retry.budget", _duration, "24h", "span in which a Delivery is tried")
+SENDER_SUSPEND_FIRST = Setting(
+    "sender.suspend.first",
+    _duration,
+    "10s",
+    "how long an exchanger that failed again and again is left alone",
+)
+SENDER_SUSPEND_MAX = Setting(
+    "sender.suspend.max", _duration, "30m", "the longest of these; each is twice as long as the last"
+)
 SENDER_CONNECT_TIMEOUT = Setting("sender.connect_timeout", _duration, "30s", "to connect to one address")
 SENDER_TIMEOUT_SCALE = Setting(
     "sender.timeout_scale", _factor, "1", "factor on the timeouts of RFC 5321 §4.5.3.2, for tests"
