@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -50,8 +51,7 @@ class SmallDisk:
         """Put the folder back, with what is in it now."""
         self._exchange(lambda: subprocess.run(["umount", str(self._folder)], check=True))
 
-    def _exchange(self, change: "object") -> None:
-        assert callable(change)
+    def _exchange(self, change: Callable[[], object]) -> None:
         with tempfile.TemporaryDirectory() as aside:
             shutil.copytree(self._folder, aside, dirs_exist_ok=True)
             change()

@@ -19,7 +19,6 @@ class Proxy:
         port: where it listens.
         target: the port behind it.
         delay: seconds that each piece of a stream is held back.
-        connections: how many it has taken.
     """
 
     def __init__(self, name: str, target: int) -> None:
@@ -27,7 +26,6 @@ class Proxy:
         self.port = free_port()
         self.target = target
         self.delay = 0.0
-        self.connections = 0
         self._is_silent = False
         self._server: asyncio.Server | None = None
         self._links: set[_Link] = set()
@@ -75,7 +73,6 @@ class Proxy:
             self._server = None
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
         link = _Link(self, (reader, writer))
         self._links.add(link)
         try:

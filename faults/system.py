@@ -16,7 +16,7 @@ from faults.sink import Sink
 from kannon.adapters.postgres.migrate import migrate
 from kannon.cli.standalone.components import started
 from kannon.cli.standalone.data_folder import DataFolder
-from kannon.cli.standalone.listening import free_port
+from kannon.cli.standalone.listening import accepts_connections, free_port
 from kannon.cli.standalone.nats import EmbeddedNats
 from kannon.cli.standalone.part import Part
 from kannon.cli.standalone.plan import EDGE, EVERYTHING, GATEWAY, SOURCE, STAGES, Plan, Ports, on_this_machine
@@ -96,6 +96,7 @@ class System:
         self.postgres = EmbeddedPostgres(folder)
         self.admin_token = folder.admin_token
         self._managed: dict[str, _Managed] = {}
+        self._edges: dict[str, int] = {}
         self._holds = folder.path / "holds"
         self._holds.mkdir(mode=0o711, exist_ok=True)
 
@@ -283,8 +284,6 @@ class _WiredPlan(Plan):
 
 
 def _listens(port: int) -> Callable[[], Awaitable[bool]]:
-    from kannon.cli.standalone.listening import accepts_connections
-
     return lambda: accepts_connections(port)
 
 

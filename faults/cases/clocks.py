@@ -18,6 +18,7 @@ _POINTS: Final = {
 
 async def _stepped(trial: Trial, parts: dict[str, int], *, refused_once: bool) -> None:
     system = trial.system
+    trial.notes.append("PostgreSQL's and NATS's clocks stay as they are")
     for part, step in parts.items():
         number = trial.random.randint(1, 60) if part == EDGE else 1
         await system.arm(part, f"{_POINTS[part]}=step:{step}@{number}")
