@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from kannon.core.batches import BatchContent, Body, Delivery, KeyedAnswer, Move, NewBatch, Outcome
+from kannon.core.dead_letters import DeadLetter, Retried
 from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.envelopes import Envelope
 from kannon.core.exchangers import Exchanger
@@ -412,3 +413,40 @@ class DeliveryQueries(Protocol):
 
     async def total(self, wanted: DeliveryFilter) -> int:
         """How many Deliveries of one Batch match, all pages together."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterPage:
+    """Some dead letters, oldest first.
+
+    Attributes:
+        total: how many there are from the beginning of this page on.
+    """
+
+    letters: Sequence[DeadLetter]
+    total: int
+
+
+class DeadLetterStore(Protocol):
+    """Events that no stage would do; every call raises EventsUnavailable."""
+
+    async def page(self, event: str, after: int, take: int) -> DeadLetterPage:
+        """Up to `take` letters behind the one numbered `after`.
+
+        Args:
+            event: only those of this event; empty: of all.
+        """
+
+    async def letter(self, sequence: int) -> tuple[DeadLetter, bytes] | None:
+        """A letter and its event's data; None if there is none of that number."""
+
+    async def retry(self, sequence: int) -> Retried:
+        """Put its event back into its stream, for just the items that were given up, and delete the letter
+        once that is stored. Doing it twice is harmless.
+
+        Raises:
+            EventsUnavailable: it is not known to be stored, and the letter is still there.
+        """
+
+    async def drop(self, sequence: int) -> bool:
+        """Delete a letter; gives whether there was one."""
