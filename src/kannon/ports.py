@@ -10,6 +10,7 @@ from typing import Protocol
 from kannon.core.batches import BatchContent, Body, Delivery, KeyedAnswer, Move, NewBatch, Outcome
 from kannon.core.dead_letters import DeadLetter, Retried
 from kannon.core.deliveries import DeliveryId, Status
+from kannon.core.diagnosis import EdgeDiagnosis, LedgerDiagnosis, StreamsDiagnosis
 from kannon.core.envelopes import Envelope
 from kannon.core.exchangers import Exchanger
 from kannon.core.payloads import AnyPayload, Candidate
@@ -450,3 +451,28 @@ class DeadLetterStore(Protocol):
 
     async def drop(self, sequence: int) -> bool:
         """Delete a letter; gives whether there was one."""
+
+
+class LedgerLook(Protocol):
+    """Counts what waits in the ledger."""
+
+    async def look(self, now: datetime) -> LedgerDiagnosis:
+        """As it is at one moment; raises LedgerUnavailable."""
+
+
+class StreamsLook(Protocol):
+    """Looks at the streams and the dead letters."""
+
+    async def look(self) -> StreamsDiagnosis:
+        """As they are now; raises EventsUnavailable."""
+
+
+class EdgeLook(Protocol):
+    """Asks edges how they are."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the edges there are."""
+
+    async def look(self, edge: str) -> EdgeDiagnosis:
+        """How this one is; raises EdgeUnavailable."""
