@@ -1,6 +1,7 @@
 """The procedure `Diagnose` of `Api`: what waits, and what needs a person."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import datetime
@@ -26,6 +27,7 @@ ANSWER_SECONDS = 10.0
 """For the ledger, and for NATS. What does not answer by then is said not to."""
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class Diagnosis:
@@ -66,6 +68,9 @@ async def _asked(look: Awaitable[T], unknown: Callable[[str], T]) -> T:
         return unknown(f"no answer within {ANSWER_SECONDS:g} s")
     except Unavailable as error:
         return unknown(str(error))
+    except Exception:
+        log.exception("a look failed")
+        return unknown("asking failed; the gateway's log says why")
 
 
 def _written(value: "DataclassInstance") -> Any:

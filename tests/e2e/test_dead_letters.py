@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -33,7 +34,7 @@ def run(system: System, *words: str) -> Done:
     return kannon(*words, KANNON_API=system.api, K_API_ADMIN_TOKEN=system.token)
 
 
-def letters(system: System, event: str) -> list[dict[str, str]]:
+def letters(system: System, event: str) -> list[dict[str, Any]]:
     done = run(system, "dlq", "list", "--event", event, "--json")
     assert done.code == 0, done.err
     return [json.loads(line) for line in done.out.splitlines()]
@@ -51,7 +52,7 @@ def test_a_poisoned_event_is_found_shown_and_dropped(system: System) -> None:
     assert (letter["event"], letter["status"], letter["item"]) == ("batch.accepted", 400, "0")
     doctor = run(system, "doctor")
     assert doctor.code == 1
-    assert "  dead letters: 1 dead letters: see `kannon dlq list`" in doctor.out.splitlines()
+    assert "  dead letters: 1 dead letter: see `kannon dlq list`" in doctor.out.splitlines()
     shown = run(system, "dlq", "show", letter["sequence"]).out
     assert "it would be refused again: signature: not made with this installation's key" in shown
     assert "victim@" not in shown

@@ -177,7 +177,7 @@ async def test_no_event_has_a_wildcard_in_its_name(around: Around) -> None:
 async def test_on_a_terminal_one_is_asked_before(around: Around, answer: str, code: int, left: int) -> None:
     for item in ("1", "3"):
         await around.bury(ACCEPTED, item=item)
-    terminal = on_terminal("dlq", "drop", "--all", **around.variables)
+    terminal = on_terminal("dlq", "drop", "--all", KANNON_API=around.api, K_API_ADMIN_TOKEN=ADMIN_TOKEN)
     await asyncio.to_thread(terminal.read_until, "2 dead letters will be dropped. Go on?")
     terminal.write(f"{answer}\n")
     assert await asyncio.to_thread(terminal.end) == code
@@ -204,10 +204,10 @@ async def test_what_needs_you_comes_first(around: Around) -> None:
         "3 things need a look",
         "  tick: the tick does not run: what is stranded or unannounced is not found; "
         "are dispatch and its timer there, and do they reach NATS?",
-        "  streams: nobody takes the 1 events in KANNON_SEND: does its source run?",
-        "  dead letters: 1 dead letters: see `kannon dlq list`",
+        "  streams: 1 event in KANNON_SEND, and nobody takes them: does its source run?",
+        "  dead letters: 1 dead letter: see `kannon dlq list`",
     ]
-    assert "1 dead letters (1 batch.accepted), the oldest for" in done.out
+    assert "1 dead letter (1 batch.accepted), the oldest for" in done.out
 
 
 async def test_what_is_away_is_told_beside_what_is_not(around: Around) -> None:

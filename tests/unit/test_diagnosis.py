@@ -88,11 +88,11 @@ def test_what_goes_on_by_itself_needs_nobody(healthy: dict[str, Any]) -> None:
         ({"streams": stream(fullness=0.93)}, "streams: KANNON_SEND is 93% full"),
         (
             {"streams": stream(untaken=1200, pulling=0)},
-            "streams: nobody takes the 1,200 events in KANNON_SEND",
+            "streams: 1,200 events in KANNON_SEND, and nobody takes them",
         ),
         (
             {"streams": stream(taken=3, again=2)},
-            "streams: 2 events in KANNON_SEND are tried again and again: send",
+            "streams: 2 events in KANNON_SEND tried again and again: send",
         ),
         (
             {"streams": replace(STREAMS, dead_letters={"batch.accepted": 1, "envelopes.ready": 1_199})},
@@ -166,16 +166,16 @@ async def test_the_answer_holds_all_that_was_found() -> None:
             for one in findings(NOW, LedgerDiagnosis(in_hand_limit=20_000), streams, [edge])
         ],
         ledger=pb.LedgerDiagnosis(
-            unannounced={},
-            unverified={"count": 3},
-            due={},
-            later={},
-            deferred={},
-            in_hand={},
+            unannounced=pb.Pile(),
+            unverified=pb.Pile(count=3),
+            due=pb.Pile(),
+            later=pb.Pile(),
+            deferred=pb.Pile(),
+            in_hand=pb.Pile(),
             in_hand_limit=20_000,
-            stranded={},
-            fruitless={},
-            outbox={},
+            stranded=pb.Pile(),
+            fruitless=pb.Pile(),
+            outbox=pb.Pile(),
         ),
         streams=pb.StreamsDiagnosis(
             streams=[pb.StreamDiagnosis(name="KANNON_SEND", stage="send", pulling=4)],
@@ -218,6 +218,18 @@ async def test_what_is_away_hides_nothing_of_the_rest() -> None:
     assert [one.subject for one in answer.findings] == ["ledger", "streams", "edge-0"]
 
 
+async def test_a_look_that_fails_hides_nothing_of_the_rest_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = FakeStreamsLook(STREAMS)
+
+    async def fails() -> StreamsDiagnosis:
+        raise ZeroDivisionError("a secret")
+
+    monkeypatch.setattr(streams, "look", fails)
+    answer = await asked(streams=streams).diagnose(pb.DiagnoseReq(), Call("", ""))
+    assert answer.streams.error == "asking failed; the gateway's log says why"
+    assert answer.edges[0].held == 3
+
+
 def told(answer: pb.DiagnoseRes) -> dict[str, list[str]]:
     return {section.title: list(section.lines) for section in sections(answer)}
 
@@ -251,7 +263,7 @@ def test_what_waits_is_told_with_what_happens_next_and_when() -> None:
         lost=[pb.LostStream(name="KANNON_SEND", lost_at=at(-5 * MINUTE))],
     )
     assert told(pb.DiagnoseRes(at=at(timedelta()), ledger=ledger))["ledger"] == [
-        "3 unannounced batches, 120,000 recipients, the oldest for 4 s; "
+        "120,000 recipients unannounced, in 3 of the batches, the oldest for 4 s; "
         "announced while the verify stream has room, by the tick in 26 s (12:00:26 UTC) at the latest",
         "at least 100,000 without a verdict, the oldest for 3 min; announced anew in 12 min (12:12:00 UTC)",
         "312 due, the oldest for 2 s; handed on as results make room",
@@ -261,7 +273,7 @@ def test_what_waits_is_told_with_what_happens_next_and_when() -> None:
         "if no result comes, taken back in 24 h (2026-03-02 12:00 UTC)",
         "5 of these stranded, the oldest for 16 min; taken back with the next look of the tick",
         "1 of these handed on for the last time; if no result comes, failed now",
-        "17 chunks of outcomes wait to be published; that is tried with each look of the tick",
+        "17 of the outbox not published; that is tried with each look of the tick",
         "the tick looked 1 s ago",
         "KANNON_SEND lost what it held, as the tick noticed 5 min ago (11:55:00 UTC)",
     ]
@@ -330,7 +342,7 @@ def test_edges_are_told_and_cannot_steer_a_terminal() -> None:
         "edge-0 holds 313 of at most 20,000, transmits 4; 2 results unpublished",
         "edge-0: exchanger mx.example.org:25 suspended, 312 wait, probed in 40 s (12:00:40 UTC): "
         "connection refused [2J",
-        "edge-0: 4 more exchangers suspended, probed later",
+        "edge-0: 4 other exchangers suspended, probed later",
         "edge-0: 1 ambiguous; sent once more where sender.max_ambiguous allows it, else failed",
         "edge-0: 7.3, attempt 2, may have arrived at mx.example.net",
         "edge-1: not known: the edge edge-1 answers UNAVAILABLE",

@@ -170,6 +170,11 @@ class Finding:
     text: str
 
 
+def so_many(count: int, noun: str) -> str:
+    """`1 event`, `1,200 events`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def findings(
     now: datetime, ledger: LedgerDiagnosis, streams: StreamsDiagnosis, edges: Iterable[EdgeDiagnosis]
 ) -> list[Finding]:
@@ -205,7 +210,7 @@ def _of_streams(found: StreamsDiagnosis) -> Iterable[Finding]:
     for stream in found.streams:
         yield from _of_stream(stream)
     if letters := sum(found.dead_letters.values()):
-        yield Finding("dead letters", f"{letters:,} dead letters: see `kannon dlq list`")
+        yield Finding("dead letters", f"{so_many(letters, 'dead letter')}: see `kannon dlq list`")
 
 
 def _of_stream(stream: StreamDiagnosis) -> Iterable[Finding]:
@@ -215,12 +220,14 @@ def _of_stream(stream: StreamDiagnosis) -> Iterable[Finding]:
         yield Finding("streams", f"{stream.name} is {stream.fullness:.0%} full: soon it takes no more events")
     if stream.stage and stream.untaken and not (stream.taken or stream.pulling):
         yield Finding(
-            "streams", f"nobody takes the {stream.untaken:,} events in {stream.name}: does its source run?"
+            "streams",
+            f"{so_many(stream.untaken, 'event')} in {stream.name}, and nobody takes them: "
+            "does its source run?",
         )
     if stream.again:
         yield Finding(
             "streams",
-            f"{stream.again:,} events in {stream.name} are tried again and again: "
+            f"{so_many(stream.again, 'event')} in {stream.name} tried again and again: "
             f"{stream.stage} is away, or refuses them",
         )
 
@@ -232,4 +239,6 @@ def _of_edge(edge: EdgeDiagnosis, reaches_nats: bool) -> Iterable[Finding]:
     if edge.capacity and edge.held >= edge.capacity:
         yield Finding(edge.name, f"the edge holds {edge.held:,}, as many as it may: it takes no more for now")
     if reaches_nats and edge.unpublished >= MANY_UNPUBLISHED:
-        yield Finding(edge.name, f"{edge.unpublished:,} results wait at the edge: does it reach NATS?")
+        yield Finding(
+            edge.name, f"{so_many(edge.unpublished, 'result')} wait at the edge: does it reach NATS?"
+        )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from kannon.cli.moments import span_text
 from kannon.cli.tables import printable
+from kannon.core.diagnosis import so_many
 
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
@@ -55,7 +56,8 @@ def _ledger(ledger: "pb.LedgerDiagnosis", now: datetime) -> Iterable[str]:
 def _waiting(ledger: "pb.LedgerDiagnosis", now: datetime) -> Iterable[str]:
     if ledger.unannounced.count:
         yield (
-            f"{_count(ledger.unannounced)} unannounced batches, {ledger.unannounced_recipients:,} recipients"
+            f"{so_many(ledger.unannounced_recipients, 'recipient')} unannounced, "
+            f"in {_count(ledger.unannounced)} of the batches"
             f"{_oldest(ledger.unannounced, now)}; announced while the verify stream has room, "
             f"by the tick {_moment(ledger.unannounced.next_at, now, past='with its next look')} at the latest"
         )
@@ -85,8 +87,7 @@ def _waiting(ledger: "pb.LedgerDiagnosis", now: datetime) -> Iterable[str]:
         )
     if ledger.outbox.count:
         yield (
-            f"{_count(ledger.outbox)} chunks of outcomes wait to be published; "
-            "that is tried with each look of the tick"
+            f"{_count(ledger.outbox)} of the outbox not published; that is tried with each look of the tick"
         )
 
 
@@ -116,7 +117,7 @@ def _streams(streams: "pb.StreamsDiagnosis", now: datetime) -> Iterable[str]:
     if letters := sum(streams.dead_letters.values()):
         kinds = ", ".join(f"{count:,} {name}" for name, count in sorted(streams.dead_letters.items()))
         oldest = f", the oldest for {_ago(streams.oldest_letter_at, now)}"
-        yield f"{letters:,} dead letters ({kinds}){oldest}; kept for 30 days: `kannon dlq list`"
+        yield f"{so_many(letters, 'dead letter')} ({kinds}){oldest}; kept for 30 days: `kannon dlq list`"
 
 
 def _stream(one: "pb.StreamDiagnosis") -> str:
@@ -127,7 +128,7 @@ def _stream(one: "pb.StreamDiagnosis") -> str:
 
 
 def _volume(one: "pb.StreamDiagnosis") -> str:
-    return f"{one.messages:,} events, {one.bytes / _MB:,.1f} MB, {one.fullness:.0%} full"
+    return f"{so_many(one.messages, 'event')}, {one.bytes / _MB:,.1f} MB, {one.fullness:.0%} full"
 
 
 def _edges(edges: "Iterable[pb.EdgeDiagnosis]", now: datetime) -> Iterable[str]:
@@ -144,7 +145,7 @@ def _edge(edge: "pb.EdgeDiagnosis", now: datetime) -> Iterable[str]:
         return
     yield (
         f"{edge.name} holds {edge.held:,} of at most {edge.capacity:,}, transmits {edge.transmitting:,}; "
-        f"{edge.unpublished:,} results unpublished"
+        f"{so_many(edge.unpublished, 'result')} unpublished"
     )
     for one in edge.suspended:
         yield (
@@ -152,7 +153,7 @@ def _edge(edge: "pb.EdgeDiagnosis", now: datetime) -> Iterable[str]:
             f"probed {_moment(one.until, now)}: {one.reason}"
         )
     if (more := edge.suspended_total - len(edge.suspended)) > 0:
-        yield f"{edge.name}: {more:,} more exchangers suspended, probed later"
+        yield f"{edge.name}: {so_many(more, 'other exchanger')} suspended, probed later"
     yield from _ambiguous(edge)
 
 
