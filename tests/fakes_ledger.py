@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 
 from kannon.core.batches import BatchContent, Delivery, Move, Outcome
 from kannon.core.deliveries import DeliveryId, Fact, Status, transition
+from kannon.core.diagnosis import LedgerDiagnosis, Pile
 from kannon.core.errors import LedgerUnavailable
+from kannon.core.retries import LONGEST_REPLY, MAX_EMISSIONS, attempt_expires_at
 from kannon.ports import LedgerWork
 
 
@@ -150,3 +152,44 @@ class _FakeWork:
             if row.standing.status is Status.SCHEDULED and row.standing.due_at <= now
         ]
         return sorted(due, key=lambda row: (row.standing.due_at, row.id))
+
+
+@dataclass
+class FakeLedgerLook:
+    """Counts what a ledger in memory holds."""
+
+    ledger: FakeLedger
+
+    async def look(self, now: datetime) -> LedgerDiagnosis:
+        """See `ports.LedgerLook`."""
+        if self.ledger.away:
+            raise LedgerUnavailable("away")
+        scheduled = self._in(Status.SCHEDULED)
+        due = [row.standing.due_at for row in scheduled if row.standing.due_at <= now]
+        later = [row.standing.due_at for row in scheduled if row.standing.due_at > now]
+        deferred = [row.standing.due_at for row in scheduled if row.standing.attempts]
+        sending = self._in(Status.SENDING)
+        emitted = [self.ledger.emitted[row.id] for row in sending]
+        fruitless = [row for row in sending if row.standing.emission >= MAX_EMISSIONS]
+        return LedgerDiagnosis(
+            unverified=Pile(len(self._in(Status.ACCEPTED))),
+            due=Pile(len(due), oldest_at=min(due, default=None)),
+            later=Pile(len(later), next_at=min(later, default=None)),
+            deferred=Pile(len(deferred), next_at=min(deferred, default=None)),
+            in_hand=Pile(
+                len(emitted),
+                oldest_at=min(emitted, default=None),
+                next_at=min((at + self.ledger.lease for at in emitted), default=None),
+            ),
+            in_hand_limit=self.ledger.in_hand,
+            stranded=Pile(sum(at < now - self.ledger.lease for at in emitted)),
+            fruitless=Pile(
+                len(fruitless),
+                next_at=min(
+                    (attempt_expires_at(row, now) + LONGEST_REPLY for row in fruitless), default=None
+                ),
+            ),
+        )
+
+    def _in(self, status: Status) -> list[Delivery]:
+        return [row for row in self.ledger.rows.values() if row.standing.status is status]

@@ -2,7 +2,9 @@
 
 from api_gateway.admin import Admin
 from api_gateway.batches import BatchDesk
+from api_gateway.dead_letters import DeadLetterDesk
 from api_gateway.deliveries import Deliveries
+from api_gateway.diagnosis import Diagnosis
 from api_gateway.endpoints import Access, Service
 from api_gateway.hz import HZ
 from api_gateway.mailer import Mailer
@@ -17,6 +19,8 @@ def services(
     admin: Admin,
     templates: TemplateDesk,
     deliveries: Deliveries,
+    dead_letters: DeadLetterDesk,
+    diagnosis: Diagnosis,
     statistics: Statistics,
     hz: HZ,
 ) -> tuple[Service, ...]:
@@ -50,6 +54,11 @@ def services(
                 "GetAPIKey": admin.get_api_key,
                 "DeactivateAPIKey": admin.deactivate_api_key,
                 "ListDeliveries": deliveries.list_deliveries,
+                "ListDeadLetters": dead_letters.list_dead_letters,
+                "GetDeadLetter": dead_letters.get_dead_letter,
+                "RetryDeadLetters": dead_letters.retry_dead_letters,
+                "DropDeadLetters": dead_letters.drop_dead_letters,
+                "Diagnose": diagnosis.diagnose,
             },
         ),
         Service(

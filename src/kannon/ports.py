@@ -8,7 +8,9 @@ from enum import StrEnum
 from typing import Protocol
 
 from kannon.core.batches import BatchContent, Body, Delivery, KeyedAnswer, Move, NewBatch, Outcome
+from kannon.core.dead_letters import DeadLetter, Retried
 from kannon.core.deliveries import DeliveryId, Status
+from kannon.core.diagnosis import EdgeDiagnosis, LedgerDiagnosis, StreamsDiagnosis
 from kannon.core.envelopes import Envelope
 from kannon.core.exchangers import Exchanger
 from kannon.core.payloads import AnyPayload, Candidate
@@ -492,3 +494,65 @@ class DeliveryQueries(Protocol):
 
     async def total(self, wanted: DeliveryFilter) -> int:
         """How many Deliveries of one Batch match, all pages together."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterPage:
+    """Some dead letters, oldest first.
+
+    Attributes:
+        total: how many there are from the beginning of this page on.
+    """
+
+    letters: Sequence[DeadLetter]
+    total: int
+
+
+class DeadLetterStore(Protocol):
+    """Events that no stage would do; every call raises EventsUnavailable."""
+
+    async def page(self, event: str, after: int, take: int) -> DeadLetterPage:
+        """Up to `take` letters behind the one numbered `after`.
+
+        Args:
+            event: only those of this event; empty: of all.
+        """
+
+    async def letter(self, sequence: int) -> tuple[DeadLetter, bytes] | None:
+        """A letter and its event's data; None if there is none of that number."""
+
+    async def retry(self, sequence: int) -> Retried:
+        """Put its event back into its stream, for just the items that were given up, and delete the letter
+        once that is stored. Doing it twice is harmless.
+
+        Raises:
+            EventsUnavailable: it is not known to be stored, and the letter is still there.
+        """
+
+    async def drop(self, sequence: int) -> bool:
+        """Delete a letter; gives whether there was one."""
+
+
+class LedgerLook(Protocol):
+    """Counts what waits in the ledger."""
+
+    async def look(self, now: datetime) -> LedgerDiagnosis:
+        """As it is at one moment; raises LedgerUnavailable."""
+
+
+class StreamsLook(Protocol):
+    """Looks at the streams and the dead letters."""
+
+    async def look(self) -> StreamsDiagnosis:
+        """As they are now; raises EventsUnavailable."""
+
+
+class EdgeLook(Protocol):
+    """Asks edges how they are."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the edges there are."""
+
+    async def look(self, edge: str) -> EdgeDiagnosis:
+        """How this one is; raises EdgeUnavailable."""

@@ -20,6 +20,7 @@ from kannon.runtime.settings import (
     EDGE_ADDRESS,
     EDGE_JOURNAL,
     EDGE_NAME,
+    EDGE_TARGETS,
     KEY_DKIM_KEYS,
     KEY_ENVELOPES,
     KEY_EVENTS,
@@ -67,7 +68,7 @@ PARTS = {
     "Job/migrate": Part({DATABASE_URL}),
     "Deployment/gateway": Part(
         {DATABASE_URL, NATS_URL, API_ADMIN_TOKEN, KEY_EVENTS, KEY_DKIM_KEYS},
-        frozenset({API_PORT}),
+        frozenset({API_PORT, EDGE_TARGETS}),
         frozenset({API_PORT}),
     ),
     VERIFY: Part({NATS_URL, KEY_EVENTS}),

@@ -120,6 +120,8 @@ def test_mail_goes_to_the_edge_that_runs_here_unless_targets_are_given() -> None
     assert targets("send", ("send", EDGE)) == {"edge-0": "127.0.0.1:50052"}
     own = {"edge_address": "[::]:2500", "edge_name": "east"}
     assert targets("dispatch", ("dispatch", EDGE), **own) == {"east": "[::1]:2500"}
+    assert targets(GATEWAY, (GATEWAY, EDGE)) == {"edge-0": "127.0.0.1:50052"}
+    assert targets(GATEWAY, (GATEWAY,)) == {}
     two = "edge-0=127.0.0.1:50052,edge-1=other:50052"
     assert len(targets("send", ("send", EDGE), edge_targets=two)) == 2
     assert targets("send", ("send",), edge_targets="edge-1=other:50052") == {"edge-1": "other:50052"}

@@ -15,8 +15,10 @@ from kannon.cli.batches import batch
 from kannon.cli.client import CallFailed
 from kannon.cli.completion import PROGRAM, VARIABLE, completion
 from kannon.cli.config import config
+from kannon.cli.dead_letters import dlq
 from kannon.cli.deliveries import deliveries
 from kannon.cli.demo.command import demo
+from kannon.cli.doctor.command import doctor
 from kannon.cli.domains import domain
 from kannon.cli.flags import EPILOG, takes_settings
 from kannon.cli.keys import key
@@ -126,7 +128,11 @@ def standalone(settings: Settings, verbose: bool, as_json: bool) -> None:
     asyncio.run(run())
 
 
-for command in (config, run, domain, key, template, send, batch, deliveries, stats, demo, completion):
+for command in (
+    *(config, run, domain, key, template),
+    *(send, batch, deliveries, stats, doctor, dlq),
+    *(demo, completion),
+):
     cli.add_command(command)
 
 

@@ -20,10 +20,21 @@ _PLAIN_ADDRESS = re.compile(
     rf"(?=.{{3,{MAX_ADDRESS}}}\Z)(?=[^@]{{1,{MAX_LOCAL}}}@){_ATEXT}+(?:\.{_ATEXT}+)*@{_NAME}"
 )
 _PLAIN_DOMAIN = re.compile(rf"(?=.{{3,{MAX_DOMAIN}}}\Z){_NAME}")
+_WORD: Final = re.compile(r"""[^\s<>",;:()\[\]]+""")
 _NEVER = re.compile(r"""[\x00-\x20\x7f-\x9f<>"]""")
 
 # Whether mail for `.test` or `.local` can be delivered is for routes and the DNS to say, not for the syntax.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
+
+
+def masked_addresses(text: str) -> str:
+    """A text whose addresses are shortened to the first letter of their local part."""
+    return _WORD.sub(_masked, text)
+
+
+def _masked(word: re.Match[str]) -> str:
+    local, _, domain = word[0].rpartition("@")
+    return f"{local[:1]}…@{domain}" if local and domain else word[0]
 
 
 class InvalidAddress(BadInput):
