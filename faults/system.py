@@ -327,6 +327,7 @@ async def _settings(system: System) -> s.Settings:
         "api.admin_token": system.admin_token,
         "api.port": str(free_port()),
         "edge.address": f"127.0.0.1:{free_port()}",
+        "smtp.address": f"127.0.0.1:{free_port()}",
         "edge.journal": str(system.folder.subfolder("edge") / "journal.sqlite"),
         "sender.routes": ",".join(f"{domain}={target}" for domain, target in routes.items()),
     }

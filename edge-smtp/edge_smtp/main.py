@@ -15,6 +15,8 @@ import uvloop
 from edge_smtp.carriers import Carrier, DemoCarrier, SmtpCarrier
 from edge_smtp.connections import Connections, opportunistic_tls
 from edge_smtp.health import Patience
+from edge_smtp.inbound import wiring
+from edge_smtp.inbound.server import ReportServer
 from edge_smtp.journal import KEEP_PUBLISHED_MS, Journal, JournalUnavailable
 from edge_smtp.opening import Timeouts
 from edge_smtp.results import ResultPublisher
@@ -56,6 +58,7 @@ class Wanted:
     sealer: Sealer
     nats_url: str
     replicas: int
+    inbound: wiring.Inbound
 
 
 def read_settings(settings: s.Settings) -> Wanted:
@@ -85,6 +88,7 @@ def read_settings(settings: s.Settings) -> Wanted:
         sealer=Sealer(key_for(settings, Purpose.EVENTS), "/kannon/edge"),
         nats_url=settings[s.NATS_URL],
         replicas=settings[s.STREAM_REPLICAS],
+        inbound=wiring.read_settings(settings),
     )
 
 
@@ -167,12 +171,18 @@ async def serve(wanted: Wanted, stop: asyncio.Event) -> None:
         stack.push_async_callback(nats.close)
         connecting = asyncio.create_task(nats.open(None))
         stack.callback(connecting.cancel)
-        edge = Edge(wanted, journal, NatsPublisher(nats, wanted.sealer, utc_now, wanted.replicas))
-        stack.push_async_callback(edge.stop, GRACE_SECONDS)
+        publisher = NatsPublisher(nats, wanted.sealer, utc_now, wanted.replicas)
+        edge, reports = Edge(wanted, journal, publisher), wanted.inbound.server(publisher, utc_now)
+        stack.push_async_callback(_stop, edge, reports)
+        await reports.start(wanted.inbound.host, wanted.inbound.port)
         await edge.start(wanted.host, wanted.port)
         await _until(stop, connecting)
         log.info("stopping")
     log.info("stopped")
+
+
+async def _stop(edge: Edge, reports: ReportServer) -> None:
+    await asyncio.gather(edge.stop(GRACE_SECONDS), reports.stop(GRACE_SECONDS * 0.75))
 
 
 async def _until(stop: asyncio.Event, connecting: asyncio.Task[None]) -> None:

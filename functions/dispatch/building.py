@@ -14,7 +14,7 @@ from kannon.core.fields import compile_header, compile_html, compile_text, merge
 from kannon.core.mime import Message, Skeleton
 from kannon.core.quoted_printable import QuotedPattern
 from kannon.core.retries import attempt_expires_at
-from kannon.core.return_path import mint
+from kannon.core.return_path import KEY_ID, mint
 
 DKIM_SELECTOR = "kannon"
 BODIES_REMEMBERED = 16
@@ -28,7 +28,7 @@ class Keys:
 
     envelopes: bytes
     return_paths: bytes
-    return_path_key_id: int = 1
+    return_path_key_id: int = KEY_ID
 
 
 class TooLarge(BadInput):

@@ -24,8 +24,11 @@ from kannon.runtime.settings import (
     KEY_DKIM_KEYS,
     KEY_ENVELOPES,
     KEY_EVENTS,
+    KEY_RETURN_PATHS,
     NATS_URL,
     SENDER_HOSTNAME,
+    SMTP_ADDRESS,
+    SMTP_DOMAIN,
     SOURCE_HEALTH_PORT,
     SOURCE_ROUTE,
     Setting,
@@ -76,9 +79,9 @@ PARTS = {
         {NATS_URL}, frozenset({SOURCE_ROUTE, SOURCE_HEALTH_PORT}), frozenset({SOURCE_HEALTH_PORT})
     ),
     "StatefulSet/edge": Part(
-        {NATS_URL, KEY_EVENTS, KEY_ENVELOPES},
-        frozenset({SENDER_HOSTNAME, EDGE_NAME, EDGE_ADDRESS, EDGE_JOURNAL}),
-        frozenset({EDGE_ADDRESS}),
+        {NATS_URL, KEY_EVENTS, KEY_ENVELOPES, KEY_RETURN_PATHS},
+        frozenset({SENDER_HOSTNAME, EDGE_NAME, EDGE_ADDRESS, EDGE_JOURNAL, SMTP_ADDRESS, SMTP_DOMAIN}),
+        frozenset({EDGE_ADDRESS, SMTP_ADDRESS}),
     ),
 }
 

@@ -21,6 +21,9 @@ from kannon.core.payloads import (
     EnvelopesUntaken,
     RecipientsVerified,
     Refused,
+    ReportReceived,
+    ReportRecipient,
+    ReportRole,
     TransmissionsJudged,
     TransmissionsRefused,
 )
@@ -84,6 +87,14 @@ async def test_bounce_judges_each_refused_transmission() -> None:
     assert isinstance(event, TransmissionsJudged)
     assert [judged.verdict for judged in event.judgements] == ["bounced", "deferred"]
     assert [judged.refused for judged in event.judgements] == refused
+
+
+async def test_bounce_takes_reports_and_publishes_nothing_of_them_yet() -> None:
+    publisher = FakePublisher()
+    recipients = (ReportRecipient(ReportRole.RETURN_PATH, "d.example", DeliveryId(7, 1)),)
+    report = ReportReceived(recipients, "", "192.0.2.1", False, NOW, b"Subject: x\r\n", False, 12, "a" * 64)
+    await Bounce(publisher).handle(report, "")
+    assert publisher.payloads == []
 
 
 class Edge:

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from kannon.core.deliveries import DeliveryId
 from kannon.core.errors import BadInput
 
 PREFIX: Final = "bounce+"
+KEY_ID: Final = 1
+"""The id of the key that return paths are made with."""
 MAX_KEY_ID: Final = 15
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,6 +37,11 @@ class ReturnPath:
     batch: int
     seq: int
     expires_at: datetime
+
+    @property
+    def delivery(self) -> DeliveryId:
+        """The Delivery that a report to it concerns."""
+        return DeliveryId(self.batch, self.seq)
 
 
 def mint(key: bytes, key_id: int, batch: int, seq: int, expires_at: datetime, domain: str) -> str:

@@ -20,6 +20,7 @@ from kannon.core.errors import KannonError
 from kannon.core.exchangers import parse_networks, parse_routes
 from kannon.core.failpoints import parse_failpoints
 from kannon.core.keys import KEY_BYTES, MIN_SECRET_BYTES
+from kannon.core.payloads import MAX_REPORT_RECIPIENTS
 from kannon.runtime.masking import masked_url
 
 T = TypeVar("T")
@@ -107,6 +108,12 @@ def _count(value: str) -> int:
     return int(value)
 
 
+def _recipients(value: str) -> int:
+    if not value.isdecimal() or not 1 <= int(value) <= MAX_REPORT_RECIPIENTS:
+        raise ValueError(f"a whole number from 1 to {MAX_REPORT_RECIPIENTS} is needed")
+    return int(value)
+
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -143,6 +150,18 @@ def _addresses(value: str) -> tuple[tuple[str, int], ...]:
         host, port = _address(part if ":" in part else f"{part}:53")
         found.append((host, port))
     return tuple(found)
+
+
+def _domains(value: str) -> tuple[str, ...]:
+    return tuple(_host_name(part.strip()) for part in value.split(",") if part.strip())
+
+
+def _mail_addresses(value: str) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in value.split(",") if part.strip())
+    for address in found:
+        if not re.fullmatch(r"[^@\s<>\"]{1,64}@[A-Za-z0-9.-]{1,253}", address, re.ASCII):
+            raise ValueError(f"{address!r}: an address like reports@example.com is needed")
+    return found
 
 
 def _named_targets(value: str) -> Mapping[str, str]:
@@ -336,7 +355,22 @@ SMTP_DOMAIN = Setting("smtp.domain", _host_name, "localhost", "name given in the
 SMTP_READ_TIMEOUT = Setting("smtp.read_timeout", _duration, "10s", "for a peer to say something")
 SMTP_WRITE_TIMEOUT = Setting("smtp.write_timeout", _duration, "10s", "for a peer to take what is said")
 SMTP_MAX_PAYLOAD = Setting("smtp.max_payload", _size, "1024kb", "largest report")
-SMTP_MAX_RECIPIENTS = Setting("smtp.max_recipients", _count, "50", "recipients of a report at the most")
+SMTP_MAX_RECIPIENTS = Setting("smtp.max_recipients", _recipients, "50", "recipients of a report at the most")
+SMTP_MESSAGE_TIMEOUT = Setting("smtp.message_timeout", _duration, "2m", "for a whole report to come in")
+SMTP_SESSION_TIMEOUT = Setting("smtp.session_timeout", _duration, "10m", "longest connection")
+SMTP_MAX_CONNECTIONS = Setting("smtp.max_connections", _count, "100", "connections at once")
+SMTP_MAX_PER_CLIENT = Setting("smtp.max_per_client", _count, "10", "connections at once from one address")
+SMTP_MAX_ERRORS = Setting("smtp.max_errors", _count, "10", "refused commands of a connection")
+SMTP_TLS_CERTIFICATE = Setting(
+    "smtp.tls_certificate", _text, "", "PEM file with the certificate for STARTTLS, and its chain"
+)
+SMTP_TLS_KEY = Setting("smtp.tls_key", _text, "", "PEM file with its key")
+SMTP_MAILBOX_DOMAINS = Setting(
+    "smtp.mailbox_domains", _domains, "", "domains whose postmaster@ and abuse@ are taken, beside smtp.domain"
+)
+SMTP_FEEDBACK_ADDRESSES = Setting(
+    "smtp.feedback_addresses", _mail_addresses, "", "addresses that feedback loops report to"
+)
 
 TEST_BUILD = Setting("test.build", _flag, "false", "this installation is a test: allow `test.failpoints`")
 TEST_FAILPOINTS = Setting(
