@@ -216,6 +216,7 @@ class System:
             s.EDGE_NAME.variable: "edge-1",
             s.EDGE_ADDRESS.variable: f"127.0.0.1:{port}",
             s.EDGE_JOURNAL.variable: str(journal),
+            s.SMTP_ADDRESS.variable: "127.0.0.1:0",
         }
         part = replace(
             first,
