@@ -23,7 +23,7 @@ from kannon.ports import Clock, EdgeLook, LedgerLook, StreamsLook
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 20.0
 """For the ledger, and for NATS. What does not answer by then is said not to."""
 
 T = TypeVar("T")

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 LOOK_EVERY: Final = 2.0
 """Seconds between two looks of `--watch`."""
+SHARE: Final = 4
+"""After a look that took long it waits so many times as long: watching must not keep a ledger busy."""
 
 
 @click.command()
@@ -57,11 +60,14 @@ async def _look(channel: grpc.aio.Channel, admin_token: str) -> "admin_pb2.Diagn
 
 async def _watch(channel: grpc.aio.Channel, admin_token: str, display: "_Display") -> None:
     found = await _look(channel, admin_token)
+    pause = LOOK_EVERY
     with display.redrawn():
         while True:
             display.show(found)
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(pause)
+            began = time.monotonic()
             found = await until_answered(lambda: _look(channel, admin_token), math.inf, _tell_of_waiting)
+            pause = max(LOOK_EVERY, SHARE * (time.monotonic() - began))
 
 
 def _tell_of_waiting(error: grpc.aio.AioRpcError, seconds: float) -> None:
