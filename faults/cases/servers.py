@@ -111,6 +111,7 @@ async def _disk_of_journal_full(trial: Trial) -> None:
     async with system.away(EDGE):
         disk.mount()
     try:
+        await system.restart(EDGE)  # in order: what the log of the journal had room for is given back
         trial.slow_sink()
         await trial.send()
         await trial.some_arrive()
