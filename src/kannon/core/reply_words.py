@@ -48,6 +48,11 @@ NOT_IN_DIRECTORY: Final = (
     r"\brecipnotfound|recipientnotfound|\badr\.\w{0,20}notfound|\badr\.badrecipient",
     r"\brecipient address rejected: *(\.{3} *)?(access denied|user unknown)",
     r"\baccount or domain may not exist",
+    r"\brequested action not taken: {0,4}(mailbox|no such user)|\bno such (user|mailbox|person|account) here\b",
+    r"\binvalid recipient\b|\bdestinataire invalide|\bunknown recipient\b",
+    r"\b(mail\.local|deliver|procmail|vmailmgr|vdeliver|vpopmail): {0,4}(unknown user|no such user|user unknown)",
+    r"ディレクトリ.{0,12}見つかりません|(verzeichnis|adressbuch).{0,20}nicht (gefunden|aufgef)|(annuaire|carnet d'adresses).{0,20}introuvable"
+    r"|(nicht|n'est pas|not) .{0,20}(domino|adressbuch|verzeichnis|annuaire|directory)",
 )
 """The same, from who must know: systems that look the mailbox up, or that say so of recipients only."""
 
@@ -83,7 +88,7 @@ MOVED: Final = (
 ACCEPTS_NO_MAIL: Final = (
     r"\b(host|domain|server|system|machine|we)\b.{0,40}\b(does|do|will|can)( ?n[o']t|n't| not) (accept|receive|handle) "
     r"(\w{1,20} )?(e-?mails?|mails?|messages?)\b(?! from)",
-    r"\bcouldn't find (a|any) mail exchanger|\bnull mx\b|\bno mail (service|server) (here|at|on)",
+    r"\bcouldn't find (a|any) mail exchanger|\bnull mx\b|\bno mail (service|server) (here|at|on)|\bindicated no smtp service",
     r"\bname service error for .{0,80}malformed or unexpected name server reply",
     r"\bnot (a )?mail (server|host)\b|\bmail is not accepted (here|at)",
 )

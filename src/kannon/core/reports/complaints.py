@@ -15,8 +15,10 @@ def read_complaint(message: Message) -> Report | None:
     fields = next((part.text for part in message.parts if part.content_type == "message/feedback-report"), "")
     if not fields and message.parameters.get("report-type", "").lower() == "feedback-report":
         fields = next((part.text for part in message.parts if _FEEDBACK.search(part.text)), "Feedback-Type: abuse")
-    if not fields and any(name.startswith("x-hmxmr") for name, _ in message.headers.fields):
-        fields = "Feedback-Type: abuse"  # Microsoft's JMRP: the mail complained of, as an attachment
+    if not fields and _is_of_jmrp(message):
+        fields = "Feedback-Type: abuse"
+    if not fields and message.headers.get("x-apple-unsubscribe").lower() == "true":
+        fields = "Feedback-Type: opt-out"
     if not fields:
         return None
     report = read_headers(fields.strip().replace("\n\n", "\n"))
@@ -33,6 +35,13 @@ def read_complaint(message: Message) -> Report | None:
     )
 
 
+def _is_of_jmrp(message: Message) -> bool:
+    """Whether it is one of Microsoft's: the mail complained of, attached, with a field of theirs in it."""
+    return any(
+        part.is_original and "x-hmxmroriginalrecipient:" in part.text[:20_000].lower() for part in message.parts
+    ) or message.headers.get("subject").strip().lower().startswith("complaint about message from ")
+
+
 def _complainants(fields: list[tuple[str, str]], message: Message) -> list[str]:
     """Who complains, as far as that is said: in fields of the report, or in whom the mail was to."""
     named = dict.fromkeys(
@@ -40,7 +49,9 @@ def _complainants(fields: list[tuple[str, str]], message: Message) -> list[str]:
     )
     if named:
         return list(named)[:100]
-    for part in message.parts:
-        if part.is_original and (found := _ADDRESS.search(read_headers(part.text).get("to")[:1_000])):
-            return [found[0]]
+    originals = [read_headers(part.text.lstrip("\n")) for part in message.parts if part.is_original]
+    for name in ("x-hmxmroriginalrecipient", "to"):
+        for original in originals:
+            if found := _ADDRESS.search(original.get(name)[:1_000]):
+                return [found[0]]
     return [""]

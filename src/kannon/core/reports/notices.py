@@ -56,13 +56,15 @@ _AFTER_DATA: Final = (
     r"|end of (mail )?data|>>> (data|\.)\s|\[(data|body|end of data)\]|at the data|message content|while sending (message )?body",
 )
 _AFTER_RCPT: Final = (
-    r"in reply to (the )?rcpt|after rcpt|did not like our rcpt|>>> rcpt to|\[rcpt[_ ]to\]|does not like (the )?recipient|in response to (the )?rcpt|to rcpt to\b",
+    r"in reply to (the )?rcpt|after rcpt|did not like our rcpt|>>> rcpt to|\[rcpt[_ ]to\]|does not like (the )?recipient|in response to (the )?rcpt|\bsmtp[:.]rcpt\b|to rcpt to\b",
 )
 _ABOUT_SENDER: Final = (
     r"in reply to (the )?mail from|after mail from|after (the )?initial connection|in reply to (the )?[eh][eh]lo|after [eh][eh]lo|"
     r"did not like our (mail|[eh][eh]lo)|>>> (mail from|[eh][eh]lo)|\[(mail_from|mail from|connect|connected|helo|ehlo|greeting)\]|does not like (the )?sender"
     r"|refused to talk to me|in reply to (the )?(greeting|banner)",
 )
+_NO_RECIPIENTS = re.compile(r"<<< 503\b|no valid recipients|need rcpt", re.IGNORECASE)
+"""Where DATA is answered so, all recipients had been refused, and the replies before it are about them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +159,8 @@ def quoted_reply(text: str) -> Quoted:
 
 def stage_of(text: str) -> Stage:
     """Where in the session the reply was given, as far as it changes what it means."""
-    if any_of(_AFTER_DATA).search(text) and not re.search(r"<<< 503\b", text):
-        return Stage.DOT  # a 503 there: all recipients were refused, and the replies are theirs
+    if any_of(_AFTER_DATA).search(text) and not _NO_RECIPIENTS.search(text):
+        return Stage.DOT
     if any_of(_ABOUT_SENDER).search(text):
         return Stage.MAIL
     if any_of(_AFTER_RCPT).search(text):

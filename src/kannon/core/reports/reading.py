@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from kannon.core.replies import UNSPECIFIC, Judgement, Refusal, Stage, any_of, judge
+from kannon.core.replies import UNSPECIFIC, Judgement, Refusal, Stage, Verdict, any_of, judge
 from kannon.core.reports import signs
 from kannon.core.reports.complaints import read_complaint
 from kannon.core.reports.entities import Message, Part, read_headers, read_message
@@ -196,9 +196,8 @@ def _action_of(status: str) -> Action:
 
 def _status(action: Action, told: str, quoted: str, code: int) -> str:
     """The most telling status: one in the field, unless it is a general one and the peer had a better one."""
-    general = not told or told[1:] == ".0.0"
     if action in (Action.FAILED, Action.DELAYED):
-        if general and quoted and (not told or quoted[0] == told[0]):
+        if quoted and quoted[1:] != ".0.0" and (not told or quoted[0] == told[0]):
             return quoted
         if told and told[0] != "2":
             return told
@@ -210,15 +209,18 @@ def _status(action: Action, told: str, quoted: str, code: int) -> str:
 
 def _judged(action: Action, status: str, code: int, words: str, notice: str) -> Judgement:
     if action not in (Action.FAILED, Action.DELAYED):
-        return Judgement(judge(Refusal(Stage.REPORTED, 450, "", "")).verdict, str(action))
+        return Judgement(Verdict.DEFERRED, str(action))
     if action is Action.FAILED:  # it is over, also where the last answer was a temporary one
         status = "5" + status[1:]
         code = code if code >= 500 else 554
     else:
         code = code if 400 <= code < 500 else 450
-    found = judge(Refusal(stage_of(words + "\n" + notice), code, status, words[quoted_reply(words).at :]))
-    if found.category in UNSPECIFIC and notice and notice != words:
-        found = judge(Refusal(stage_of(notice), code, status, notice))
+    stage = stage_of(words + "\n" + notice)
+    found = Judgement(Verdict.DEFERRED, "")
+    for text in dict.fromkeys((words[quoted_reply(words).at :], words, notice)):
+        found = judge(Refusal(stage, code, status, text))
+        if found.category not in UNSPECIFIC:
+            break
     return found
 
 
@@ -245,7 +247,8 @@ def _may_report(message: Message) -> bool:
 
 def _from_daemon(message: Message) -> bool:
     sender = message.headers.get("from")[:500] or message.headers.get("sender")[:500]
-    return bool(any_of(signs.DAEMON).search(sender)) or sender.strip() in ("<>", "")
+    lists = "fml" in message.headers.get("x-mlserver").lower()  # it returns mail itself
+    return bool(any_of(signs.DAEMON).search(sender)) or sender.strip() in ("<>", "") or lists
 
 
 def _answers_itself(message: Message, notice: str, names_failed: bool) -> bool:

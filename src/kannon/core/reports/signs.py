@@ -26,7 +26,8 @@ BOUNCE_SUBJECT: Final = (
     r"non (remis|distribu|d[ée]livr)|[ée]chec (de|d')|non recapitat|mancato recapito|non consegnat|consegna",
     r"no se (ha )?(pudo|podido|puede)? ?entreg|error de entrega|no entregad|n[aã]o (entregue|foi entregue|pode ser)|falha na entrega|devolvid",
     r"не (доставлен|может быть доставлен)|недостав|ошибка доставки|невозможно доставить|сообщение не",
-    r"配信|配送|送信(エラー|失敗|できま)|エラーメール|宛先不明|不達|未達|届け|退信|退回|投递(失败|状态)|无法投递|未能送达|系统退信|반송|전송 ?실패",
+    r"\bloop alert\b|\bignored not member|\barticle .{0,40}rejected|\bnot a? ?member",
+    r"メールエラー|配信|配送|送信(エラー|失敗|できま)|エラーメール|宛先不明|不達|未達|届け|退信|退回|投递(失败|状态)|无法投递|未能送达|系统退信|반송|전송 ?실패",
     r"onbestelbaar|niet (bezorgd|afgeleverd)|kunde inte levereras|kunne ikke lever|niedostarcz|nie (dostarczono|mo[zż]na dostarczy)",
 )
 """Of `Subject`, as reports have it."""
