@@ -131,7 +131,7 @@ RULES: tuple[Rule, ...] = (
     # Temporary answers, most telling first.
     Rule(_deferred("greylisted"), codes=r"4\d\d", text=words.GREYLISTED),
     Rule(_deferred("mailbox-full"), codes=r"4\d\d", enhanced=r"4\.2\.2"),
-    Rule(_deferred("rate-limited"), codes=r"4\d\d", text=(r"rate|too (many|much)|throttl|try again later",)),
+    Rule(_deferred("rate-limited"), codes=r"4\d\d", text=words.RATE),
     Rule(_deferred("policy"), codes=r"4\d\d", enhanced=r"4\.7\.\d+"),
     Rule(_deferred("temporary"), codes=r"4\d\d"),
     # RFC 5321 §4.5.3.1.10: an old 552 for too many recipients is to be treated as 452.
@@ -184,8 +184,8 @@ RULES: tuple[Rule, ...] = (
     Rule(_deferred("protocol")),
 )
 
-UNSPECIFIC: Final = frozenset({"refused", "protocol", "temporary"})
-"""Categories that say no more than the reply code does."""
+UNSPECIFIC: Final = frozenset({"refused", "protocol", "temporary", "system"})
+"""Categories that say little more than the reply code does."""
 
 _NAMES = re.compile(r"https?://\S{1,500}|<?[\w.+%=-]{1,64}@[\w.-]{1,255}>?", re.IGNORECASE)
 _TEXT = 2_000  # characters that are looked at

@@ -50,7 +50,7 @@ NOT_IN_DIRECTORY: Final = (
     r"\baccount or domain may not exist",
     r"\brequested action not taken: {0,4}(mailbox|no such user)|\bno such (user|mailbox|person|account) here\b",
     r"\binvalid recipient\b|\bdestinataire invalide|\bunknown recipient\b",
-    r"\b(mail\.local|deliver|procmail|vmailmgr|vdeliver|vpopmail): {0,4}(unknown user|no such user|user unknown)",
+    r"\bunknown (user|mailbox|recipient): |\b(deliver|vmailmgr|vdeliver|vpopmail|maildrop): {0,4}(no such user|user unknown)",
     r"ディレクトリ.{0,12}見つかりません|(verzeichnis|adressbuch).{0,20}nicht (gefunden|aufgef)|(annuaire|carnet d'adresses).{0,20}introuvable"
     r"|(nicht|n'est pas|not) .{0,20}(domino|adressbuch|verzeichnis|annuaire|directory)",
 )
@@ -162,7 +162,7 @@ POLICY: Final = (
 """It does not take this mail, or mail from here: reputation, content, local rules."""
 
 RATE: Final = (
-    r"\btoo (many|much|fast|frequent)|\bthrottl|\brate.{0,3}limit|\b(sending|message|mail|connection) (rate|frequency|limit)"
+    r"\btoo (many|much|fast|frequent)|\bthrottl|\brate.{0,3}limit|\brate\b|\b(sending|message|mail|connection) (rate|frequency|limit)"
     r"|\bfrequency limited|\bexceed\w{0,4}.{0,40}\b(rate|connections?|messages per|recipients|sending)\b",
     r"\b(limit|maximum)\b.{0,30}\b(connections?|recipients|messages|sessions)|\bslow down|\btry again later|\bresources? (restrict|temporarily)",
 )

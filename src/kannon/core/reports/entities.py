@@ -34,6 +34,7 @@ _CHARSET = re.compile(
     r"|shift_?jis|sjis|euc-?(jp|kr)|gb2312|gbk|gb18030|big5|ks_c_5601-1987)"
 )
 _TAG = re.compile(r"<(?:style|script)\b[^<]{0,20000}</|<(?:br|/p|/div|/tr|/li|/h\d)\b[^<>]{0,200}>|<[^<>]{0,2000}>", re.IGNORECASE)
+_SOFT_BREAK = re.compile(r"(?<=[^\n]{70})=\n")  # of quoted-printable that is not declared
 _ENTITY: Final = {"&nbsp;": " ", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'", "&#64;": "@", "&amp;": "&"}
 
 
@@ -164,6 +165,8 @@ def _parts(headers: Headers, body: bytes) -> Iterator[Part]:
             waiting += [(read_headers(head), rest, depth + 1) for head, rest in reversed(split)]
             continue
         taken += 1
+        if content_type.startswith("multipart/"):
+            content_type = "text/plain"  # it says that it has parts, and has none
         yield Part(content_type, headers, _text(headers, content_type, parameters, body))
 
 
@@ -211,7 +214,9 @@ def _text(headers: Headers, content_type: str, parameters: dict[str, str], body:
     elif encoding == "quoted-printable":
         octets = binascii.a2b_qp(octets)
     text = decode_text(octets, parameters.get("charset", ""))[:MAX_TEXT]
-    return text_of_html(text) if content_type == "text/html" else text.replace("\r\n", "\n")
+    if content_type == "text/html":
+        return text_of_html(text)
+    return _SOFT_BREAK.sub("", text.replace("\r\n", "\n"))
 
 
 def _from_base64(octets: bytes) -> bytes:

@@ -9,12 +9,16 @@ from kannon.core.replies import Stage, any_of
 
 MAX_LINES: Final = 600
 MAX_LINE: Final = 1_000
+MAX_NOTICE: Final = 20_000
+"""Characters of a report's own words."""
+MAX_TEXT: Final = 4_000
+"""Characters in which a reply and its stage are looked for."""
 MAX_BLOCKS: Final = 100
 
 ORIGINAL_BEGINS: Final = (
     r"^[\s>|*=_+#-]{0,80}(below|after) this line is (a |the )?(copy|original)",
     r"^[\s>|*=_+#-]{0,80}(this is|enclosed is|below is|here is|attached is|following is|begin) (a |the )?(copy|original|header|text)\w{0,3} (of|message|text|from|or)",
-    r"^[\s>|*=_+#-]{0,80}(start of |begin |begin of |the |your |text of |copy of |beginning of )?(the |your )?(original|returned|unsent|undelivered|rejected|bounced|failed|non-?delivered|included|source) (message|mail|e-?mail|text)",
+    r"^[\s>|*=_+#-]{0,80}(start of |begin |begin of |the |your |text of |copy of |beginning of )?(the |your )?(original|returned|unsent|undelivered|rejected|bounced|failed|non-?delivered|included|source) (message|mail|e-?mail|text)(?! (was|to|from|sent|has|could|did|you|is too))",
     r"^[\s>|*=_+#-]{0,80}(the )?(message|original|mail) (header|text|body|contents|source|is attached)\w{0,2}( is| are)? ?(follow|below|attached|:|-)",
     r"^[\s>|*=_+#-]{0,80}(the )?(header|body|text|first \d{1,4} lines|copy) (line |lines )?of (the |your )?(original |returned |failed |undelivered |message|mail)",
     r"^[\s>|*=_+#-]{0,80}(original|urspr(ü|ue)ngliche|message d'origine|mensaje original|mensagem original|messaggio originale|исходное|оригинал)\w{0,3}( \w{1,12})?[\s:-]{1,40}$",
@@ -46,7 +50,7 @@ _REPLY = re.compile(
 )
 _QUOTED = re.compile(
     r"(?:<<<|said:|reason:|replied:|returned:|responded:|response:|response from[^:\n]{0,80}:|was:|answer(?:ed)?:|error:|reply:|status:|"
-    r"\bsmtp;|RCPT TO[^:\n]{0,80}:|\]:|\.{3} ?|:|\()\s{0,4}(?:\d\d\d )?([45]\d\d)(?=[\s\-#:]|$)",
+    r"\bsmtp;|RCPT TO[^:\n]{0,80}:|\]:|\.{3} ?|:|\()\s{0,4}(?:\d\d\d )?([45]\d\d)(?=[\s\-#:,]|$)",
     re.IGNORECASE,
 )
 _STATUS = re.compile(r"(?<![\w.])([45]\.\d{1,3}\.\d{1,3})(?!\.?\d)")
@@ -95,7 +99,7 @@ def notice_of(text: str) -> str:
             break
         said = said or bool(line.strip())
         kept.append(line)
-    return "\n".join(kept)
+    return "\n".join(kept)[:MAX_NOTICE]
 
 
 def blocks_of(notice: str, not_these: frozenset[str]) -> list[Block]:
@@ -143,6 +147,7 @@ def any_address(text: str, not_these: frozenset[str]) -> str:
 
 def quoted_reply(text: str) -> Quoted:
     """The SMTP reply that a text quotes: the one with an enhanced code first, then one after a colon or the like."""
+    text = text[:MAX_TEXT]
     best = Quoted()
     for found in _REPLY.finditer(text):
         if found[2]:
@@ -159,6 +164,7 @@ def quoted_reply(text: str) -> Quoted:
 
 def stage_of(text: str) -> Stage:
     """Where in the session the reply was given, as far as it changes what it means."""
+    text = text[:MAX_TEXT]
     if any_of(_AFTER_DATA).search(text) and not _NO_RECIPIENTS.search(text):
         return Stage.DOT
     if any_of(_ABOUT_SENDER).search(text):

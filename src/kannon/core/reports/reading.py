@@ -216,12 +216,9 @@ def _judged(action: Action, status: str, code: int, words: str, notice: str) -> 
     else:
         code = code if 400 <= code < 500 else 450
     stage = stage_of(words + "\n" + notice)
-    found = Judgement(Verdict.DEFERRED, "")
-    for text in dict.fromkeys((words[quoted_reply(words).at :], words, notice)):
-        found = judge(Refusal(stage, code, status, text))
-        if found.category not in UNSPECIFIC:
-            break
-    return found
+    texts = dict.fromkeys((words[quoted_reply(words).at :], words, notice))
+    found = [judge(Refusal(stage, code, status, text)) for text in texts]
+    return next((one for one in found if one.category not in UNSPECIFIC), found[0])
 
 
 def _notice(message: Message) -> str:
@@ -235,7 +232,7 @@ def _may_report(message: Message) -> bool:
     """Whether its header allows that it is a report, not a letter in which one is quoted."""
     headers = message.headers
     subject = headers.get("subject")[:500]
-    if any_of(signs.ANSWERED).search(subject) or any_of(signs.AUTO_REPLY_SUBJECT).search(subject):
+    if any_of(signs.ANSWERED).search(subject) or _titled_as_answer(subject):
         return False
     return (
         message.content_type == "multipart/report"
@@ -261,12 +258,19 @@ def _answers_itself(message: Message, notice: str, names_failed: bool) -> bool:
         return True
     if names_failed:
         return False
-    if any_of(signs.AUTO_REPLY_SUBJECT).search(subject):
+    if _titled_as_answer(subject):
         return True
     automatic = headers.get("auto-submitted").lower().startswith("auto-")
     if any_of(signs.BOUNCE_SUBJECT).search(subject) or _from_daemon(message):
         return False
     return automatic or bool(any_of(signs.AUTO_REPLY_WORDS).search(notice[:3_000]) and headers.get("in-reply-to"))
+
+
+def _titled_as_answer(subject: str) -> bool:
+    """Whether a subject is an automatic answer's; what comes first counts, for each may quote the other."""
+    answer = any_of(signs.AUTO_REPLY_SUBJECT).search(subject)
+    bounce = any_of(signs.BOUNCE_SUBJECT).search(subject)
+    return answer is not None and (bounce is None or answer.start() < bounce.start())
 
 
 def _reports_failure(message: Message, notice: str) -> bool:
@@ -279,9 +283,14 @@ def _reports_failure(message: Message, notice: str) -> bool:
     titled = bool(any_of(signs.BOUNCE_SUBJECT).search(subject))
     no_sender = headers.get("return-path").replace(" ", "") in ("<>", "<MAILER-DAEMON>")
     said = bool(any_of(signs.BOUNCE_WORDS).search(notice)) or bool(quoted_reply(notice).code)
-    if message.content_type == "multipart/report" and message.parameters.get("report-type", "").lower() == "delivery-status":
+    if message.parameters.get("report-type", "").lower() == "delivery-status":
         return True
-    return (from_daemon and titled) or from_daemon + titled + no_sender + 2 * said >= 3
+    returned = any(part.is_original for part in message.parts) or bool(quoted_reply(notice).code)
+    if from_daemon:
+        return titled or said or returned or no_sender
+    if no_sender:
+        return said or (titled and returned)
+    return titled and said and returned and not (headers.get("list-unsubscribe") or headers.get("list-id"))
 
 
 def _not_recipients(message: Message) -> frozenset[str]:
