@@ -1,8 +1,8 @@
-"""The corpus of reports with its labels: how right the reader is, and how much of that it owes to single mail systems.
+"""The corpus of reports with its labels: how right the reader is, and what of that it owes to single systems.
 
-`python -m tests.report_corpus` prints the figures. *Left out* means: measured on some messages without every
-alternative of every pattern, and without every row of the table, that is needed for these messages only, as if
-nobody had ever seen them. What no message needs was written from knowledge of the formats, and stays.
+`python -m tests.report_corpus` prints the figures. *Left out* means: measured on some messages without each
+alternative of a pattern, and each row of the table, that is needed for these messages only, as if nobody had
+ever seen them. What no message needs was written from knowledge of the formats, and stays.
 """
 
 import dataclasses
@@ -52,7 +52,9 @@ class Score:
     hard: int = 0
 
     def __add__(self, other: "Score") -> "Score":
-        return Score(*(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)))
+        return Score(
+            *(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True))
+        )
 
     def __str__(self) -> str:
         return (
@@ -78,7 +80,7 @@ def is_recognised(sample: Sample, report: Report) -> bool:
 
 
 def score(sample: Sample) -> Score:
-    """How right the reader is about one message: recipients count in their order, and one left out is wrong."""
+    """How right the reader is about a message and its recipients, in their order; one left out is wrong."""
     report = read(sample.raw)
     pairs = list(zip(sample.labels, report.recipients, strict=False))
     return Score(
@@ -140,7 +142,9 @@ def alternatives(pattern: str) -> list[str]:
 @contextmanager
 def without(left_out: Iterable[Entry]) -> Iterator[None]:
     """The reader without some entries."""
-    before = {(table, name): value for table in TABLES for name, value in vars(table).items() if name.isupper()}
+    before: dict[tuple[object, str], tuple[str, ...]] = {
+        (table, name): value for table in TABLES for name, value in vars(table).items() if name.isupper()
+    }
     cut: dict[tuple[object, str], dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
     for entry in left_out:
         cut[entry.table, entry.name][entry.index].add(entry.alternative)
@@ -153,7 +157,7 @@ def without(left_out: Iterable[Entry]) -> Iterator[None]:
             )
             setattr(table, name, changed[before[table, name]])
     rules = cut.get((replies, "RULES"), {})
-    replies.RULES = tuple(  # type: ignore[misc]
+    replies.RULES = tuple(
         dataclasses.replace(rule, text=changed.get(rule.text, rule.text))
         for index, rule in enumerate(RULES)
         if index not in rules
@@ -161,7 +165,7 @@ def without(left_out: Iterable[Entry]) -> Iterator[None]:
     try:
         yield
     finally:
-        replies.RULES = RULES  # type: ignore[misc]
+        replies.RULES = RULES
         for (table, name), value in before.items():
             setattr(table, name, value)
 
@@ -185,7 +189,9 @@ def needed_by(of: list[Sample]) -> dict[Entry, set[str]]:
     return found
 
 
-def left_out(of: list[Sample], groups: Iterable[list[Sample]], needs: dict[Entry, set[str]]) -> dict[str, Score]:
+def left_out(
+    of: list[Sample], groups: Iterable[list[Sample]], needs: dict[Entry, set[str]]
+) -> dict[str, Score]:
     """The score of each group, by its first message's name, without what that group alone needs."""
     scores = {}
     for group in groups:
@@ -245,7 +251,10 @@ def main() -> None:
     print("in sample:             ", total(whole))
     needs = needed_by(whole)
     for seed in (1, 2, 3):
-        print(f"by halves ({seed}):         ", sum(left_out(whole, halves(whole, seed), needs).values(), Score()))
+        print(
+            f"by halves ({seed}):         ",
+            sum(left_out(whole, halves(whole, seed), needs).values(), Score()),
+        )
     systems = left_out(whole, by_system(whole), needs)
     print("one system left out:   ", sum(systems.values(), Score()))
     for name, one in systems.items():

@@ -20,7 +20,9 @@ HEAD = b"From: MAILER-DAEMON\r\nTo: a@example.com\r\nSubject: Undelivered Mail\r
 
 def nested(depth: int) -> bytes:
     """Multiparts in multiparts."""
-    opening = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (at, at) for at in range(depth))
+    opening = b"".join(
+        b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (at, at) for at in range(depth)
+    )
     return HEAD + opening + b"Content-Type: text/plain\n\n550 5.1.1 User unknown\n"
 
 
@@ -131,7 +133,9 @@ def test_a_report_with_octets_changed_is_read(raw: bytes, changes: list[tuple[in
     check(bytes(changed))
 
 
-@given(st.lists(st.tuples(st.sampled_from(CORPUS), st.integers(0, 60_000), st.integers(0, 6_000)), max_size=8))
+@given(
+    st.lists(st.tuples(st.sampled_from(CORPUS), st.integers(0, 60_000), st.integers(0, 6_000)), max_size=8)
+)
 @settings(deadline=None)
 def test_pieces_of_reports_are_read(pieces: list[tuple[bytes, int, int]]) -> None:
     check(b"".join(raw[at % len(raw) :][:length] for raw, at, length in pieces))

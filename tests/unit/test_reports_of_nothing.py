@@ -8,10 +8,17 @@ from kannon.core.reports.values import Kind
 AUTO, OTHER = Kind.AUTO_REPLY, Kind.UNRECOGNISED
 
 
-def mail(subject: str, text: str, sender: str = "Neko <neko@example.net>", *fields: str, **types: str) -> bytes:
+def mail(
+    subject: str, text: str, sender: str = "Neko <neko@example.net>", *fields: str, **types: str
+) -> bytes:
     """A mail of one part, with more header fields if there are any."""
     kind = types.get("kind", "text/plain; charset=utf-8")
-    head = [f"From: {sender}", "To: bounce+abc@news.example.com", f"Subject: {subject}", f"Content-Type: {kind}"]
+    head = [
+        f"From: {sender}",
+        "To: bounce+abc@news.example.com",
+        f"Subject: {subject}",
+        f"Content-Type: {kind}",
+    ]
     return ("\r\n".join([*head, *fields, "", text, ""])).encode()
 
 

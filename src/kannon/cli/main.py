@@ -11,6 +11,7 @@ import sys
 import click
 
 from kannon import __version__
+from kannon.cli.bounces import bounces
 from kannon.cli.client import CallFailed
 from kannon.cli.completion import PROGRAM, VARIABLE, completion
 from kannon.cli.config import config
@@ -125,7 +126,7 @@ def standalone(settings: Settings, verbose: bool, as_json: bool) -> None:
     asyncio.run(run())
 
 
-for command in (config, run, domain, key, template, send, deliveries, stats, demo, completion):
+for command in (config, run, domain, key, template, send, deliveries, stats, bounces, demo, completion):
     cli.add_command(command)
 
 

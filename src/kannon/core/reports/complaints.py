@@ -14,7 +14,9 @@ def read_complaint(message: Message) -> Report | None:
     """The complaint that a message is, or None."""
     fields = next((part.text for part in message.parts if part.content_type == "message/feedback-report"), "")
     if not fields and message.parameters.get("report-type", "").lower() == "feedback-report":
-        fields = next((part.text for part in message.parts if _FEEDBACK.search(part.text)), "Feedback-Type: abuse")
+        fields = next(
+            (part.text for part in message.parts if _FEEDBACK.search(part.text)), "Feedback-Type: abuse"
+        )
     if not fields and _is_of_jmrp(message):
         fields = "Feedback-Type: abuse"
     if not fields and message.headers.get("x-apple-unsubscribe").lower() == "true":
@@ -38,7 +40,8 @@ def read_complaint(message: Message) -> Report | None:
 def _is_of_jmrp(message: Message) -> bool:
     """Whether it is one of Microsoft's: the mail complained of, attached, with a field of theirs in it."""
     return any(
-        part.is_original and "x-hmxmroriginalrecipient:" in part.text[:20_000].lower() for part in message.parts
+        part.is_original and "x-hmxmroriginalrecipient:" in part.text[:20_000].lower()
+        for part in message.parts
     ) or message.headers.get("subject").strip().lower().startswith("complaint about message from ")
 
 

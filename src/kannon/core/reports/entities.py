@@ -1,7 +1,7 @@
 """A small reader of MIME (RFC 2045, RFC 2046) for messages from anyone: bounded, and never refusing.
 
-Only the first `MAX_OCTETS` of a message are looked at, `MAX_DEPTH` levels deep, `MAX_PARTS` parts wide. Whatever is
-broken is read as it stands.
+Only the first `MAX_OCTETS` of a message are looked at, `MAX_DEPTH` levels deep, `MAX_PARTS` parts wide. What
+is broken is read as it stands.
 """
 
 import binascii
@@ -20,22 +20,35 @@ MAX_TEXT: Final = 60_000
 """Characters of one part."""
 
 ORIGINAL: Final = frozenset(
-    {"message/rfc822", "message/global", "text/rfc822-headers", "text/rfc822-header", "message/global-headers",
-     "message/rfc822-headers", "message/partial"}
+    {"message/rfc822", "message/global", "text/rfc822-headers", "text/rfc822-header",
+     "message/global-headers", "message/rfc822-headers", "message/partial"}
 )  # fmt: skip
 """Types of what was sent, or its header."""
 
 _FIELD = re.compile(r"([!-9;-~]{1,80})[ \t]{0,8}:(.*)", re.DOTALL)
 _PARAMETER = re.compile(r";\s{0,80}([\w*-]{1,40})\s{0,8}=\s{0,8}(?:\"([^\"]{0,300})\"|([^\s;\"]{1,300}))")
 _GUESSED = re.compile(rb"^--(\S[^\n]{0,80})\nContent-[A-Za-z-]{1,30}:", re.MULTILINE | re.IGNORECASE)
-_WORD = re.compile(r"=\?([\w.:-]{1,40})(?:\*[\w-]{0,20})?\?([bq])\?([^?\s]{0,2000})\?=(?:\s{1,8}(?==\?))?", re.IGNORECASE)
+_WORD = re.compile(
+    r"=\?([\w.:-]{1,40})(?:\*[\w-]{0,20})?\?([bq])\?([^?\s]{0,2000})\?=(?:\s{1,8}(?==\?))?", re.IGNORECASE
+)
 _CHARSET = re.compile(
     r"(utf-?8|us-ascii|ascii|iso-?8859-\d{1,2}|latin-?1|windows-\d{3,4}|cp\d{3,4}|koi8-[ru]|iso-2022-(jp|kr)"
     r"|shift_?jis|sjis|euc-?(jp|kr)|gb2312|gbk|gb18030|big5|ks_c_5601-1987)"
 )
-_TAG = re.compile(r"<(?:style|script)\b[^<]{0,20000}</|<(?:br|/p|/div|/tr|/li|/h\d)\b[^<>]{0,200}>|<[^<>]{0,2000}>", re.IGNORECASE)
+_TAG = re.compile(
+    r"<(?:style|script)\b[^<]{0,20000}</|<(?:br|/p|/div|/tr|/li|/h\d)\b[^<>]{0,200}>|<[^<>]{0,2000}>",
+    re.IGNORECASE,
+)
 _SOFT_BREAK = re.compile(r"(?<=[^\n]{70})=\n")  # of quoted-printable that is not declared
-_ENTITY: Final = {"&nbsp;": " ", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'", "&#64;": "@", "&amp;": "&"}
+_ENTITY: Final = {
+    "&nbsp;": " ",
+    "&lt;": "<",
+    "&gt;": ">",
+    "&quot;": '"',
+    "&#39;": "'",
+    "&#64;": "@",
+    "&amp;": "&",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +146,9 @@ def decode_text(octets: bytes, charset: str = "") -> str:
 
 def text_of_html(html: str) -> str:
     """What a page says, about."""
-    text = _TAG.sub(lambda tag: "\n" if tag[0][1:3].lower() in ("br", "/p", "/d", "/t", "/l", "/h") else " ", html)
+    text = _TAG.sub(
+        lambda tag: "\n" if tag[0][1:3].lower() in ("br", "/p", "/d", "/t", "/l", "/h") else " ", html
+    )
     for entity, sign in _ENTITY.items():
         text = text.replace(entity, sign)
     return text

@@ -177,13 +177,19 @@ def stage_of(text: str) -> Stage:
 def transcript_of(notice: str) -> str:
     """Replies in a quoted session: lines after `<<<`, or those that begin with a reply code."""
     lines = [line.strip() for line in notice.split("\n")]
-    replies = [line.removeprefix("<<<").strip() for line in lines if re.match(r"<<< ?[45]\d\d|[45]\d\d[ -]", line)]
+    replies = [
+        line.removeprefix("<<<").strip() for line in lines if re.match(r"<<< ?[45]\d\d|[45]\d\d[ -]", line)
+    ]
     return _one_line(replies)
 
 
 def _may_begin(rest: str) -> bool:
     """Whether what follows an address lets it be one that a report is about, not the beginning of a sentence."""
-    return not rest or rest[0] in ":;,.-(<[=…>\"'" or not re.match(r"(wrote|schrieb|a écrit|said)\b", rest, re.IGNORECASE)
+    return (
+        not rest
+        or rest[0] in ":;,.-(<[=…>\"'"
+        or not re.match(r"(wrote|schrieb|a écrit|said)\b", rest, re.IGNORECASE)
+    )
 
 
 def _one_line(lines: Iterable[str] | Sequence[str]) -> str:

@@ -50,7 +50,10 @@ def read_notification(text: str) -> tuple[Kind, list[Notified]] | None:
     detail = found if isinstance(found, dict) else {}
     listed = detail.get(whose)
     recipients = listed[:MAX_RECIPIENTS] if isinstance(listed, list) else []
-    return kind, [_notified(detail, one if isinstance(one, dict) else {"emailAddress": one}, action) for one in recipients]
+    return kind, [
+        _notified(detail, one if isinstance(one, dict) else {"emailAddress": one}, action)
+        for one in recipients
+    ]
 
 
 def _notified(detail: JsonObject, recipient: JsonObject, action: Action) -> Notified:

@@ -97,5 +97,7 @@ AUTO_REPLY_WORDS: Final = (
 )
 """Of the text: that a person, or a program in a person's place, answers."""
 
-ANSWERED: Final = (r"^\W{0,3}(re|aw|sv|vs|antw?|odp|rif|res|fwd?|wg|tr|rv|enc|i|vb|doorst|回复|答复|转发|返信|転送)\s{0,2}(\[\d{1,3}\])?\s{0,2}[::]",)
+ANSWERED: Final = (
+    r"^\W{0,3}(re|aw|sv|vs|antw?|odp|rif|res|fwd?|wg|tr|rv|enc|i|vb|doorst|回复|答复|转发|返信|転送)\s{0,2}(\[\d{1,3}\])?\s{0,2}[::]",
+)
 """Of `Subject`: it answers or forwards something."""

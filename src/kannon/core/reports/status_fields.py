@@ -53,14 +53,20 @@ def read_status_fields(text: str) -> list[StatusFields]:
         reporting_mta = reporting_mta or _value(group.get("reporting-mta", ""))
         if any(name in group for name in _OF_RECIPIENT) or {"action", "status"} <= group.keys():
             found.append(group)
-        elif found and not found[-1].keys() & group.keys() and group.keys() & {"status", "action", "diagnostic-code"}:
+        elif (
+            found
+            and not found[-1].keys() & group.keys()
+            and group.keys() & {"status", "action", "diagnostic-code"}
+        ):
             found[-1] |= group  # torn apart by a blank line
     return [_of_recipient(group, reporting_mta) for group in found]
 
 
 def _of_recipient(group: Group, reporting_mta: str) -> StatusFields:
     address = next((found for name in _OF_RECIPIENT if "@" in (found := _address(group.get(name, "")))), "")
-    action = _ACTIONS.get(re.split(r"[\s;(]", group.get("action", "").strip().lower(), maxsplit=1)[0], Action.NONE)
+    action = _ACTIONS.get(
+        re.split(r"[\s;(]", group.get("action", "").strip().lower(), maxsplit=1)[0], Action.NONE
+    )
     status = _STATUS.search(group.get("status", "")[:200])
     diagnostic = " ".join(group.get("diagnostic-code", "")[:4_000].split())
     if typed := _TYPED.match(diagnostic):
