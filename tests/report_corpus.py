@@ -162,9 +162,11 @@ def without(left_out: Iterable[Entry]) -> Iterator[None]:
         for index, rule in enumerate(RULES)
         if index not in rules
     )
+    replies.judge.cache_clear()
     try:
         yield
     finally:
+        replies.judge.cache_clear()
         replies.RULES = RULES
         for (table, name), value in before.items():
             setattr(table, name, value)

@@ -69,6 +69,8 @@ MONSTERS = {
     "open quotes": HEAD + b"Content-Type: multipart/mixed; boundary=" + b'"' * 60_000 + b"\r\n\r\nx",
     "words of all rules": HEAD + b"\r\n" + b"user mailbox domain message your connection the sender ip " * 9_000,
     "a diagnostic of 300 KB": of_parts(1, b"Content-Type: message/delivery-status\n\nFinal-Recipient: rfc822; a@b.c\nAction: failed\nDiagnostic-Code: smtp; 550 " + b"user " * 60_000),
+    "100 recipients with much to judge": of_parts(1, b"Content-Type: message/delivery-status\n\n" + b"".join(b"Final-Recipient: rfc822; a%d@b.c\nAction: failed\nDiagnostic-Code: smtp; no %d " % (at, at) + b"user mailbox domain message your connection the sender ip " * 40 + b"\n\n" for at in range(100))),
+    "100 addresses with much to judge": HEAD + b"\r\n" + b"".join(b"<a%d@b.c>: no %d " % (at, at) + b"user mailbox domain message your connection the sender ip " * 3 + b"\n" for at in range(100)),
     "recipients": of_parts(1, b"Content-Type: message/delivery-status\n\n" + b"Final-Recipient: rfc822; a@b.c\nAction: failed\nStatus: 5.1.1\n\n" * 5_000),
     "characters spelled out": of_parts(1, b"Content-Type: message/global-delivery-status\n\nFinal-Recipient: utf-8; " + b"\\x{FFFFFF}\\x{D800}" * 900 + b"\nAction: failed\n"),
 }  # fmt: skip

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 from kannon.core import reply_words as words
@@ -191,6 +191,7 @@ _NAMES = re.compile(r"https?://\S{1,500}|<?[\w.+%=-]{1,64}@[\w.-]{1,255}>?", re.
 _TEXT = 2_000  # characters that are looked at
 
 
+@lru_cache(maxsize=256)  # a chunk is full of the same answers
 def judge(refusal: Refusal) -> Judgement:
     """What `refusal` means, by the first matching row of RULES.
 

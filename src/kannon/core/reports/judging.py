@@ -9,6 +9,8 @@ from kannon.core.reports.values import Action, Reported
 
 MAX_TEXT: Final = 1_000
 """Characters of a recipient's text."""
+JUDGED: Final = 500
+"""Characters of it that are judged: there may be many recipients, and each costs."""
 
 
 def judged(fields: StatusFields, notice: str) -> Reported:
@@ -58,6 +60,7 @@ def _judgement(action: Action, status: str, code: int, words: str, notice: str) 
     else:
         code = code if 400 <= code < 500 else 450
     stage = stage_of(words + "\n" + notice)
-    texts = dict.fromkeys((words[quoted_reply(words).at :], words, notice))
+    at = quoted_reply(words).at
+    texts = dict.fromkeys((words[at : at + JUDGED], words[:JUDGED], notice))
     found = [judge(Refusal(stage, code, status, text)) for text in texts]
     return next((one for one in found if one.category not in UNSPECIFIC), found[0])

@@ -22,7 +22,7 @@ from kannon.core.reports.recognition import answers_itself, may_report, reports_
 from kannon.core.reports.status_fields import StatusFields, read_status_fields
 from kannon.core.reports.values import Action, Kind, Report, Reported
 
-MAX_RECIPIENTS: Final = 100
+MAX_RECIPIENTS: Final = 50
 
 _DELIVERY_STATUS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
 _FIELDS = re.compile(
