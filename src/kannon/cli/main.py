@@ -12,6 +12,7 @@ import click
 
 from kannon import __version__
 from kannon.cli.batches import batch
+from kannon.cli.bounces import bounces
 from kannon.cli.client import CallFailed
 from kannon.cli.completion import PROGRAM, VARIABLE, completion
 from kannon.cli.config import config
@@ -131,7 +132,7 @@ def standalone(settings: Settings, verbose: bool, as_json: bool) -> None:
 
 for command in (
     *(config, run, domain, key, template),
-    *(send, batch, deliveries, stats, doctor, dlq),
+    *(send, batch, deliveries, bounces, stats, doctor, dlq),
     *(demo, completion),
 ):
     cli.add_command(command)
