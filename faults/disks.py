@@ -1,5 +1,6 @@
 """File systems that are full when they are told to be."""
 
+import contextlib
 import ctypes
 import os
 import shutil
@@ -9,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from faults.system import NotReached
 from faults.trial import NotProvoked
 
 _CLONE_NEWNS: Final = 0x00020000  # linux/sched.h
 _ROOMY: Final = "size=4g"  # a limit, not an amount
 _NEVER_LESS: Final = 64 * 1024
+_TRIES: Final = 50
 
 
 def take_own_mounts() -> None:
@@ -40,8 +43,12 @@ class SmallDisk:
 
     def fill(self) -> None:
         """From now on it has no room."""
-        used = shutil.disk_usage(self._folder).used
-        self._mount("-o", f"remount,size={max(used, _NEVER_LESS)}", str(self._folder))
+        for _ in range(_TRIES):  # it is refused where more has been written since it was measured
+            used = shutil.disk_usage(self._folder).used
+            with contextlib.suppress(NotProvoked):
+                self._mount("-o", f"remount,size={max(used, _NEVER_LESS)}", str(self._folder))
+                return
+        raise NotReached(f"{self._folder} grows faster than it can be filled")
 
     def drain(self) -> None:
         """It has room again."""

@@ -40,6 +40,8 @@ SETTINGS: Final = {
     "sender.retry.base": f"{RETRY_BASE * 1000:.0f}ms",
     "sender.retry.min": f"{RETRY_MIN * 1000:.0f}ms",
     "sender.retry.max": "4s",
+    "sender.suspend.first": "1s",
+    "sender.suspend.max": "4s",
     "sender.connect_timeout": "2s",
     "sender.timeout_scale": str(SCALE),
     "sender.max_jobs": "20",

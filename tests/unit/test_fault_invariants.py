@@ -111,5 +111,13 @@ def test_what_does_not_hold_is_told(what: str, found: Evidence, expected: set[st
     assert broken(found) == expected, what
 
 
+def test_what_was_cancelled_ends_in_the_ledger_alone() -> None:
+    statuses = {ONE: "delivered", TWO: "delivered", THREE: "cancelled"}
+    told = [*rows(ONE, "delivered"), *rows(TWO, "delivered"), OutcomeRow(THREE, "accepted", 0)]
+    assert violations(evidence(*told, statuses=statuses)) == []
+    assert broken(evidence(*told, statuses=statuses, copies={ONE: 1, TWO: 1, THREE: 1})) == {"I3"}
+    assert broken(evidence(*told, OutcomeRow(THREE, "failed", 1), statuses=statuses)) == {"I1", "I4"}
+
+
 def test_what_is_missing_is_counted() -> None:
     assert evidence(statuses={ONE: "delivered", TWO: "sending", THREE: "accepted"}).missing == 2
