@@ -8,7 +8,7 @@ import grpc
 from edge_smtp.attempts import AttemptId
 from edge_smtp.journal import Answer, Journal, JournalUnavailable
 from edge_smtp.transmitter import Transmitter
-from kannon.adapters.envelope_codec import from_message
+from kannon.adapters.envelope_messages import from_message
 from kannon.adapters.pb import edge_pb2, edge_pb2_grpc
 from kannon.core.envelope_seal import is_sealed
 from kannon.core.envelopes import Envelope

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import grpc
 
-from kannon.adapters.envelope_codec import submit_octets
+from kannon.adapters.envelope_octets import submit_octets
 from kannon.adapters.pb import edge_pb2
 from kannon.core.envelopes import Envelope
 from kannon.core.errors import EdgeUnavailable
