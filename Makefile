@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
+SEEDS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check lint format test unit fuzz contract integration e2e bench demo run generate lock clean
+.PHONY: help setup check lint format test unit fuzz contract integration e2e bench faults demo run generate lock clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,7 +29,7 @@ $(STAMP): requirements-build.lock requirements-dev.lock pyproject.toml
 check: setup ## format, lint, types, and which part may import which
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy src edge-smtp nats-source api-gateway functions proto tests bench
+	$(BIN)/mypy src edge-smtp nats-source api-gateway functions proto tests bench faults
 	PYTHONPATH=. $(BIN)/lint-imports
 
 lint: check ## the same as check
@@ -43,8 +44,9 @@ test: setup check ## everything: check, then all suites
 unit: setup ## tests without I/O
 	$(PYTEST) tests/unit
 
-fuzz: setup ## properties, each with 1,500 examples
+fuzz: setup ## properties, each with 1,500 examples, and two minutes of fuzzing guided by coverage
 	$(PYTEST) -n $(WORKERS) --dist worksteal --timeout 3600 -m hypothesis --hypothesis-profile fuzz tests/unit
+	$(BIN)/python -m tests.fuzz.reports 120
 
 contract: setup ## one suite per port, on the fake and on the real thing
 	$(PYTEST) -n $(WORKERS) tests/contract
@@ -57,6 +59,9 @@ e2e: setup ## the whole system, each part a process of its own
 
 bench: setup ## how fast it is on this machine: a table, and a line of JSON (OPTIONS="--mails 2000")
 	@$(BIN)/python -m bench $(OPTIONS)
+
+faults: setup ## breaks a whole system in every way there is: a table, and a line of JSON (SEEDS=5, OPTIONS="--only 3,6")
+	@$(BIN)/python -m faults --seeds $(SEEDS) $(OPTIONS)
 
 demo: setup ## 1,000 mails through everything, on this machine
 	@$(BIN)/kannon demo

@@ -73,6 +73,10 @@ class Terminal:
         while text not in self.seen:
             assert self.read(), self.seen
 
+    def write(self, text: str) -> None:
+        """Type it."""
+        os.write(self._fd, text.encode())
+
     def end(self) -> int:
         """Read all the rest; gives the exit code."""
         while self.read():

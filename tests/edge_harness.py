@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -9,7 +10,6 @@ import grpc
 
 from edge_smtp.carriers import AddressLookup, SmtpCarrier
 from edge_smtp.connections import Connections, opportunistic_tls
-from edge_smtp.main import now_ms
 from edge_smtp.opening import Timeouts
 from edge_smtp.results import ResultPublisher
 from edge_smtp.sqlite_journal import SqliteJournal
@@ -22,6 +22,7 @@ from kannon.core.envelopes import Envelope
 from kannon.core.exchangers import Exchanger, parse_networks
 from kannon.core.payloads import Delivered, Refused, TransmissionsDelivered, TransmissionsRefused
 from kannon.core.replies import Stage
+from kannon.runtime.clock import now_ms
 from tests.edge_samples import SEAL_KEY
 from tests.fakes import FakePublisher
 from tests.smtp_peer import SmtpPeer
@@ -56,7 +57,7 @@ class EdgeHarness:
     ) -> None:
         self._path = journal
         self._capacity = capacity
-        self._limits = limits or Limits()
+        self._limits = replace(limits or Limits(), capacity=capacity)
         self._connections = Connections(
             "edge.test",
             Timeouts.scaled(scale, connect=1.0),
@@ -65,14 +66,14 @@ class EdgeHarness:
             mails_per_session=mails_per_session,
         )
         found = lookup or DnsExchangerLookup(routes, servers, timeout=1.0)
-        self._carrier = SmtpCarrier(found, self._connections, parse_networks(allowed), _keep_order)
+        self._carrier = SmtpCarrier(found, self._connections, parse_networks(allowed))
         self.publisher = publisher or FakePublisher()
 
     async def start(self) -> "EdgeHarness":
         """Open the journal and go on with what it holds."""
         self.journal = await SqliteJournal.open(self._path, self._capacity, now_ms())
         self.transmitter = Transmitter(self.journal, self._carrier, self._limits, now_ms)
-        self.submission = Submission(SEAL_KEY, self.journal, self.transmitter)
+        self.submission = Submission(SEAL_KEY, self.journal, self.transmitter, "edge-test")
         self._results = asyncio.create_task(ResultPublisher(self.journal, self.publisher).run())
         await self.transmitter.resume()
         return self
@@ -119,10 +120,6 @@ class Exchangers:
 
     async def addresses(self, host: str) -> list[str]:
         return [host]
-
-
-def _keep_order(exchangers: list[Exchanger]) -> None:
-    """Do not shuffle."""
 
 
 Edge = Callable[..., Awaitable[EdgeHarness]]

@@ -18,7 +18,7 @@ def an_envelope(
     recipient: str = "bob@example.test",
     return_path: str = "bounce+token@sender.test",
     body: bytes = BODY,
-    first_emitted_at_ms: int = 1_700_000_000_000,
+    first_emitted_at_ms: int = FAR_MS - 1000,
     expires_at_ms: int = FAR_MS,
     key: bytes = SEAL_KEY,
 ) -> Envelope:

@@ -80,4 +80,5 @@ def _shortened(record: DeliveryRecord) -> DeliveryRecord:
         due_at=record.due_at,
         expires_at=record.expires_at,
         outcomes=record.outcomes[-OUTCOMES_SHOWN:],
+        cancelled_at=record.cancelled_at,
     )

@@ -7,20 +7,23 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from kannon.core.batches import BatchContent, Delivery, Move, Outcome
-from kannon.core.deliveries import DeliveryId, Status
+from kannon.core.deliveries import DeliveryId, Fact, Status, transition
+from kannon.core.diagnosis import LedgerDiagnosis, Pile
 from kannon.core.errors import LedgerUnavailable
+from kannon.core.retries import LONGEST_REPLY, MAX_EMISSIONS, attempt_expires_at
 from kannon.ports import LedgerWork
 
 
 @dataclass
 class FakeLedger:
-    """Rows, Outcomes and Batches as plain values; `away` makes it answer nothing."""
+    """Rows, Outcomes and Batches as plain values, `cancelled` by number; `away` makes it answer nothing."""
 
     rows: dict[DeliveryId, Delivery] = field(default_factory=dict)
     contents: dict[int, BatchContent] = field(default_factory=dict)
     outcomes: dict[tuple[object, ...], Outcome] = field(default_factory=dict)
     published: dict[DeliveryId, int] = field(default_factory=dict)
     emitted: dict[DeliveryId, datetime] = field(default_factory=dict)
+    cancelled: set[int] = field(default_factory=set)
     in_hand: int = 20_000
     lease: timedelta = timedelta(minutes=15)
     away: bool = False
@@ -40,6 +43,13 @@ class FakeLedger:
         """The Outcomes of a type."""
         return [outcome for outcome in self.outcomes.values() if outcome.type == kind]
 
+    def cancel(self, delivery: DeliveryId) -> None:
+        """Cancel a Delivery, if it waits and is out nowhere."""
+        row = self.rows[delivery]
+        status = transition(row.standing, Fact.CANCELLED)
+        if status and not row.may_be_out:
+            self.rows[delivery] = replace(row, standing=replace(row.standing, status=status))
+
     def status(self, delivery: DeliveryId) -> Status:
         """Where a Delivery stands."""
         return self.rows[delivery].standing.status
@@ -53,11 +63,15 @@ class _FakeWork:
         return [
             row
             for row in self._ordered()
-            if row.id.batch == batch and row.id.seq in seqs and row.standing.status is Status.ACCEPTED
+            if row.id.batch == batch
+            and row.id.seq in seqs
+            and row.standing.status is Status.ACCEPTED
+            and batch not in self._ledger.cancelled
         ]
 
     async def claim(self, limit: int, now: datetime) -> Sequence[Delivery]:
-        due = self._due(now)
+        cancelled = self._ledger.cancelled
+        due = [row for row in self._due(now) if row.may_be_out or row.id.batch not in cancelled]
         waiting = {row.domain: {r.id.batch for r in due if r.domain == row.domain} for row in due}
         claimed: list[Delivery] = []
         for batches in waiting.values():
@@ -95,8 +109,11 @@ class _FakeWork:
                 attempts=move.attempts,
                 emission=move.emission,
                 due_at=move.due_at,
+                answered=row.standing.answered or move.answered,
             )
             first = row.first_emitted_at or (now if emitted else None)
+            if move.untaken and first == self._ledger.emitted.get(move.id):
+                first = None
             self._ledger.rows[move.id] = replace(
                 row,
                 standing=standing,
@@ -108,8 +125,17 @@ class _FakeWork:
             if move.published_seq is not None:
                 self._ledger.published[move.id] = move.published_seq
 
+    async def end_cancelled(self, deliveries: Sequence[DeliveryId]) -> None:
+        for name in deliveries:
+            if name.batch in self._ledger.cancelled:
+                self._ledger.cancel(name)
+
     async def record(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
+            if outcome.type == "accepted" and any(
+                o.id == outcome.id for o in self._ledger.of_type("accepted")
+            ):
+                continue
             key = (outcome.id, outcome.type, outcome.attempt, outcome.at)
             self._ledger.outcomes.setdefault(key, outcome)
 
@@ -126,3 +152,44 @@ class _FakeWork:
             if row.standing.status is Status.SCHEDULED and row.standing.due_at <= now
         ]
         return sorted(due, key=lambda row: (row.standing.due_at, row.id))
+
+
+@dataclass
+class FakeLedgerLook:
+    """Counts what a ledger in memory holds."""
+
+    ledger: FakeLedger
+
+    async def look(self, now: datetime) -> LedgerDiagnosis:
+        """See `ports.LedgerLook`."""
+        if self.ledger.away:
+            raise LedgerUnavailable("away")
+        scheduled = self._in(Status.SCHEDULED)
+        due = [row.standing.due_at for row in scheduled if row.standing.due_at <= now]
+        later = [row.standing.due_at for row in scheduled if row.standing.due_at > now]
+        deferred = [row.standing.due_at for row in scheduled if row.standing.attempts]
+        sending = self._in(Status.SENDING)
+        emitted = [self.ledger.emitted[row.id] for row in sending]
+        fruitless = [row for row in sending if row.standing.emission >= MAX_EMISSIONS]
+        return LedgerDiagnosis(
+            unverified=Pile(len(self._in(Status.ACCEPTED))),
+            due=Pile(len(due), oldest_at=min(due, default=None)),
+            later=Pile(len(later), next_at=min(later, default=None)),
+            deferred=Pile(len(deferred), next_at=min(deferred, default=None)),
+            in_hand=Pile(
+                len(emitted),
+                oldest_at=min(emitted, default=None),
+                next_at=min((at + self.ledger.lease for at in emitted), default=None),
+            ),
+            in_hand_limit=self.ledger.in_hand,
+            stranded=Pile(sum(at < now - self.ledger.lease for at in emitted)),
+            fruitless=Pile(
+                len(fruitless),
+                next_at=min(
+                    (attempt_expires_at(row, now) + LONGEST_REPLY for row in fruitless), default=None
+                ),
+            ),
+        )
+
+    def _in(self, status: Status) -> list[Delivery]:
+        return [row for row in self.ledger.rows.values() if row.standing.status is status]

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import itertools
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -116,12 +116,13 @@ def basic(domain: str, key: str) -> str:
 
 @asynccontextmanager
 async def running_gateway(
-    database_url: str, nats_url: str, *, connected: bool = True
+    database_url: str, nats_url: str, *, connected: bool = True, edges: Mapping[str, str] | None = None
 ) -> AsyncIterator[Client]:
     """A gateway on a free port, and a client of it.
 
     Args:
         connected: wait until it is connected to NATS, as the gateway itself never does.
+        edges: `host:port` by name.
     """
     wanted = Wanted(
         database_url=database_url,
@@ -134,6 +135,9 @@ async def running_gateway(
         max_message=MAX_MESSAGE,
         retry_budget=timedelta(days=1),
         replicas=1,
+        in_hand=20_000,
+        lease=timedelta(minutes=15),
+        edges=edges or {},
     )
     database, nats = Database(database_url, 4), Connection(nats_url, "test")
     await database.open()
@@ -147,6 +151,7 @@ async def running_gateway(
         yield Client(channel, address)
     await gateway.server.stop(1)
     await gateway.announcer.close(5)
+    await gateway.edges.close()
     connecting.cancel()
     await nats.close()
     await database.close()

@@ -32,7 +32,8 @@ def batch_content(number: int = 7, **changes: object) -> BatchContent:
         html=html,
         text=text_from_html(html),
         global_fields={"name": "friend", "link": "https://example.com/"},
-        dated_at=NOW,
+        created_at=NOW,
+        retry_budget=timedelta(hours=24),
         traceparent="",
         dkim_private_key=dkim_key(),
     )

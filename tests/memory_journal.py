@@ -1,11 +1,11 @@
 """A journal that keeps nothing: the fake beside the real one."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from edge_smtp.attempts import AttemptId, Result, Standing, State, decide
-from edge_smtp.journal import Answer, JournalUnavailable, Unfinished
+from edge_smtp.journal import Answer, Counts, JournalUnavailable, Unfinished
 from kannon.core.deliveries import DeliveryId
 from kannon.core.envelopes import Envelope
 from kannon.core.payloads import Delivered, Emitted, Refused
@@ -39,15 +39,21 @@ class MemoryJournal:
         if self.broken:
             raise JournalUnavailable("the journal is broken")
 
-    async def take(self, envelopes: Sequence[Envelope]) -> Sequence[Answer]:
+    async def take(
+        self, envelopes: Sequence[Envelope], without_room: Collection[DeliveryId] = ()
+    ) -> Sequence[Answer]:
         self._check()
-        return [self._take(envelope) for envelope in envelopes]
+        return [self._take(envelope, envelope.delivery not in without_room) for envelope in envelopes]
 
-    def _take(self, envelope: Envelope) -> Answer:
+    def _take(self, envelope: Envelope, may_be_taken: bool) -> Answer:
         row = self.rows.get(envelope.delivery)
-        held = sum(row.envelope is not None for row in self.rows.values())
         known = row.standing if row else None
-        decision = decide(envelope, known, has_room=held < self._capacity, born_at_ms=self.born_at_ms)
+        decision = decide(
+            envelope,
+            known,
+            has_room=may_be_taken and self._held() < self._capacity,
+            born_at_ms=self.born_at_ms,
+        )
         after = decision.standing
         if after is not None and decision.is_new:
             self.rows[envelope.delivery] = Row(after, envelope.expires_at_ms, envelope)
@@ -55,6 +61,14 @@ class MemoryJournal:
             row.standing = after
             self.results_waiting.set()
         return Answer(decision.verdict, decision.reason, decision.is_new, after.ambiguities if after else 0)
+
+    def _held(self) -> int:
+        return sum(row.envelope is not None for row in self.rows.values())
+
+    async def counts(self) -> Counts:
+        self._check()
+        unpublished = sum(row.standing.state is State.RESULT for row in self.rows.values())
+        return Counts(self._held(), unpublished)
 
     def _in_hand(self, attempt: AttemptId) -> Row | None:
         row = self.rows.get(attempt.delivery)

@@ -45,6 +45,7 @@ class Announcer:
         self.waiting = 0
         self._turn = asyncio.Lock()
         self._stopping = False
+        self._under_way: set[int] = set()
 
     def announce(self, batch: int, addresses: Sequence[str], traceparent: str) -> None:
         """Announce a committed Batch soon; returns at once.
@@ -61,9 +62,14 @@ class Announcer:
             )
             return
         self.waiting += len(addresses)
+        self._under_way.add(batch)
         task = asyncio.create_task(self._announce(batch, addresses, traceparent))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def drop(self, batch: int) -> None:
+        """Announce no more of a Batch: it was cancelled."""
+        self._under_way.discard(batch)
 
     async def close(self, seconds: float) -> None:
         """Finish what is under way, and leave the rest, and what large Batches still have, for the tick.
@@ -90,6 +96,7 @@ class Announcer:
             return
         finally:
             self.waiting -= len(addresses)
+            self._under_way.discard(batch)
         if reason:
             log.info("left for the tick", extra={"batch": batch, "reason": reason, "trace": traceparent})
 
@@ -106,6 +113,8 @@ class Announcer:
         """The same, little by little; whose turn it is waits until little else does."""
         for group in _groups(batch, addresses, CHUNKS_A_TURN):
             async with self._turn:
+                if batch not in self._under_way:
+                    return "it was cancelled"
                 if not await self._may_go_on():
                     return "the gateway stops"
                 await self._publish(group, traceparent)

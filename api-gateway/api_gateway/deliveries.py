@@ -119,7 +119,7 @@ async def _written(records: Sequence[DeliveryRecord]) -> list[pb.Delivery]:
 
 def _delivery(record: DeliveryRecord) -> pb.Delivery:
     last = _last_result(record)
-    ended = last if last and last.type == record.status else None
+    ended_at = last.at if last and last.type == record.status else record.cancelled_at
     return pb.Delivery(
         message_id=record.message_id,
         seq=record.id.seq,
@@ -128,7 +128,7 @@ def _delivery(record: DeliveryRecord) -> pb.Delivery:
         attempts=record.attempts,
         due_at=write_timestamp(record.due_at),
         expires_at=write_timestamp(record.expires_at),
-        ended_at=write_timestamp(ended.at) if ended else None,
+        ended_at=write_timestamp(ended_at) if ended_at else None,
         last_code=_code(last),
         last_text=_text(last),
         outcomes=[write_outcome(row) for row in record.outcomes],

@@ -23,6 +23,7 @@ from api_gateway.timestamps import write_timestamp
 from kannon.adapters.pb.mailer_pb2 import SendHTMLReq, SendRes, SendTemplateReq
 from kannon.adapters.pb.types_pb2 import Recipient
 from kannon.core.batches import KeyedAnswer, NewBatch
+from kannon.core.failpoints import passing
 from kannon.ports import Clock, Intake
 
 TURN = 0.01
@@ -101,6 +102,7 @@ class Mailer:
         number = await self._intake.accept(batch, keyed)
         if isinstance(number, KeyedAnswer):
             return repeated(number, content_hash)
+        passing("gateway.committed")
         self._announcer.announce(number, list(reader.taken), batch.traceparent)
         _log_accepted(batch, number)
         return answer

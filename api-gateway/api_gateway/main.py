@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,9 +14,12 @@ from publicsuffixlist import PublicSuffixList
 
 from api_gateway.admin import Admin
 from api_gateway.announcer import Announcer
+from api_gateway.batches import BatchDesk
 from api_gateway.bodies import Bodies
 from api_gateway.credentials import AdminCheck, KeyCheck
+from api_gateway.dead_letters import DeadLetterDesk
 from api_gateway.deliveries import Deliveries
+from api_gateway.diagnosis import Diagnosis
 from api_gateway.endpoints import Doorkeeper, endpoints
 from api_gateway.grpc_server import GrpcServer
 from api_gateway.hz import HZ, Check
@@ -25,19 +29,26 @@ from api_gateway.services import services
 from api_gateway.statistics import Statistics
 from api_gateway.stream_gauge import StreamGauge
 from api_gateway.templates import TemplateDesk
+from kannon.adapters.edge_client import GrpcEdgeClient
+from kannon.adapters.envelope_codec import EnvelopeCodec
 from kannon.adapters.nats.connection import Connection
+from kannon.adapters.nats.dead_letter_store import NatsDeadLetterStore
 from kannon.adapters.nats.publisher import NatsPublisher, NatsStreams
+from kannon.adapters.nats.streams_look import NatsStreamsLook
+from kannon.adapters.postgres.batches import PostgresBatches
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.delivery_queries import PostgresDeliveryQueries
+from kannon.adapters.postgres.diagnosis import PostgresLedgerLook
 from kannon.adapters.postgres.directory import PostgresDirectory
 from kannon.adapters.postgres.intake import PostgresIntake
 from kannon.adapters.postgres.stats_queries import PostgresStatsQueries
 from kannon.adapters.postgres.templates import PostgresTemplates
 from kannon.core.errors import KannonError
 from kannon.core.keys import Purpose
-from kannon.core.payloads import BatchAccepted
+from kannon.core.payloads import BatchAccepted, EnvelopesReady
 from kannon.events import Sealer
 from kannon.runtime.clock import utc_now
+from kannon.runtime.failpoints import arm_failpoints
 from kannon.runtime.keys import key_for
 from kannon.runtime.logs import start_logging
 from kannon.runtime.settings import (
@@ -47,6 +58,9 @@ from kannon.runtime.settings import (
     API_PORT,
     DATABASE_URL,
     DEBUG,
+    DISPATCH_IN_HAND,
+    DISPATCH_LEASE,
+    EDGE_TARGETS,
     NATS_URL,
     SENDER_RETRY_BUDGET,
     STREAM_REPLICAS,
@@ -75,6 +89,9 @@ class Wanted:
     max_message: int
     retry_budget: timedelta
     replicas: int
+    in_hand: int
+    lease: timedelta
+    edges: Mapping[str, str]
 
 
 def read_settings(settings: Settings) -> Wanted:
@@ -97,6 +114,9 @@ def read_settings(settings: Settings) -> Wanted:
         max_message=settings[API_MAX_MESSAGE],
         retry_budget=settings[SENDER_RETRY_BUDGET],
         replicas=settings[STREAM_REPLICAS],
+        in_hand=settings[DISPATCH_IN_HAND],
+        lease=settings[DISPATCH_LEASE],
+        edges=settings[EDGE_TARGETS],
     )
 
 
@@ -112,9 +132,9 @@ class Gateway:
         directory = PostgresDirectory(database, wanted.dkim_key)
         intake, templates = PostgresIntake(database), PostgresTemplates(database)
         streams = NatsStreams(nats, wanted.replicas)
-        publisher = NatsPublisher(
-            nats, Sealer(wanted.events_key, "/kannon/gateway"), utc_now, wanted.replicas
-        )
+        sealer = Sealer(wanted.events_key, "/kannon/gateway", {EnvelopesReady: EnvelopeCodec()})
+        publisher = NatsPublisher(nats, sealer, utc_now, wanted.replicas)
+        self.edges = GrpcEdgeClient(wanted.edges)
         self.announcer = Announcer(intake, publisher, StreamGauge(streams))
         checks: dict[str, Check] = {
             "database": lambda: directory.domain(
@@ -124,14 +144,22 @@ class Gateway:
         }
         rule = SenderRule(directory, PublicSuffixList().is_public)
         built = services(
-            Mailer(intake, Bodies(templates), self.announcer, rule, utc_now, wanted.retry_budget),
-            Admin(directory, utc_now),
+            Mailer(intake, Bodies(templates), self.announcer, rule, database.clock, wanted.retry_budget),
+            BatchDesk(PostgresBatches(database), self.announcer, database.clock),
+            Admin(directory, database.clock),
             TemplateDesk(directory, templates),
             Deliveries(directory, PostgresDeliveryQueries(database)),
+            DeadLetterDesk(NatsDeadLetterStore(nats, wanted.replicas), sealer),
+            Diagnosis(
+                PostgresLedgerLook(database, wanted.in_hand, wanted.lease),
+                NatsStreamsLook(nats),
+                self.edges,
+                database.clock,
+            ),
             Statistics(PostgresStatsQueries(database)),
             HZ(checks),
         )
-        doorkeeper = Doorkeeper(KeyCheck(directory, utc_now), AdminCheck(wanted.admin_token))
+        doorkeeper = Doorkeeper(KeyCheck(directory, database.clock), AdminCheck(wanted.admin_token))
         self.server = GrpcServer(endpoints(built), doorkeeper, wanted.max_message)
 
 
@@ -159,6 +187,7 @@ async def serve(wanted: Wanted, stop: asyncio.Event) -> None:
             deadline = asyncio.get_running_loop().time() + GRACE_SECONDS
             await gateway.server.stop(GRACE_SECONDS * 0.75)
             await gateway.announcer.close(deadline - asyncio.get_running_loop().time())
+            await gateway.edges.close()
             log.info("stopped")
 
 
@@ -197,6 +226,7 @@ def main() -> int:
     try:
         settings = Settings.load()
         start_logging("gateway", settings[DEBUG])
+        arm_failpoints(settings)
         uvloop.run(_run(read_settings(settings)))
     except KannonError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)

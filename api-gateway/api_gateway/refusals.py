@@ -4,6 +4,7 @@ KannonError
 ├── Unauthenticated    no credentials, or not the right ones: one text, whatever the cause
 ├── PermissionDenied   the credentials are right, and do not allow this
 ├── NotFound
+├── Ended              what the call is about has ended, and cannot be changed any more
 └── NotBuilt           the contract has it, this version does not
 """
 
@@ -23,6 +24,10 @@ class PermissionDenied(KannonError):
 
 class NotFound(KannonError):
     """What the call is about does not exist."""
+
+
+class Ended(KannonError):
+    """What the call is about has ended."""
 
 
 class NotBuilt(KannonError):

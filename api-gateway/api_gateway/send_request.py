@@ -12,7 +12,7 @@ from api_gateway.bodies import Chosen
 from api_gateway.field_rules import MAX_HEADER_CHARACTERS, FieldRules
 from api_gateway.refusals import NotBuilt
 from api_gateway.timestamps import read_timestamp
-from kannon.adapters.pb.mailer_pb2 import SendHTMLReq, SendRes, SendTemplateReq
+from kannon.adapters.pb.mailer_pb2 import RescheduleBatchReq, SendHTMLReq, SendRes, SendTemplateReq
 from kannon.adapters.pb.types_pb2 import Recipient
 from kannon.core.addresses import EmailAddress, InvalidAddress
 from kannon.core.batches import NewBatch, NewRecipient
@@ -135,7 +135,7 @@ def read_content(request: SendRequest, chosen: Chosen, now: datetime, retry_budg
     if len(request.recipients) > MAX_RECIPIENTS:
         raise BadInput(f"recipients: must not be more than {MAX_RECIPIENTS} in one call")
     global_fields = dict(request.global_fields)
-    scheduled_at, expires_at = _times(request, now, retry_budget)
+    scheduled_at, expires_at = read_schedule(request, now, retry_budget)
     return Content(
         sender=sender,
         alias=request.sender.alias,
@@ -173,6 +173,19 @@ def new_batch(
     )
 
 
+def read_schedule(
+    request: SendRequest | RescheduleBatchReq, now: datetime, retry_budget: timedelta
+) -> tuple[datetime, datetime]:
+    """When to send at the earliest, never before now, and the end of the Retry Budget; raises BadInput."""
+    at = now
+    if request.HasField("scheduled_time"):
+        at = max(now, read_timestamp("scheduled_time", request.scheduled_time))
+    try:
+        return at, at + retry_budget
+    except OverflowError:
+        raise BadInput("scheduled_time: too far in the future") from None
+
+
 def _refuse_unbuilt(request: SendRequest) -> None:
     if request.attachments:
         raise NotBuilt("attachments")
@@ -193,13 +206,3 @@ def _check_header(field: str, value: str) -> None:
         raise BadInput(f"{field}: must not hold CR, LF or NUL")
     if len(value) > MAX_HEADER_CHARACTERS:
         raise BadInput(f"{field}: must not be longer than {MAX_HEADER_CHARACTERS} characters")
-
-
-def _times(request: SendRequest, now: datetime, retry_budget: timedelta) -> tuple[datetime, datetime]:
-    at = now
-    if request.HasField("scheduled_time"):
-        at = max(now, read_timestamp("scheduled_time", request.scheduled_time))
-    try:
-        return at, at + retry_budget
-    except OverflowError:
-        raise BadInput("scheduled_time: too far in the future") from None

@@ -1,7 +1,10 @@
 """The services of the wire contract: what is built of them, and whom they let in."""
 
 from api_gateway.admin import Admin
+from api_gateway.batches import BatchDesk
+from api_gateway.dead_letters import DeadLetterDesk
 from api_gateway.deliveries import Deliveries
+from api_gateway.diagnosis import Diagnosis
 from api_gateway.endpoints import Access, Service
 from api_gateway.hz import HZ
 from api_gateway.mailer import Mailer
@@ -12,9 +15,12 @@ from kannon.adapters.pb import admin_pb2, mailer_pb2, stats_v1_pb2, stats_v2_pb2
 
 def services(
     mailer: Mailer,
+    batches: BatchDesk,
     admin: Admin,
     templates: TemplateDesk,
     deliveries: Deliveries,
+    dead_letters: DeadLetterDesk,
+    diagnosis: Diagnosis,
     statistics: Statistics,
     hz: HZ,
 ) -> tuple[Service, ...]:
@@ -23,7 +29,13 @@ def services(
         Service(
             mailer_pb2.DESCRIPTOR.services_by_name["Mailer"],
             Access.API_KEY,
-            {"SendHTML": mailer.send_html, "SendTemplate": mailer.send_template},
+            {
+                "SendHTML": mailer.send_html,
+                "SendTemplate": mailer.send_template,
+                "GetBatch": batches.get_batch,
+                "CancelBatch": batches.cancel_batch,
+                "RescheduleBatch": batches.reschedule_batch,
+            },
         ),
         Service(
             admin_pb2.DESCRIPTOR.services_by_name["Api"],
@@ -42,6 +54,11 @@ def services(
                 "GetAPIKey": admin.get_api_key,
                 "DeactivateAPIKey": admin.deactivate_api_key,
                 "ListDeliveries": deliveries.list_deliveries,
+                "ListDeadLetters": dead_letters.list_dead_letters,
+                "GetDeadLetter": dead_letters.get_dead_letter,
+                "RetryDeadLetters": dead_letters.retry_dead_letters,
+                "DropDeadLetters": dead_letters.drop_dead_letters,
+                "Diagnose": diagnosis.diagnose,
             },
         ),
         Service(

@@ -5,20 +5,24 @@ from dataclasses import dataclass
 
 from grpc import StatusCode
 
-from api_gateway.refusals import NotBuilt, NotFound, PermissionDenied, Unauthenticated
-from kannon.core.errors import BadInput, Conflict, Unavailable
+from api_gateway.large_calls import TooManyLargeCalls
+from api_gateway.refusals import Ended, NotBuilt, NotFound, PermissionDenied, Unauthenticated
+from kannon.core.errors import BadInput, Conflict, LedgerFull, Unavailable
 
 MAX_TEXT = 500
 """Characters of a status's text: it travels as a header, percent-encoded, and clients take 8 KB of these."""
 RETRY_AFTER = "retry-after"
-"""Trailing metadata of UNAVAILABLE: whole seconds after which to call again."""
+"""Trailing metadata of UNAVAILABLE and RESOURCE_EXHAUSTED: whole seconds after which to call again."""
 
 _CODES: tuple[tuple[type[Exception], StatusCode], ...] = (
     (BadInput, StatusCode.INVALID_ARGUMENT),
     (Unauthenticated, StatusCode.UNAUTHENTICATED),
     (PermissionDenied, StatusCode.PERMISSION_DENIED),
     (NotFound, StatusCode.NOT_FOUND),
+    (Ended, StatusCode.FAILED_PRECONDITION),
     (Conflict, StatusCode.ALREADY_EXISTS),
+    (LedgerFull, StatusCode.RESOURCE_EXHAUSTED),
+    (TooManyLargeCalls, StatusCode.RESOURCE_EXHAUSTED),
     (Unavailable, StatusCode.UNAVAILABLE),
     (NotBuilt, StatusCode.UNIMPLEMENTED),
 )

@@ -127,7 +127,8 @@ def _new_attempt(envelope: Envelope, known: Standing | None, has_room: bool, bor
     replaces = known is not None and known.state is State.TAKEN
     if not (has_room or replaces):
         return Decision(SubmitVerdict.UNTAKEN, "the edge is full")
-    may_be_out = envelope.emission > 1 and envelope.first_emitted_at_ms < born_at_ms
+    # Whichever emission it is: NATS hands out the first one again if its acknowledgement was lost, too.
+    may_be_out = envelope.first_emitted_at_ms < born_at_ms
     ambiguities = (known.ambiguities if known else 0) + may_be_out
     standing = Standing(envelope.attempt, envelope.emission, ambiguities, State.TAKEN)
     return Decision(SubmitVerdict.TAKEN, standing=standing, is_new=True)

@@ -1,7 +1,6 @@
 """Who carries mail: over SMTP to its exchangers, or nowhere, for demonstrations."""
 
 import logging
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,19 +9,18 @@ from typing import Final, Protocol
 from edge_smtp.connections import Connections
 from edge_smtp.opening import NotTransmitted
 from edge_smtp.outgoing import Outgoing, Unsendable
+from edge_smtp.queues import Destination
 from edge_smtp.replies import Reply
 from edge_smtp.session import Session
 from kannon.core.envelopes import Envelope
 from kannon.core.errors import Unavailable
-from kannon.core.exchangers import Exchanger, IpNetwork, in_order, may_connect
+from kannon.core.exchangers import Exchanger, IpNetwork, may_connect
 from kannon.core.replies import Refusal, Stage
 from kannon.ports import ExchangerLookup
 
-MAX_EXCHANGERS: Final = 5
 MAX_ADDRESSES: Final = 3
-"""How many exchangers of a domain are tried for one mail, and how many addresses of each."""
+"""How many addresses of an exchanger are tried for one mail."""
 
-Destination = tuple[Exchanger, ...]
 Intend = Callable[[Exchanger], Awaitable[None]]
 
 
@@ -48,14 +46,16 @@ class Carrier(Protocol):
             Unavailable: it cannot be found out now.
         """
 
-    async def carry(self, envelope: Envelope, destination: Destination, intend: Intend) -> Carried:
-        """Carry one mail.
+    async def carry(self, envelope: Envelope, exchanger: Exchanger, intend: Intend) -> Carried:
+        """Carry one mail to `exchanger`.
 
         Args:
             intend: awaited right before the final dot, with the exchanger that will see it; if it raises,
                 the dot is not sent.
 
         Raises:
+            NotTransmitted: it did not get as far as the final dot, nor to a refusal: another exchanger may be
+                tried.
             Unconfirmed: the session ended after the final dot without a reply.
         """
 
@@ -71,14 +71,10 @@ class AddressLookup(ExchangerLookup, Protocol):
 
 
 class SmtpCarrier:
-    """Carries mail over SMTP (RFC 5321 §5): exchangers by preference, their addresses in order.
-
-    The next one is tried when a session did not come about or broke off before the mail was answered. A reply
-    to MAIL, RCPT, DATA or the final dot is the end, and so is silence after the final dot.
+    """Carries mail over SMTP, to the first address of an exchanger that a session comes about with.
 
     Args:
         allowed: networks that are allowed though not public.
-        shuffle: puts exchangers of one preference into any order.
     """
 
     def __init__(
@@ -86,32 +82,22 @@ class SmtpCarrier:
         lookup: AddressLookup,
         connections: Connections,
         allowed: Sequence[IpNetwork] = (),
-        shuffle: Callable[[list[Exchanger]], None] = random.shuffle,
     ) -> None:
         self._lookup = lookup
         self._connections = connections
         self._allowed = allowed
-        self._shuffle = shuffle
 
     async def destination(self, domain: str) -> Destination:
         """See `Carrier.destination`."""
         return destination_of(await self._lookup.exchangers(domain))
 
-    async def carry(self, envelope: Envelope, destination: Destination, intend: Intend) -> Carried:
+    async def carry(self, envelope: Envelope, exchanger: Exchanger, intend: Intend) -> Carried:
         """See `Carrier.carry`."""
         try:
             mail = Outgoing.of(envelope)
         except Unsendable as unsendable:
             return Carried(unsendable.refusal, "")
-        failures: list[Carried] = []
-        for exchanger in in_order(destination, self._shuffle)[:MAX_EXCHANGERS]:
-            try:
-                answer = await self._via(exchanger, mail, intend)
-            except NotTransmitted as failure:
-                failures.append(Carried(failure.refusal, exchanger.host))
-            else:
-                return Carried(answer, exchanger.host)
-        return most_telling(failures)
+        return Carried(await self._via(exchanger, mail, intend), exchanger.host)
 
     async def _via(self, exchanger: Exchanger, mail: Outgoing, intend: Intend) -> Reply | Refusal:
         idle = self._connections.take(exchanger)
@@ -191,12 +177,12 @@ class DemoCarrier:
         """The domain itself."""
         return (Exchanger(0, domain),)
 
-    async def carry(self, envelope: Envelope, destination: Destination, intend: Intend) -> Carried:
+    async def carry(self, envelope: Envelope, exchanger: Exchanger, intend: Intend) -> Carried:
         """See `Carrier.carry`."""
-        host = destination[0].host
+        host = exchanger.host
         if "error" in envelope.recipient:
             return Carried(Refusal(Stage.RCPT, 512, "", "refused by the demo sender"), host)
-        await intend(destination[0])
+        await intend(exchanger)
         return Carried(Reply(250, (b"2.0.0 delivered by the demo sender",)), host)
 
     async def close(self) -> None:

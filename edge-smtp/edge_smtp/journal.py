@@ -1,11 +1,12 @@
 """The edge's own record of Attempts: the truth about what was put on the wire."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from edge_smtp.attempts import AttemptId, Result, State
+from kannon.core.deliveries import DeliveryId
 from kannon.core.envelopes import Envelope
 from kannon.core.errors import KannonError, Unavailable
 from kannon.core.payloads import Delivered, Emitted, Refused
@@ -54,6 +55,14 @@ class Unfinished:
     expires_at_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much there is: Envelopes without a result, results that are not published."""
+
+    held: int
+    unpublished: int
+
+
 class Journal(Protocol):
     """Remembers Attempts. What a call wrote is on the disk when it returns.
 
@@ -67,8 +76,13 @@ class Journal(Protocol):
     born_at_ms: int
     results_waiting: asyncio.Event
 
-    async def take(self, envelopes: Sequence[Envelope]) -> Sequence[Answer]:
+    async def take(
+        self, envelopes: Sequence[Envelope], without_room: Collection[DeliveryId] = ()
+    ) -> Sequence[Answer]:
         """Take responsibility for Envelopes, one answer each, in order.
+
+        Args:
+            without_room: Deliveries of which no Envelope is taken, unless its Attempt is known already.
 
         Raises:
             JournalUnavailable: none of them is taken.
@@ -106,6 +120,9 @@ class Journal(Protocol):
 
     async def envelope(self, attempt: AttemptId) -> Envelope | None:
         """The Envelope of an Attempt without result; None if it is not in hand. Raises JournalUnavailable."""
+
+    async def counts(self) -> Counts:
+        """How much there is; raises JournalUnavailable."""
 
     async def prune(self, expired_before_ms: int) -> int:
         """Forget published Attempts that expired before then; returns how many. Raises JournalUnavailable."""

@@ -4,7 +4,7 @@ import os
 import re
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from edge_smtp.attempts import AttemptId, Decision, Result, Standing, State, decide
-from edge_smtp.journal import Answer, JournalUnusable, Unfinished
+from edge_smtp.journal import Answer, Counts, JournalUnusable, Unfinished
+from kannon.core.deliveries import DeliveryId
 from kannon.core.envelopes import Envelope
 from kannon.core.payloads import Delivered, Emitted, Refused
 
@@ -24,6 +25,8 @@ _PRAGMAS: Final = (
     "locking_mode = EXCLUSIVE",  # a second edge on the same journal would transmit everything twice
     "journal_mode = WAL",
     "synchronous = FULL",
+    # Where SQLite is built to overwrite what is deleted, as Debian's is, each mail was written once more.
+    "secure_delete = FAST",
     "wal_autocheckpoint = 4000",
     "cache_size = -16000",  # KiB: what is in hand is seldom more
 )
@@ -44,6 +47,7 @@ class Writes:
     intents: Sequence[tuple[int, int, int, int, str]] = ()
     results: Sequence[tuple[AttemptId, Result]] = ()
     published: Sequence[Emitted] = ()
+    without_room: Collection[DeliveryId] = ()
 
 
 class Written(NamedTuple):
@@ -130,7 +134,7 @@ class JournalFile:
         """
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            answers, added = self._take(writes.envelopes)
+            answers, added = self._take(writes.envelopes, writes.without_room)
             in_hand = self._intend(writes.intents)
             finished = self._run("write_results", [(*id_, it.ambiguities, it) for id_, it in writes.results])
             self._mark_published(writes.published)
@@ -143,7 +147,9 @@ class JournalFile:
         raised = any(not answer.is_new for answer in answers)  # it may have been published before
         return Written(answers, in_hand, bool(writes.results) or raised)
 
-    def _take(self, envelopes: Sequence[Envelope]) -> tuple[list[Answer], int]:
+    def _take(
+        self, envelopes: Sequence[Envelope], without_room: Collection[DeliveryId]
+    ) -> tuple[list[Answer], int]:
         if not envelopes:
             return [], 0
         rows = self._json("known", [(e.delivery.batch, e.delivery.seq) for e in envelopes])
@@ -151,7 +157,7 @@ class JournalFile:
         answers = []
         for envelope in envelopes:
             known = taking.known.get((envelope.delivery.batch, envelope.delivery.seq))
-            has_room = self._held + taking.added < self._capacity
+            has_room = self._held + taking.added < self._capacity and envelope.delivery not in without_room
             decision = decide(envelope, known, has_room=has_room, born_at_ms=self.born_at_ms)
             answers.append(taking.apply(envelope, decision))
         self._run(
@@ -200,6 +206,10 @@ class JournalFile:
         """The Attempts without result."""
         rows = self._connection.execute(self._queries["unfinished"]).fetchall()
         return [Unfinished(AttemptId(*row[:3]), State(row[3]), *row[4:]) for row in rows]
+
+    def counts(self) -> Counts:
+        """How much there is."""
+        return Counts(self._held, self._value("count_unpublished"))
 
     def envelope(self, attempt: AttemptId) -> Envelope | None:
         """The Envelope of an Attempt, while it has no result."""

@@ -87,6 +87,9 @@ WHERE a.batch = ?1 AND a.seq = ?2 AND a.attempt = ?3 AND a.state < 3;
 -- name: count_in_hand
 SELECT count(*) FROM envelopes JOIN attempts USING (batch, seq) WHERE state < 3;
 
+-- name: count_unpublished
+SELECT count(*) FROM attempts WHERE state = 3;
+
 -- name: prune
 DELETE FROM attempts WHERE (batch, seq) IN (
     SELECT batch, seq FROM attempts WHERE state = 4 AND expires_at_ms < ?1 ORDER BY expires_at_ms LIMIT ?2

@@ -33,6 +33,8 @@ class Line(asyncio.Protocol):
         self._paused = False
         self._leaving = False
         self._lost = ""
+        self._deadline = self._patience = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def is_quiet(self) -> bool:
@@ -119,12 +121,28 @@ class Line(asyncio.Protocol):
 
     async def _wait(self, timeout: float) -> None:
         self._waiter = self._loop.create_future()
-        timer = self._loop.call_later(timeout, self._lose, f"no answer within {timeout:g} s")
+        self._deadline, self._patience = self._loop.time() + timeout, timeout
+        # One timer serves many waits: they end long before it, and it is set anew only where it is too late.
+        if self._timer is None or self._timer.when() > self._deadline:
+            self._set_timer()
         try:
             await self._waiter
         finally:
-            timer.cancel()
             self._waiter = None
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._deadline, self._look_at_the_clock)
+
+    def _look_at_the_clock(self) -> None:
+        self._timer = None
+        if self._waiter is None:
+            return
+        if self._loop.time() < self._deadline:
+            self._set_timer()
+        else:
+            self._lose(f"no answer within {self._patience:g} s")
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -132,5 +150,8 @@ class Line(asyncio.Protocol):
 
     def _lose(self, why: str) -> None:
         self._lost = self._lost or why
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._transport.abort()
         self._wake()

@@ -5,7 +5,6 @@ import contextlib
 import logging
 import signal
 import sys
-import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,9 @@ import uvloop
 
 from edge_smtp.carriers import Carrier, DemoCarrier, SmtpCarrier
 from edge_smtp.connections import Connections, opportunistic_tls
+from edge_smtp.health import Patience
+from edge_smtp.inbound import wiring
+from edge_smtp.inbound.server import ReportServer
 from edge_smtp.journal import KEEP_PUBLISHED_MS, Journal, JournalUnavailable
 from edge_smtp.opening import Timeouts
 from edge_smtp.results import ResultPublisher
@@ -30,8 +32,9 @@ from kannon.core.keys import Purpose
 from kannon.events import Sealer
 from kannon.ports import EventPublisher
 from kannon.runtime import settings as s
-from kannon.runtime.clock import utc_now
+from kannon.runtime.clock import now_ms, utc_now
 from kannon.runtime.collector import collect_rarely
+from kannon.runtime.failpoints import arm_failpoints
 from kannon.runtime.keys import key_for
 from kannon.runtime.logs import start_logging
 
@@ -49,13 +52,13 @@ class Wanted:
     host: str
     port: int
     journal: Path
-    capacity: int
     limits: Limits
     carrier: Carrier
     envelopes_key: bytes
     sealer: Sealer
     nats_url: str
     replicas: int
+    inbound: wiring.Inbound
 
 
 def read_settings(settings: s.Settings) -> Wanted:
@@ -70,17 +73,22 @@ def read_settings(settings: s.Settings) -> Wanted:
         host=host,
         port=port,
         journal=Path(settings[s.EDGE_JOURNAL]),
-        capacity=settings[s.EDGE_CAPACITY],
         limits=Limits(
             settings[s.SENDER_MAX_JOBS],
             settings[s.SENDER_MAX_PER_EXCHANGER],
             settings[s.SENDER_MAX_AMBIGUOUS],
+            settings[s.EDGE_CAPACITY],
+            Patience(
+                first=settings[s.SENDER_SUSPEND_FIRST].total_seconds(),
+                longest=settings[s.SENDER_SUSPEND_MAX].total_seconds(),
+            ),
         ),
         carrier=_carrier(settings),
         envelopes_key=key_for(settings, Purpose.ENVELOPES),
         sealer=Sealer(key_for(settings, Purpose.EVENTS), "/kannon/edge"),
         nats_url=settings[s.NATS_URL],
         replicas=settings[s.STREAM_REPLICAS],
+        inbound=wiring.read_settings(settings),
     )
 
 
@@ -112,7 +120,7 @@ class Edge:
         self._journal = journal
         self._results = ResultPublisher(journal, publisher)
         self.transmitter = Transmitter(journal, wanted.carrier, wanted.limits, now_ms)
-        self.server = EdgeServer(Submission(wanted.envelopes_key, journal, self.transmitter))
+        self.server = EdgeServer(Submission(wanted.envelopes_key, journal, self.transmitter, wanted.name))
         self._running: list[asyncio.Task[None]] = []
 
     async def start(self, host: str, port: int) -> int:
@@ -157,18 +165,24 @@ async def serve(wanted: Wanted, stop: asyncio.Event) -> None:
         KannonError: it cannot start.
     """
     async with AsyncExitStack() as stack:
-        journal = await SqliteJournal.open(wanted.journal, wanted.capacity, now_ms())
+        journal = await SqliteJournal.open(wanted.journal, wanted.limits.capacity, now_ms())
         stack.push_async_callback(journal.close)
         nats = Connection(wanted.nats_url, wanted.name)
         stack.push_async_callback(nats.close)
         connecting = asyncio.create_task(nats.open(None))
         stack.callback(connecting.cancel)
-        edge = Edge(wanted, journal, NatsPublisher(nats, wanted.sealer, utc_now, wanted.replicas))
-        stack.push_async_callback(edge.stop, GRACE_SECONDS)
+        publisher = NatsPublisher(nats, wanted.sealer, utc_now, wanted.replicas)
+        edge, reports = Edge(wanted, journal, publisher), wanted.inbound.server(publisher, utc_now)
+        stack.push_async_callback(_stop, edge, reports)
+        await reports.start(wanted.inbound.host, wanted.inbound.port)
         await edge.start(wanted.host, wanted.port)
         await _until(stop, connecting)
         log.info("stopping")
     log.info("stopped")
+
+
+async def _stop(edge: Edge, reports: ReportServer) -> None:
+    await asyncio.gather(edge.stop(GRACE_SECONDS), reports.stop(GRACE_SECONDS * 0.75))
 
 
 async def _until(stop: asyncio.Event, connecting: asyncio.Task[None]) -> None:
@@ -192,11 +206,6 @@ async def _prune_for_ever(journal: Journal) -> None:
         await asyncio.sleep(PRUNE_EVERY)
 
 
-def now_ms() -> int:
-    """Now, Unix milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
 async def _run(wanted: Wanted) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -209,6 +218,7 @@ def main() -> int:
     try:
         settings = s.Settings.load()
         start_logging("edge", settings[s.DEBUG])
+        arm_failpoints(settings)
         uvloop.run(_run(read_settings(settings)))
     except KannonError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)

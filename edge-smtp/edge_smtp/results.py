@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 from edge_smtp.journal import Journal
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import Unavailable
+from kannon.core.failpoints import passing
 from kannon.core.payloads import Delivered, Refused, TransmissionsDelivered, TransmissionsRefused
 from kannon.ports import EventPublisher
 
@@ -81,6 +82,7 @@ class ResultPublisher:
         return total
 
     async def _publish(self, payload: TransmissionsDelivered | TransmissionsRefused) -> None:
+        passing("edge.journalled")
         await self._publisher.publish(payload)
         await self._journal.mark_published([result.emitted for result in payload.transmissions])
 

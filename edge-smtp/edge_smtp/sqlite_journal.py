@@ -3,15 +3,16 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
 from edge_smtp.attempts import AttemptId, Result
-from edge_smtp.journal import Answer, JournalUnavailable, Unfinished
+from edge_smtp.journal import Answer, Counts, JournalUnavailable, Unfinished
 from edge_smtp.journal_file import JournalFile, Writes, Written
+from kannon.core.deliveries import DeliveryId
 from kannon.core.envelopes import Envelope
 from kannon.core.payloads import Delivered, Emitted, Refused
 
@@ -32,6 +33,7 @@ class _Group:
     """Calls that wait to be written, each with the future its caller waits for."""
 
     takes: list[tuple[Sequence[Envelope], asyncio.Future[Sequence[Answer]]]] = field(default_factory=list)
+    without_room: set[DeliveryId] = field(default_factory=set)
     intents: list[tuple[AttemptId, int, str, asyncio.Future[bool]]] = field(default_factory=list)
     results: list[tuple[AttemptId, Result, asyncio.Future[None]]] = field(default_factory=list)
     published: list[tuple[Sequence[Emitted], asyncio.Future[None]]] = field(default_factory=list)
@@ -45,6 +47,7 @@ class _Group:
             [(*attempt, ambiguities, exchanger) for attempt, ambiguities, exchanger, _ in self.intents],
             [(attempt, result) for attempt, result, _ in self.results],
             [emitted for emissions, _ in self.published for emitted in emissions],
+            self.without_room,
         )
 
     def settle(self, written: Written) -> None:
@@ -117,9 +120,12 @@ class SqliteJournal:
             raise
         return cls(file, thread)
 
-    async def take(self, envelopes: Sequence[Envelope]) -> Sequence[Answer]:
+    async def take(
+        self, envelopes: Sequence[Envelope], without_room: Collection[DeliveryId] = ()
+    ) -> Sequence[Answer]:
         """See `Journal.take`."""
         taken: asyncio.Future[Sequence[Answer]] = self._loop.create_future()
+        self._line.without_room.update(without_room)
         self._line.takes.append((envelopes, taken))
         self._write_soon()
         return await taken
@@ -156,6 +162,10 @@ class SqliteJournal:
     async def envelope(self, attempt: AttemptId) -> Envelope | None:
         """See `Journal.envelope`."""
         return await self._in_thread(lambda: self._file.envelope(attempt))
+
+    async def counts(self) -> Counts:
+        """See `Journal.counts`."""
+        return await self._in_thread(lambda: self._file.counts())
 
     async def prune(self, expired_before_ms: int) -> int:
         """See `Journal.prune`."""

@@ -1,20 +1,24 @@
-"""The edge's call: takes Envelopes into the journal and answers, before any of them is transmitted."""
+"""The edge's calls: takes Envelopes into the journal before any is transmitted, and tells of itself."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import grpc
 
 from edge_smtp.attempts import AttemptId
 from edge_smtp.journal import Answer, Journal, JournalUnavailable
-from edge_smtp.transmitter import Transmitter
+from edge_smtp.transmitter import InHand, Suspended, Transmitter
 from kannon.adapters.envelope_messages import from_message
 from kannon.adapters.pb import edge_pb2, edge_pb2_grpc
+from kannon.core.deliveries import DeliveryId
 from kannon.core.envelope_seal import is_sealed
 from kannon.core.envelopes import Envelope
 from kannon.core.errors import MalformedEvent
 from kannon.ports import SubmitVerdict
 
+MAX_LISTED: Final = 100
+"""How much of each kind a description lists."""
 _VERDICTS = {
     SubmitVerdict.TAKEN: edge_pb2.VERDICT_TAKEN,
     SubmitVerdict.UNTAKEN: edge_pb2.VERDICT_UNTAKEN,
@@ -27,10 +31,12 @@ class Submission(edge_pb2_grpc.EdgeServicer):
 
     Args:
         key: the subkey for Envelopes; what is not sealed with it is refused.
+        name: this edge's, as Deliveries are pinned to it.
     """
 
-    def __init__(self, key: bytes, journal: Journal, transmitter: Transmitter) -> None:
+    def __init__(self, key: bytes, journal: Journal, transmitter: Transmitter, name: str) -> None:
         self._key = key
+        self._name = name
         self._journal = journal
         self._transmitter = transmitter
 
@@ -43,22 +49,53 @@ class Submission(edge_pb2_grpc.EdgeServicer):
         checked = [self._checked(message) for message in request.envelopes]
         envelopes = [envelope for envelope in checked if isinstance(envelope, Envelope)]
         # A caller that goes away must not part what the journal takes from what is transmitted.
-        taking = asyncio.create_task(self._take(envelopes))
+        without_room = self._transmitter.without_room(envelopes)
+        taking = asyncio.create_task(self._take(envelopes, without_room))
         try:
             answers = iter(await asyncio.shield(taking))
         except JournalUnavailable:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the journal cannot be written")
         return edge_pb2.SubmitResponse(
             answers=[
-                _message(message, next(answers) if isinstance(it, Envelope) else it)
+                _message(message, next(answers), without_room.get(it.delivery))
+                if isinstance(it, Envelope)
+                else _message(message, it, None)
                 for message, it in zip(request.envelopes, checked, strict=True)
             ]
         )
 
-    async def _take(self, envelopes: Sequence[Envelope]) -> Sequence[Answer]:
+    async def Describe(
+        self,
+        request: edge_pb2.DescribeRequest,
+        context: grpc.aio.ServicerContext[edge_pb2.DescribeRequest, edge_pb2.DescribeResponse],
+    ) -> edge_pb2.DescribeResponse:
+        """What it holds and whom it leaves alone; UNAVAILABLE if the journal cannot be read."""
+        del request
+        try:
+            counts = await self._journal.counts()
+        except JournalUnavailable:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the journal cannot be read")
+        suspended = self._transmitter.suspended()
+        ambiguous = self._transmitter.ambiguous()
+        return edge_pb2.DescribeResponse(
+            edge=self._name,
+            journal_born_at_ms=self._journal.born_at_ms,
+            held=counts.held,
+            capacity=self._transmitter.capacity,
+            transmitting=self._transmitter.transmitting,
+            unpublished=counts.unpublished,
+            suspended=[_suspended(one) for one in suspended[:MAX_LISTED]],
+            suspended_total=len(suspended),
+            ambiguous=[_ambiguous(one) for one in ambiguous[:MAX_LISTED]],
+            ambiguous_total=len(ambiguous),
+        )
+
+    async def _take(
+        self, envelopes: Sequence[Envelope], without_room: Mapping[DeliveryId, float]
+    ) -> Sequence[Answer]:
         if not envelopes:
             return ()
-        answers = await self._journal.take(envelopes)
+        answers = await self._journal.take(envelopes, without_room)
         # Of two Attempts of a Delivery in one call the later has taken the place of the earlier.
         taken = {
             AttemptId.of(envelope)[:2]: (envelope, answer.ambiguities)
@@ -78,11 +115,36 @@ class Submission(edge_pb2_grpc.EdgeServicer):
         return Answer(SubmitVerdict.REFUSED, "hmac: not made with this installation's key")
 
 
-def _message(message: edge_pb2.Envelope, answer: Answer) -> edge_pb2.SubmitAnswer:
+def _suspended(one: Suspended) -> edge_pb2.SuspendedExchanger:
+    return edge_pb2.SuspendedExchanger(
+        host=one.exchanger.host,
+        port=one.exchanger.port,
+        failures=one.failures,
+        until_ms=one.until_ms,
+        waiting=one.waiting,
+        reason=one.reason,
+    )
+
+
+def _ambiguous(one: InHand) -> edge_pb2.AmbiguousAttempt:
+    return edge_pb2.AmbiguousAttempt(
+        batch=one.attempt.batch,
+        seq=one.attempt.seq,
+        attempt=one.attempt.attempt,
+        ambiguities=one.ambiguities,
+        exchanger=one.bound_to,
+    )
+
+
+def _message(message: edge_pb2.Envelope, answer: Answer, without_room: float | None) -> edge_pb2.SubmitAnswer:
+    reason, wait_ms = answer.reason, 0
+    if without_room is not None and answer.verdict is SubmitVerdict.UNTAKEN:
+        reason, wait_ms = "its exchanger has all the room that it may have", round(without_room * 1000)
     return edge_pb2.SubmitAnswer(
         batch=message.batch,
         seq=message.seq,
         attempt=message.attempt,
         verdict=_VERDICTS[answer.verdict],
-        reason=answer.reason,
+        reason=reason,
+        wait_ms=wait_ms,
     )

@@ -2,20 +2,28 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final, Self
 
 from edge_smtp.attempts import AttemptId, Result, State
-from edge_smtp.carriers import Carried, Carrier, Destination
+from edge_smtp.carriers import Carried, Carrier, most_telling
+from edge_smtp.health import Patience, failure_of
+from edge_smtp.hosts import Host
 from edge_smtp.journal import Journal, JournalUnavailable, Unfinished
-from edge_smtp.queues import DestinationQueues
+from edge_smtp.opening import NotTransmitted
+from edge_smtp.queues import Destination, DestinationQueues, Elsewhere, Turn
+from edge_smtp.room import Room
 from edge_smtp.session import Unconfirmed
 from kannon.core.addresses import InvalidAddress, domain_name
+from kannon.core.deliveries import DeliveryId
 from kannon.core.envelopes import Envelope
 from kannon.core.errors import Unavailable
 from kannon.core.exchangers import Exchanger, UndeliverableDomain
+from kannon.core.failpoints import passing
 from kannon.core.replies import Refusal, Stage
 from kannon.runtime.logs import mask_address
 
@@ -27,6 +35,12 @@ MEMORY: Final = 32 * 1024 * 1024
 """Octets of waiting messages that are held in memory; what is beyond is read from the journal again."""
 PAUSE: Final = 1.0
 """Seconds to wait when the journal cannot be written."""
+LOOK: Final = 0.25
+"""Seconds between two looks at what time alone changes: suspensions, slowness, expiry."""
+MAX_EXCHANGERS: Final = 5
+"""How many exchangers of a domain are tried for one mail."""
+MAX_DOMAINS: Final = 20_000
+"""Domains of which it is remembered where their mail went."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +48,18 @@ class Limits:
     """What is allowed.
 
     Attributes:
-        max_jobs: transmissions at once.
-        max_per_exchanger: of them, to the same exchangers.
+        max_jobs: transmissions at once; for what slow exchangers hold of them see `DestinationQueues`.
+        max_per_exchanger: of them, to one exchanger.
         max_ambiguous: how often a Delivery that may have been delivered is transmitted once more.
+        capacity: Envelopes that the edge holds.
+        patience: with exchangers that fail.
     """
 
     max_jobs: int = 10
     max_per_exchanger: int = 10
     max_ambiguous: int = 1
+    capacity: int = 20_000
+    patience: Patience = field(default_factory=Patience)
 
 
 @dataclass(slots=True)
@@ -80,11 +98,33 @@ class InHand:
         """The exchangers that it may go to."""
         if not self.bound_to:
             return destination
-        return tuple(exchanger for exchanger in destination if exchanger.host == self.bound_to)
+        return tuple(_alone(exchanger) for exchanger in destination if exchanger.host == self.bound_to)[:1]
 
 
 class _NotNow(Exception):
     """The final dot must not be sent: not in hand any more, or expired."""
+
+
+class _Busy(Exception):
+    """Another exchanger would take it, and has as many connections as it may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """An exchanger that is left alone.
+
+    Attributes:
+        failures: in a row.
+        until_ms: when it is probed next, Unix milliseconds.
+        waiting: Deliveries that wait for it.
+        reason: why it failed the last time, for people.
+    """
+
+    exchanger: Exchanger
+    failures: int
+    until_ms: int
+    waiting: int
+    reason: str
 
 
 class Transmitter:
@@ -92,20 +132,83 @@ class Transmitter:
 
     Args:
         now_ms: the time, Unix milliseconds.
+        clock: seconds that only grow.
     """
 
-    def __init__(self, journal: Journal, carrier: Carrier, limits: Limits, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        carrier: Carrier,
+        limits: Limits,
+        now_ms: Callable[[], int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._journal = journal
         self._carrier = carrier
         self._limits = limits
         self._now_ms = now_ms
-        self._queues = DestinationQueues[Destination, InHand](limits.max_jobs, limits.max_per_exchanger)
+        self._clock = clock
+        self._queues = DestinationQueues[InHand](
+            limits.max_jobs, limits.max_per_exchanger, limits.patience, told=self._tell
+        )
+        self._room = Room(self._queues, limits.capacity)
+        self._destinations: dict[str, Destination] = {}
         self._unresolved: dict[str, list[InHand]] = {}
         self._jobs: set[asyncio.Task[None]] = set()
         self._lookups: set[asyncio.Task[None]] = set()
         self._octets = 0
         self._stopping = False
         self._written: asyncio.Future[None] | None = None
+        self._first_expiry = _NEVER
+        self._look: asyncio.TimerHandle | None = None
+
+    @property
+    def capacity(self) -> int:
+        """Envelopes that the edge holds at the most."""
+        return self._limits.capacity
+
+    @property
+    def transmitting(self) -> int:
+        """Transmissions under way."""
+        return self._queues.running
+
+    def suspended(self) -> Sequence[Suspended]:
+        """The exchangers that are left alone, by the time of their next probe."""
+        now, now_ms = self._clock(), self._now_ms()
+        waiting = self._queues.waiting_for_suspended(now)
+        hosts = sorted(self._queues.hosts.suspended, key=lambda host: host.health.until)
+        return [
+            Suspended(
+                host.exchanger,
+                host.health.failures,
+                now_ms + round((host.health.until - now) * 1000),
+                waiting[host],
+                host.health.reason,
+            )
+            for host in hosts
+        ]
+
+    def ambiguous(self) -> Sequence[InHand]:
+        """The Attempts in hand that may have been delivered."""
+        return [it for it in self._queues.items() if it.bound_to]
+
+    def without_room(self, envelopes: Sequence[Envelope]) -> Mapping[DeliveryId, float]:
+        """Which of `envelopes` there is no room for, whose exchangers have more than their share here.
+
+        Returns:
+            The seconds after which each may be offered again; 0.0 for as soon as to an edge that is full.
+        """
+        if self._room.is_ample:
+            return {}
+        waits = self._room.waits([self._last_seen(e.recipient) for e in envelopes], self._clock())
+        pairs = zip(envelopes, waits, strict=True)
+        return {envelope.delivery: wait for envelope, wait in pairs if wait is not None}
+
+    def _last_seen(self, recipient: str) -> Destination | None:
+        try:
+            return self._destinations.get(domain_name(recipient.rpartition("@")[2]))
+        except InvalidAddress:
+            return None
 
     async def resume(self) -> int:
         """Go on with what an earlier run left; returns how much that is."""
@@ -124,6 +227,8 @@ class Transmitter:
             grace: seconds after which that is cut off; the journal knows how far it came.
         """
         self._stopping = True
+        if self._look is not None:
+            self._look.cancel()
         for lookup in self._lookups:
             lookup.cancel()
         if self._jobs:
@@ -182,82 +287,148 @@ class Transmitter:
             _log.exception("a domain could not be looked up", extra={"domain": domain})
             refusal = Refusal(Stage.DNS, 0, "4.3.5", "internal error")
         else:
+            self._remember(domain, destination)
             for it in attempts:
-                self._queues.put(destination, it)
+                self._put(destination, it)
             self._transmit_more()
             return
         for it in attempts:
             self._finish(it, Carried(refusal, ""))
 
+    def _remember(self, domain: str, destination: Destination) -> None:
+        self._destinations.pop(domain, None)
+        while len(self._destinations) >= MAX_DOMAINS:
+            del self._destinations[next(iter(self._destinations))]
+        self._destinations[domain] = destination
+
+    def _put(self, destination: Destination, it: InHand) -> None:
+        ways = it.ways(destination)
+        if it.ambiguities > self._limits.max_ambiguous:
+            text = "it may have been delivered; nobody knows"
+            self._finish(it, Carried(Refusal(Stage.UNCONFIRMED, 0, "", text), it.bound_to))
+        elif ways:
+            self._first_expiry = min(self._first_expiry, it.expires_at_ms)
+            self._queues.put(ways, it, self._clock())
+        elif self._now_ms() > it.expires_at_ms:
+            self._finish(it, _EXPIRED)
+        else:
+            text = "it may have the mail, and takes none for this domain any more"
+            self._finish(it, Carried(Refusal(Stage.CONNECT, 0, "", text), it.bound_to))
+
     def _transmit_more(self) -> None:
-        while len(self._jobs) < self._limits.max_jobs and not self._stopping:
-            following = self._queues.take()
-            if following is None:
-                return
-            job = asyncio.create_task(self._work(*following))
+        if self._stopping:
+            return
+        while (turn := self._queues.take(self._clock())) is not None:
+            job = asyncio.create_task(self._work(turn))
             self._jobs.add(job)
             job.add_done_callback(self._jobs.discard)
+        if self._look is None and (self._queues.running or len(self._queues)):
+            self._look = asyncio.get_running_loop().call_later(LOOK, self._look_around)
 
-    async def _work(self, destination: Destination, it: InHand) -> None:
+    def _look_around(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+        self._queues.look_around(self._clock())
+        if self._now_ms() > self._first_expiry:
+            self._expire()
+        self._transmit_more()
+
+    def _expire(self) -> None:
+        now_ms = self._now_ms()
+        for it in self._queues.remove(lambda it: now_ms > it.expires_at_ms):
+            self._finish(it, _EXPIRED)
+        self._first_expiry = min((it.expires_at_ms for it in self._queues.waiting()), default=_NEVER)
+
+    async def _work(self, turn: Turn[InHand]) -> None:
         # One task carries on from mail to mail while there are any.
-        following: tuple[Destination, InHand] | None = (destination, it)
+        following: Turn[InHand] | None = turn
         while following is not None:
-            destination, it = following
-            reached = False
             try:
-                reached = await self._transmit(destination, it)
+                await self._transmit(following)
             finally:
-                self._queues.done(destination, reached)
-            following = None if self._stopping else self._queues.take()
+                self._queues.done(following, self._clock())
+            following = None if self._stopping else self._queues.take(self._clock())
             self._transmit_more()
 
-    async def _transmit(self, destination: Destination, it: InHand) -> bool:
+    async def _transmit(self, turn: Turn[InHand]) -> None:
+        it = turn.item
         try:
-            carried = await self._carry(destination, it)
+            carried = await self._carry(turn)
         except _NotNow:
             self._let_go(it)
-            return True
+        except _Busy:
+            self._put(turn.queue.destination, it)
         except JournalUnavailable as error:
             _log.warning("transmission put off", extra={"reason": str(error)})
             await asyncio.sleep(PAUSE)
-            self._queues.put(destination, it)
-            return True
-        except Unconfirmed as silence:
-            return self._unconfirmed(destination, it, str(silence))
+            self._put(turn.queue.destination, it)
         except Exception:
             _log.exception("transmission failed", extra={"attempt": str(it.attempt)})
-            carried = Carried(Refusal(Stage.CONNECT, 0, "4.3.5", "internal error"), "")
-        self._finish(it, carried)
-        answer = carried.answer
-        return not isinstance(answer, Refusal) or answer.stage in _ANSWERED
+            self._finish(it, Carried(Refusal(Stage.CONNECT, 0, "4.3.5", "internal error"), ""))
+        else:
+            if carried is not None:
+                self._finish(it, carried)
 
-    async def _carry(self, destination: Destination, it: InHand) -> Carried:
-        if it.ambiguities > self._limits.max_ambiguous:
-            text = "it may have been delivered; nobody knows"
-            return Carried(Refusal(Stage.UNCONFIRMED, 0, "", text), it.bound_to)
+    async def _carry(self, turn: Turn[InHand]) -> Carried | None:
+        """Carry it to one exchanger after the other; None if it is to be carried once more."""
+        it = turn.item
         if self._now_ms() > it.expires_at_ms:
             return _EXPIRED
-        ways = it.ways(destination)
-        if not ways:
-            text = "it may have the mail, and takes none for this domain any more"
-            return Carried(Refusal(Stage.CONNECT, 0, "", text), it.bound_to)
         envelope = it.envelope or await self._journal.envelope(it.attempt)
         if envelope is None:
             raise _NotNow
-        try:
-            return await self._carrier.carry(envelope, ways, partial(self._intend, it))
-        except _NotNow:
-            if self._now_ms() > it.expires_at_ms:
-                return _EXPIRED
-            raise
+        failures: list[Carried] = []
+        while True:
+            exchanger = turn.exchanger
+            try:
+                carried = await self._carrier.carry(envelope, exchanger, partial(self._intend, it))
+            except NotTransmitted as failure:
+                failures.append(Carried(failure.refusal, exchanger.host))
+                if not self._goes_elsewhere(turn, failure.refusal, len(failures)):
+                    return most_telling(failures)
+            except Unconfirmed as silence:
+                self._queues.failed(turn, f"dot: {silence}", self._clock())
+                self._unconfirmed(exchanger, it, str(silence))
+                return None
+            except _NotNow:
+                if self._now_ms() > it.expires_at_ms:
+                    return _EXPIRED
+                raise
+            else:
+                passing("edge.replied")
+                self._learn(turn, carried)
+                return carried
+
+    def _goes_elsewhere(self, turn: Turn[InHand], refusal: Refusal, tried: int) -> bool:
+        now = self._clock()
+        reason = failure_of(refusal)
+        if reason:
+            self._queues.failed(turn, reason, now)
+        else:
+            self._queues.ended(turn, now)
+        where = self._queues.elsewhere(turn, now) if tried < MAX_EXCHANGERS else Elsewhere.NONE
+        if where is Elsewhere.BUSY and reason:
+            raise _Busy  # not for ever: each of these failures brings a suspension nearer
+        return where is Elsewhere.FOUND
+
+    def _learn(self, turn: Turn[InHand], carried: Carried) -> None:
+        answer = carried.answer
+        reason = failure_of(answer) if isinstance(answer, Refusal) else ""
+        if reason:
+            self._queues.failed(turn, reason, self._clock())
+        elif carried.exchanger:
+            self._queues.answered(turn, self._clock())
 
     async def _intend(self, it: InHand, exchanger: Exchanger) -> None:
+        passing("edge.before-intent")
         in_hand = await self._journal.intend(it.attempt, it.ambiguities, exchanger.host)
         if not in_hand or self._now_ms() > it.expires_at_ms:
             raise _NotNow
         it.intended = exchanger.host
+        passing("edge.before-dot")
 
-    def _unconfirmed(self, destination: Destination, it: InHand, why: str) -> bool:
+    def _unconfirmed(self, exchanger: Exchanger, it: InHand, why: str) -> None:
         it.ambiguities += 1
         it.bound_to = it.intended
         _log.warning(
@@ -267,8 +438,18 @@ class Transmitter:
         if it.ambiguities > self._limits.max_ambiguous:
             self._finish(it, Carried(Refusal(Stage.UNCONFIRMED, 0, "", why), it.bound_to))
         else:
-            self._queues.put(destination, it)
-        return False
+            self._put((exchanger,), it)
+
+    def _tell(self, host: Host) -> None:
+        health = host.health
+        named = {"host": host.exchanger.host, "port": host.exchanger.port}
+        if not health.until:
+            _log.info("exchanger is back", extra=named)
+            return
+        until = datetime.fromtimestamp(self._now_ms() / 1000, UTC)
+        until += timedelta(seconds=health.until - self._clock())
+        why = {"failures": health.failures, "until": until.isoformat(), "reason": health.reason}
+        _log.warning("exchanger suspended", extra=named | why)
 
     def _finish(self, it: InHand, carried: Carried) -> None:
         self._let_go(it)
@@ -285,5 +466,9 @@ class Transmitter:
         self._written = self._journal.finish(it.attempt, Result(self._now_ms(), *said))
 
 
-_ANSWERED: Final = frozenset({Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.DOT})
+def _alone(exchanger: Exchanger) -> Exchanger:
+    return Exchanger(0, exchanger.host, exchanger.port)
+
+
 _EXPIRED: Final = Carried(Refusal(Stage.EXPIRED, 0, "", "not sent: its time was over"), "")
+_NEVER: Final = 1 << 62

@@ -1,4 +1,4 @@
-"""Wires bounce: refusals in, judgements out."""
+"""Wires bounce: refusals and reports in, judgements out."""
 
 from contextlib import AsyncExitStack
 
@@ -9,7 +9,7 @@ from functions.bounce.handler import Bounce
 from kannon.adapters.nats.connection import connect
 from kannon.adapters.nats.publisher import NatsPublisher
 from kannon.core.keys import Purpose
-from kannon.core.payloads import TransmissionsRefused
+from kannon.core.payloads import ReportReceived, TransmissionsRefused
 from kannon.events import Sealer
 from kannon.runtime.clock import utc_now
 from kannon.runtime.keys import key_for
@@ -22,12 +22,12 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
     nats = await connect(settings[NATS_URL], "bounce", give_up_after=START_PATIENCE)
     await stack.enter_async_context(nats)
     publisher = NatsPublisher(nats, sealer, utc_now, settings[STREAM_REPLICAS])
-    return Wired(Bounce(publisher), sealer, (TransmissionsRefused,))
+    return Wired(Bounce(publisher), sealer, (TransmissionsRefused, ReportReceived))
 
 
 stage = Stage("bounce", _build)
 
 
 async def bounce(request: Request) -> Response:
-    """The function: takes `transmissions.refused`."""
+    """The function: takes `transmissions.refused` and `reports.received`."""
     return await stage.answer(request)

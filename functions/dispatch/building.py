@@ -14,7 +14,7 @@ from kannon.core.fields import compile_header, compile_html, compile_text, merge
 from kannon.core.mime import Message, Skeleton
 from kannon.core.quoted_printable import QuotedPattern
 from kannon.core.retries import attempt_expires_at
-from kannon.core.return_path import mint
+from kannon.core.return_path import KEY_ID, mint
 
 DKIM_SELECTOR = "kannon"
 BODIES_REMEMBERED = 16
@@ -28,7 +28,7 @@ class Keys:
 
     envelopes: bytes
     return_paths: bytes
-    return_path_key_id: int = 1
+    return_path_key_id: int = KEY_ID
 
 
 class TooLarge(BadInput):
@@ -47,12 +47,13 @@ class BatchBuilder:
         self._content = content
         self._keys = keys
         self._signer = dkim.Signer(content.domain, DKIM_SELECTOR, content.dkim_private_key)
-        self._skeleton = Skeleton.make(
+        skeleton = Skeleton.make(
             sender=content.sender_email,
             alias=content.sender_alias,
-            date=content.dated_at,
+            date=content.created_at,
             boundary=f"kannon-{content.number}",
         )
+        self._dated = (content.created_at, skeleton)
         self._subject = compile_header(content.subject)
         self._html, self._text = _patterns(content.html, content.text)
         self._constant_body_hash: bytes | None = None
@@ -86,7 +87,7 @@ class BatchBuilder:
 
     def _message(self, delivery: Delivery, recipient: str, now: datetime) -> bytes:
         fields = merge_fields(delivery.recipient, self._content.global_fields, delivery.fields)
-        message = self._skeleton.build(
+        message = self._skeleton(delivery).build(
             to=recipient,
             message_id=f"<{delivery.id}@{self._content.domain}>",
             subject=self._subject.render(fields),
@@ -98,6 +99,15 @@ class BatchBuilder:
         if len(built) > MAX_CHUNK_BYTES:
             raise TooLarge(f"the message has {len(built)} octets, {MAX_CHUNK_BYTES} are allowed")
         return built
+
+    def _skeleton(self, delivery: Delivery) -> Skeleton:
+        """The one with the Delivery's Date: all of a Batch have the same, unless it was moved."""
+        date = self._content.dated_at(delivery.standing)
+        last, skeleton = self._dated
+        if last != date:
+            skeleton = skeleton.dated(date)
+            self._dated = (date, skeleton)
+        return skeleton
 
     def _body_hash(self, message: Message) -> bytes:
         if not (self._text.is_constant and self._html.is_constant):

@@ -17,6 +17,7 @@ from kannon.core.batches import BatchContent, Delivery, Move, Outcome
 from kannon.core.deliveries import Fact, transition
 from kannon.core.envelopes import MAX_CHUNK_BYTES, MAX_CHUNK_ITEMS, Envelope
 from kannon.core.errors import BadInput
+from kannon.core.failpoints import passing
 from kannon.core.fields import UnsafeField
 from kannon.core.payloads import EnvelopesReady
 from kannon.ports import EventPublisher, LedgerWork
@@ -61,6 +62,8 @@ class Emitter:
         built = await self._build(work, deliveries, now)
         ready = [one for one in built if one.envelope is not None]
         moves = await self._publish(ready, work)
+        if ready:
+            passing("dispatch.published")
         failed = [one for one in built if one.envelope is None]
         await work.move(moves + [_failed_move(one) for one in failed], now)
         return [_failed_outcome(one, now) for one in failed]
@@ -153,6 +156,7 @@ def _halves(group: Sequence[Delivery]) -> Iterable[Sequence[Delivery]]:
 
 
 def _build_one(builder: BatchBuilder, delivery: Delivery, now: datetime) -> _Built:
+    passing("dispatch.building")
     try:
         return _Built(delivery, builder.build(delivery, delivery.standing.emission + 1, now), "")
     except (UnsafeField, TooLarge, InvalidAddress) as error:

@@ -52,8 +52,8 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
     outbox = PostgresOutbox(database, publisher)
     stack.push_async_callback(outbox.close)
     emitter = Emitter(publisher, keys, list(settings[EDGE_TARGETS]))
-    dispatch = Dispatch(ledger, publisher, emitter, outbox, utc_now, _nonce)
-    tick = Tick(ledger, ledger, streams, streams, publisher, outbox, utc_now, _nonce)
+    dispatch = Dispatch(ledger, publisher, emitter, outbox, database.clock, _nonce)
+    tick = Tick(ledger, ledger, streams, streams, publisher, outbox, database.clock, _nonce)
     return Wired(dispatch, sealer, (RecipientsVerified, DeliveriesDue), on_tick=tick)
 
 

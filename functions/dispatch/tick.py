@@ -1,5 +1,5 @@
-"""The tick: re-announces, takes stranded work back, asks for claims, publishes what the outbox holds, forgets
-idempotency keys.
+"""The tick: takes stranded work back, goes on with cancelling and moving Batches, re-announces, asks for
+claims, publishes what the outbox holds, forgets idempotency keys.
 
 It is disposable: each of its steps is a transaction of its own, a step that cannot be done now is left to the
 next tick, and throughput never waits for it.
@@ -20,6 +20,8 @@ from kannon.ports import Clock, EventPublisher, Ledger, Outbox, Recovery, Stream
 CHUNKS_ANNOUNCED = 200
 STRANDED_TAKEN_BACK = 1000
 CLAIMS_AT_ONCE = 4
+PIECES_SETTLED = 10
+"""At most, by one tick: 50,000 Deliveries of Batches with which a gateway did not come to an end."""
 KEYS_FORGOTTEN = 5000
 """At most, by one tick: more than there may come in the time between two."""
 FULL_ENOUGH = 0.5
@@ -55,6 +57,7 @@ class Tick:
         steps: Sequence[Callable[[], Awaitable[None]]] = (
             self._notice_losses,
             self._take_back_stranded,
+            self._settle_batches,
             self._announce,
             self._ask_for_claims,
             self._publish_outcomes,
@@ -82,6 +85,9 @@ class Tick:
             await work.record([_given_up(delivery, now) for delivery in lost])
         if stranded:
             log.warning("took stranded work back", extra={"deliveries": len(stranded), "given_up": len(lost)})
+
+    async def _settle_batches(self) -> None:
+        await self._recovery.settle(PIECES_SETTLED)
 
     async def _announce(self) -> None:
         if await self._room.fullness(BatchAccepted) > FULL_ENOUGH:

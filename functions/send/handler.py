@@ -3,6 +3,7 @@
 import logging
 
 from kannon.core.errors import MalformedEvent
+from kannon.core.failpoints import passing
 from kannon.core.payloads import AnyPayload, Emitted, EnvelopesReady, EnvelopesUntaken
 from kannon.ports import EdgeClient, EventPublisher, SubmitVerdict
 
@@ -20,17 +21,20 @@ class Send:
         """Submit a chunk; once it is answered, the edge's journal owns what was taken."""
         if not isinstance(payload, EnvelopesReady):
             raise MalformedEvent(f"send does not take {payload.NAME}")
-        verdicts = await self._edge.submit(payload.edge, payload.envelopes)
-        answered = list(zip(payload.envelopes, verdicts, strict=True))
+        answers = await self._edge.submit(payload.edge, payload.envelopes)
+        answered = list(zip(payload.envelopes, answers, strict=True))
         # A refused Envelope is of an Attempt that the ledger has left behind, or its seal is broken: it must
         # not be sent, and if the Delivery is still owed, its lease brings it back.
-        for envelope, verdict in answered:
-            if verdict is SubmitVerdict.REFUSED:
+        for envelope, answer in answered:
+            if answer.verdict is SubmitVerdict.REFUSED:
                 log.warning("the edge refused an Envelope", extra={"delivery": str(envelope.delivery)})
-        untaken = tuple(
-            Emitted(envelope.delivery.batch, envelope.delivery.seq, envelope.attempt, envelope.emission)
-            for envelope, verdict in answered
-            if verdict is SubmitVerdict.UNTAKEN
-        )
+        untaken: dict[int, list[Emitted]] = {}
+        for envelope, answer in answered:
+            if answer.verdict is SubmitVerdict.UNTAKEN:
+                delivery = envelope.delivery
+                emitted = Emitted(delivery.batch, delivery.seq, envelope.attempt, envelope.emission)
+                untaken.setdefault(answer.wait_ms, []).append(emitted)
         if untaken:
-            await self._publisher.publish(EnvelopesUntaken(untaken), traceparent)
+            passing("send.answered")
+        for wait_ms, emissions in untaken.items():
+            await self._publisher.publish(EnvelopesUntaken(tuple(emissions), wait_ms), traceparent)

@@ -17,8 +17,10 @@ from kannon.core.payloads import (
     TransmissionsDelivered,
     TransmissionsJudged,
 )
-from kannon.core.retries import next_attempt_at
+from kannon.core.retries import RetrySchedule, next_attempt_at
 
+EXPIRED = "expired"
+"""The category of what an edge did not transmit any more, for its time was over."""
 _FACT_OF_VERDICT = {"deferred": Fact.DEFERRED, "bounced": Fact.BOUNCED, "failed": Fact.FAILED}
 
 
@@ -27,22 +29,37 @@ class RetryRules:
     """When to try again.
 
     Attributes:
-        retry_min: the wait before a deferred Delivery is tried again.
+        deferred: the waits of deferred Deliveries.
         untaken_wait: the wait before what an edge had no room for is offered again.
     """
 
-    retry_min: timedelta
+    deferred: RetrySchedule
     untaken_wait: timedelta = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """One result, whatever event it came by."""
+    """One result, whatever event it came by.
+
+    Attributes:
+        wait: before what was untaken is offered again, if the edge asked for one.
+    """
 
     emitted: Emitted
     fact: Fact
     at: datetime | None = None
     data: dict[str, Any] | None = None
+    wait: timedelta = timedelta()
+
+    @property
+    def category(self) -> str:
+        """Why it was not delivered, by the table of judgements."""
+        return str((self.data or {}).get("category", ""))
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether it is what an exchanger said."""
+        return bool((self.data or {}).get("code"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +81,8 @@ def learnt_from(payload: AnyPayload) -> Sequence[Learnt]:
     if isinstance(payload, TransmissionsJudged):
         return [_learnt_judged(item) for item in payload.judgements]
     if isinstance(payload, EnvelopesUntaken):
-        return [Learnt(emitted, Fact.UNTAKEN) for emitted in payload.emissions]
+        wait = timedelta(milliseconds=payload.wait_ms)
+        return [Learnt(emitted, Fact.UNTAKEN, wait=wait) for emitted in payload.emissions]
     raise MalformedEvent(f"stats does not take {payload.NAME}")
 
 
@@ -97,8 +115,14 @@ def _learnt_judged(item: Judged) -> Learnt:
     return Learnt(refused.emitted, fact, refused.at, data)
 
 
-def decide(delivery: Delivery, learnt: Learnt, rules: RetryRules, now: datetime) -> Decision | None:
-    """What `learnt` changes, or None where it is late, repeated or foreign."""
+def decide(
+    delivery: Delivery, learnt: Learnt, rules: RetryRules, now: datetime, chance: float
+) -> Decision | None:
+    """What `learnt` changes, or None where it is late, repeated or foreign.
+
+    Args:
+        chance: from 0.0 up to 1.0; spreads waits.
+    """
     standing = delivery.standing
     status = transition(standing, learnt.fact, learnt.emitted.attempt)
     if status is None:
@@ -106,17 +130,21 @@ def decide(delivery: Delivery, learnt: Learnt, rules: RetryRules, now: datetime)
     if learnt.fact is Fact.UNTAKEN:
         if learnt.emitted.emission != standing.emission:
             return None
-        again = replace(standing, status=status, due_at=now + rules.untaken_wait)
+        again = replace(standing, status=status, due_at=now + max(rules.untaken_wait, learnt.wait))
         return Decision(replace(delivery, standing=again), ())
     due_at = standing.due_at
     fact: Fact = learnt.fact
+    answered = standing.answered or learnt.is_answer
     if learnt.fact is Fact.DEFERRED:
-        next_at = next_attempt_at(now, rules.retry_min, standing.expires_at)
+        wait = rules.deferred.wait_after(learnt.emitted.attempt, learnt.category, chance)
+        next_at = next_attempt_at(now, wait, rules.deferred, standing.expires_at)
         if next_at is None:
-            fact, status = _budget_spent(learnt)
+            fact, status = _budget_spent(answered)
         due_at = next_at or due_at
+    elif learnt.fact is Fact.FAILED and learnt.category == EXPIRED:
+        fact, status = _budget_spent(answered)
     attempts = max(standing.attempts, learnt.emitted.attempt)
-    after = replace(standing, status=status, attempts=attempts, emission=0, due_at=due_at)
+    after = replace(standing, status=status, attempts=attempts, emission=0, due_at=due_at, answered=answered)
     outcomes = (*_overtaken(delivery, now), _outcome(delivery, learnt, fact, now))
     return Decision(replace(delivery, standing=after), outcomes)
 
@@ -124,15 +152,15 @@ def decide(delivery: Delivery, learnt: Learnt, rules: RetryRules, now: datetime)
 def _overtaken(delivery: Delivery, now: datetime) -> tuple[Outcome, ...]:
     """The `accepted` that dispatch published an Envelope for, but did not live to commit.
 
-    Its verdict will find the Delivery moved on, and write nothing.
+    Its verdict will find the Delivery moved on, and write nothing. Of one that was cancelled since, nobody
+    knows any more whether it had its verdict: the ledger writes `accepted` only once.
     """
-    if delivery.standing.status is not Status.ACCEPTED:
+    if delivery.standing.status not in (Status.ACCEPTED, Status.CANCELLED):
         return ()
     return (delivery.outcome("accepted", 0, now, {}),)
 
 
-def _budget_spent(learnt: Learnt) -> tuple[Fact, Status]:
-    answered = bool((learnt.data or {}).get("code"))
+def _budget_spent(answered: bool) -> tuple[Fact, Status]:
     return (Fact.BOUNCED, Status.BOUNCED) if answered else (Fact.FAILED, Status.FAILED)
 
 

@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from functions.stats.deciding import Learnt, RetryRules, decide, learnt_from
 from kannon.core.batches import Delivery, Move, Outcome
-from kannon.core.deliveries import DeliveryId, Status
+from kannon.core.deliveries import DeliveryId, Fact, Status
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import Unavailable
+from kannon.core.failpoints import passing
 from kannon.core.payloads import AnyPayload, DeliveriesDue
 from kannon.ports import Clock, EventPublisher, Ledger, LedgerWork, Outbox
 
@@ -19,6 +21,7 @@ class Stats:
 
     Args:
         nonce: makes each request for more work an event of its own.
+        chance: gives numbers from 0.0 up to 1.0.
     """
 
     def __init__(
@@ -29,6 +32,7 @@ class Stats:
         rules: RetryRules,
         clock: Clock,
         nonce: Callable[[], str],
+        chance: Callable[[], float],
     ) -> None:
         self._ledger = ledger
         self._publisher = publisher
@@ -36,6 +40,7 @@ class Stats:
         self._rules = rules
         self._clock = clock
         self._nonce = nonce
+        self._chance = chance
 
     async def handle(self, payload: AnyPayload, traceparent: str) -> None:
         """Write a chunk of results; late and repeated ones change nothing."""
@@ -44,6 +49,7 @@ class Stats:
         async with self._ledger.work() as work:
             freed = await self._write(work, learnt)
             more = bool(freed) and await work.anything_due(self._clock())
+        passing("stats.committed")
         self._outbox.nudge()
         if more:
             await self._ask_for_claims()
@@ -57,13 +63,16 @@ class Stats:
         outcomes: list[Outcome] = []
         for item in learnt:
             delivery = current.get(item.emitted.delivery)
-            decision = decide(delivery, item, self._rules, now) if delivery else None
+            decision = decide(delivery, item, self._rules, now, self._chance()) if delivery else None
             if decision is None:
                 continue
             current[decision.after.id] = decision.after
-            moves[decision.after.id] = decision.after.moved(decision.after.standing.status)
+            move = decision.after.moved(decision.after.standing.status)
+            moves[move.id] = replace(move, untaken=item.fact is Fact.UNTAKEN)
             outcomes.extend(decision.outcomes)
         await work.move(list(moves.values()), now)
+        if back := [move.id for move in moves.values() if move.status is Status.SCHEDULED]:
+            await work.end_cancelled(back)
         await work.record(outcomes)
         return sum(
             before[move.id] is Status.SENDING and move.status is not Status.SENDING for move in moves.values()

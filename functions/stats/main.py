@@ -1,5 +1,6 @@
 """Wires stats: results in, ledger and statistics out."""
 
+import random
 import uuid
 from contextlib import AsyncExitStack
 
@@ -15,10 +16,19 @@ from kannon.adapters.postgres.ledger import PostgresLedger
 from kannon.adapters.postgres.outbox import PostgresOutbox
 from kannon.core.keys import Purpose
 from kannon.core.payloads import EnvelopesUntaken, TransmissionsDelivered, TransmissionsJudged
+from kannon.core.retries import RetrySchedule
 from kannon.events import Sealer
 from kannon.runtime.clock import utc_now
 from kannon.runtime.keys import key_for
-from kannon.runtime.settings import DATABASE_URL, NATS_URL, SENDER_RETRY_MIN, STREAM_REPLICAS, Settings
+from kannon.runtime.settings import (
+    DATABASE_URL,
+    NATS_URL,
+    SENDER_RETRY_BASE,
+    SENDER_RETRY_MAX,
+    SENDER_RETRY_MIN,
+    STREAM_REPLICAS,
+    Settings,
+)
 from kannon.runtime.stage import START_PATIENCE, Stage, Wired
 
 
@@ -32,8 +42,18 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
     stack.push_async_callback(database.close)
     outbox = PostgresOutbox(database, publisher)
     stack.push_async_callback(outbox.close)
-    rules = RetryRules(settings[SENDER_RETRY_MIN])
-    stats = Stats(PostgresLedger(database), publisher, outbox, rules, utc_now, lambda: uuid.uuid4().hex)
+    deferred = RetrySchedule(
+        settings[SENDER_RETRY_BASE], settings[SENDER_RETRY_MIN], settings[SENDER_RETRY_MAX]
+    )
+    stats = Stats(
+        PostgresLedger(database),
+        publisher,
+        outbox,
+        RetryRules(deferred),
+        database.clock,
+        nonce=lambda: uuid.uuid4().hex,
+        chance=random.random,
+    )
     return Wired(stats, sealer, (EnvelopesUntaken, TransmissionsDelivered, TransmissionsJudged))
 
 

@@ -1,11 +1,12 @@
 """The way of one event: posted, waited out, tried again, split, buried, until it is settled."""
 
 import logging
+import re
 from collections.abc import Callable
 from typing import Final
 
 from kannon.adapters.nats.consumer import Pulled
-from kannon.adapters.nats.dead_letters import DeadLetters
+from kannon.adapters.nats.dead_letters import RANGE, DeadLetters
 from kannon.core.errors import EventsUnavailable
 from nats_source.delivery import Action, Bury, Done, Pace, Part, Split, TryAgain, WaitOut, decide
 from nats_source.sink import Sink
@@ -13,6 +14,7 @@ from nats_source.sink import Sink
 _log = logging.getLogger(__name__)
 
 _MAX_DIGITS: Final = 5
+_WRITTEN_RANGE: Final = re.compile(rf"([0-9]{{1,{_MAX_DIGITS}}})-([0-9]{{1,{_MAX_DIGITS}}})")
 
 
 class Passage:
@@ -32,7 +34,7 @@ class Passage:
         self._pace = pace
         self._chance = chance
         self._whole = Part(0, _items_of(event))
-        self._parts = [self._whole]
+        self._parts = [_asked_for(event, self._whole)]
         self._failures = 0
         self._waits = event.deliveries - 1
         # Redelivered events come before new ones, so they may not stay long a second time.
@@ -124,3 +126,12 @@ def _items_of(event: Pulled) -> int:
     written = event.headers.get("ce-itemcount", "")
     is_count = written.isascii() and written.isdecimal() and len(written) <= _MAX_DIGITS
     return int(written) if is_count else 0
+
+
+def _asked_for(event: Pulled, whole: Part) -> Part:
+    """What is to be handled: all of the event, unless it was a dead letter of some of its items."""
+    written = _WRITTEN_RANGE.fullmatch(event.headers.get(RANGE, ""))
+    if not written:
+        return whole
+    part = Part(int(written[1]), int(written[2]))
+    return part if part.start < part.stop <= whole.stop else whole

@@ -1,14 +1,16 @@
 """What the stages need from outside, as Protocols. Adapters implement them; tests have fakes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
 from kannon.core.batches import BatchContent, Body, Delivery, KeyedAnswer, Move, NewBatch, Outcome
+from kannon.core.dead_letters import DeadLetter, Retried
 from kannon.core.deliveries import DeliveryId, Status
+from kannon.core.diagnosis import EdgeDiagnosis, LedgerDiagnosis, StreamsDiagnosis
 from kannon.core.envelopes import Envelope
 from kannon.core.exchangers import Exchanger
 from kannon.core.payloads import AnyPayload, Candidate
@@ -78,17 +80,29 @@ class ExchangerLookup(Protocol):
 
 
 class SubmitVerdict(StrEnum):
-    """What the edge says to one Envelope."""
+    """Whether the edge takes an Envelope."""
 
     TAKEN = "taken"
     UNTAKEN = "untaken"
     REFUSED = "refused"
 
 
+@dataclass(frozen=True, slots=True)
+class SubmitAnswer:
+    """What the edge says to one Envelope.
+
+    Attributes:
+        wait_ms: milliseconds after which an untaken one may be offered again; 0 for soon.
+    """
+
+    verdict: SubmitVerdict
+    wait_ms: int = 0
+
+
 class EdgeClient(Protocol):
     """Hands Envelopes to an edge."""
 
-    async def submit(self, edge: str, envelopes: Sequence[Envelope]) -> Sequence[SubmitVerdict]:
+    async def submit(self, edge: str, envelopes: Sequence[Envelope]) -> Sequence[SubmitAnswer]:
         """One answer an Envelope, in order; what is taken is in the edge's journal.
 
         Raises:
@@ -100,10 +114,11 @@ class LedgerWork(Protocol):
     """One transaction over Deliveries. It commits when its context is left, rolls back on an exception."""
 
     async def lock_accepted(self, batch: int, seqs: Sequence[int]) -> Sequence[Delivery]:
-        """Those of a Batch's Deliveries that still stand in `accepted`, locked."""
+        """Those of a Batch's Deliveries that still stand in `accepted`, locked; none if it was cancelled."""
 
     async def claim(self, limit: int, now: datetime) -> Sequence[Delivery]:
-        """Up to `limit` scheduled Deliveries that are due and that nobody else works on, locked."""
+        """Up to `limit` scheduled Deliveries that are due and that nobody else works on, locked; of a
+        cancelled Batch only those that may be out."""
 
     async def lock(self, deliveries: Sequence[DeliveryId]) -> Sequence[Delivery]:
         """These Deliveries, whatever their status, locked; unknown ones are left out."""
@@ -117,8 +132,12 @@ class LedgerWork(Protocol):
     async def move(self, moves: Sequence[Move], now: datetime) -> None:
         """Write what was decided."""
 
+    async def end_cancelled(self, deliveries: Sequence[DeliveryId]) -> None:
+        """Cancel those of these that wait, are out nowhere, and belong to a Batch that was cancelled."""
+
     async def record(self, outcomes: Sequence[Outcome]) -> None:
-        """Write Outcomes once each, count the new ones, and put them into the outbox."""
+        """Write Outcomes once each (`accepted`: once of a Delivery), count the new ones, and put them into
+        the outbox."""
 
     async def stranded(self, limit: int, now: datetime) -> Sequence[Delivery]:
         """Up to `limit` Deliveries in hand whose Envelope or result was lost, or that were without a result
@@ -161,6 +180,10 @@ class Recovery(Protocol):
 
     async def announced(self, announcement: Announcement, now: datetime) -> None:
         """This chunk was published."""
+
+    async def settle(self, pieces: int) -> int:
+        """Go on with Batches that were cancelled or moved, and whose Deliveries do not all know: up to so
+        many pieces of them, each a transaction; returns how many it were."""
 
     async def forget_keys(self, limit: int, now: datetime) -> int:
         """Delete up to `limit` idempotency keys whose time is over; returns how many that were."""
@@ -309,6 +332,63 @@ class Intake(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """A Batch as the ledger has it.
+
+    Attributes:
+        scheduled_at: when it was asked for or moved to last.
+        cancelled_at: None if it was not.
+        retry_budget: the span from when its Deliveries are scheduled to when they expire.
+        counts: its Deliveries by status, where there are any.
+        untried: those that wait for their first Attempt, and may be moved to another time.
+    """
+
+    number: int
+    message_id: str
+    subject: str
+    template_id: str
+    scheduled_at: datetime
+    accepted_at: datetime
+    cancelled_at: datetime | None
+    retry_budget: timedelta
+    counts: Mapping[Status, int]
+    untried: int
+
+    @property
+    def total(self) -> int:
+        """All its Deliveries."""
+        return sum(self.counts.values())
+
+    @property
+    def cancelled(self) -> int:
+        """Those that were cancelled."""
+        return self.counts.get(Status.CANCELLED, 0)
+
+    @property
+    def ended(self) -> int:
+        """Those that have ended in another way."""
+        return sum(count for status, count in self.counts.items() if status.is_terminal) - self.cancelled
+
+
+class Batches(Protocol):
+    """Whole Batches, after they were accepted; every call raises LedgerUnavailable."""
+
+    async def batch(self, domain: str, message_id: str) -> BatchRecord | None:
+        """The Batch of that name, if it is one of `domain`."""
+
+    async def cancel(self, number: int, now: datetime) -> None:
+        """Cancel a Batch: once this has returned, nothing more of it is begun, and all that waited and was
+        out nowhere is cancelled. If it does not return, the tick goes on. Done twice, it changes nothing."""
+
+    async def reschedule(self, number: int, at: datetime) -> bool:
+        """Move those that wait for their first Attempt to another time, their Retry Budget with them.
+
+        Returns:
+            False if it was cancelled; then nothing is moved.
+        """
+
+
+@dataclass(frozen=True, slots=True)
 class StatsRow:
     """One Outcome as the Stats API tells it."""
 
@@ -371,6 +451,7 @@ class DeliveryRecord:
     Attributes:
         attempts: tries whose result is known.
         outcomes: the last ones, `OUTCOMES_SHOWN` at the most, oldest first.
+        cancelled_at: when its Batch was, if that is how it ended.
     """
 
     id: DeliveryId
@@ -381,6 +462,7 @@ class DeliveryRecord:
     due_at: datetime
     expires_at: datetime
     outcomes: tuple[StatsRow, ...]
+    cancelled_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,3 +494,65 @@ class DeliveryQueries(Protocol):
 
     async def total(self, wanted: DeliveryFilter) -> int:
         """How many Deliveries of one Batch match, all pages together."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterPage:
+    """Some dead letters, oldest first.
+
+    Attributes:
+        total: how many there are from the beginning of this page on.
+    """
+
+    letters: Sequence[DeadLetter]
+    total: int
+
+
+class DeadLetterStore(Protocol):
+    """Events that no stage would do; every call raises EventsUnavailable."""
+
+    async def page(self, event: str, after: int, take: int) -> DeadLetterPage:
+        """Up to `take` letters behind the one numbered `after`.
+
+        Args:
+            event: only those of this event; empty: of all.
+        """
+
+    async def letter(self, sequence: int) -> tuple[DeadLetter, bytes] | None:
+        """A letter and its event's data; None if there is none of that number."""
+
+    async def retry(self, sequence: int) -> Retried:
+        """Put its event back into its stream, for just the items that were given up, and delete the letter
+        once that is stored. Doing it twice is harmless.
+
+        Raises:
+            EventsUnavailable: it is not known to be stored, and the letter is still there.
+        """
+
+    async def drop(self, sequence: int) -> bool:
+        """Delete a letter; gives whether there was one."""
+
+
+class LedgerLook(Protocol):
+    """Counts what waits in the ledger."""
+
+    async def look(self, now: datetime) -> LedgerDiagnosis:
+        """As it is at one moment; raises LedgerUnavailable."""
+
+
+class StreamsLook(Protocol):
+    """Looks at the streams and the dead letters."""
+
+    async def look(self) -> StreamsDiagnosis:
+        """As they are now; raises EventsUnavailable."""
+
+
+class EdgeLook(Protocol):
+    """Asks edges how they are."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the edges there are."""
+
+    async def look(self, edge: str) -> EdgeDiagnosis:
+        """How this one is; raises EdgeUnavailable."""

@@ -73,8 +73,8 @@ def fake_subject() -> Subject:
 
 BATCH = """
 INSERT INTO messages (number, message_id, domain, sender_email, sender_alias, subject, template_id, body,
-                      recipients, scheduled_at, created_at) OVERRIDING SYSTEM VALUE
-SELECT %s, %s, %s, '', '', '', '', min(number), %s, %s, %s FROM bodies
+                      recipients, scheduled_at, created_at, cancelled_at) OVERRIDING SYSTEM VALUE
+SELECT %s, %s, %s, '', '', '', '', min(number), %s, %s, %s, %s FROM bodies
 """
 DELIVERY = """
 INSERT INTO deliveries (batch, seq, email, status, attempts, due_at, expires_at)
@@ -85,7 +85,9 @@ OUTCOME = "INSERT INTO stats VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
 
 async def insert(connection: Connection, one: AcceptedBatch) -> None:
     size = len(one.deliveries)
-    await connection.execute(BATCH, (one.number, one.message_id, one.domain, size, NOON, one.accepted_at))
+    cancelled_at = next((d.cancelled_at for d in one.deliveries if d.cancelled_at), None)
+    names = (one.number, one.message_id, one.domain)
+    await connection.execute(BATCH, (*names, size, NOON, one.accepted_at, cancelled_at))
     for d in one.deliveries:
         name = (d.id.batch, d.id.seq)
         await connection.execute(
@@ -140,6 +142,14 @@ async def test_a_delivery_comes_with_all_that_became_of_it_oldest_first(subject:
     )
     await subject.put(replace(batch(7), deliveries=[waits, ended]), batch(8, ADA))
     assert await subject.walk(DeliveryFilter(OURS, 7)) == [waits, ended]
+
+
+async def test_a_cancelled_delivery_comes_with_when_its_batch_was(subject: Subject) -> None:
+    cancelled, ended = batch(7, ADA, "bob@example.org").deliveries
+    cancelled = replace(cancelled, status=Status.CANCELLED, cancelled_at=NOON + MINUTE)
+    ended = replace(ended, status=Status.DELIVERED)
+    await subject.put(replace(batch(7), deliveries=[cancelled, ended]))
+    assert await subject.walk(DeliveryFilter(OURS, 7)) == [cancelled, ended]
 
 
 async def test_of_many_outcomes_the_last_ones_come(subject: Subject) -> None:

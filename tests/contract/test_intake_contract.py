@@ -154,6 +154,9 @@ async def test_the_rows_of_a_batch(postgres_subject: Subject, migrated_database:
         "announcement": 0,
         "announced_seq": 0,
         "announced_at": None,
+        "cancelled_at": None,
+        "retry_budget": None,
+        "unsettled_from": None,
     }
     (template,) = rows(migrated_database, "SELECT template_id, domain, type, title, body FROM templates")
     assert template == {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_smtp.attempts import AttemptId, Result, State
-from edge_smtp.journal import Journal
+from edge_smtp.journal import Counts, Journal
 from edge_smtp.sqlite_journal import SqliteJournal
 from kannon.core.payloads import Delivered, Emitted, Refused
 from kannon.core.replies import Stage
@@ -75,6 +75,23 @@ async def test_keeps_octets_as_they_are(journal: Journal) -> None:
     envelopes = [an_envelope(n, body=body, recipient="jörg@exämple.test") for n, body in enumerate(bodies)]
     await journal.take(envelopes)
     assert [await journal.envelope(AttemptId.of(envelope)) for envelope in envelopes] == envelopes
+
+
+async def test_what_there_is_no_room_for_is_not_taken_unless_it_is_known(journal: Journal) -> None:
+    known, unknown = an_envelope(1), an_envelope(2)
+    await journal.take([known])
+    answers = await journal.take([known, unknown, an_envelope(3)], {known.delivery, unknown.delivery})
+    assert [answer.verdict.value for answer in answers] == ["taken", "untaken", "taken"]
+    assert await take(journal, unknown) == [("taken", True)]
+
+
+async def test_counts_what_it_holds(journal: Journal) -> None:
+    await journal.take([an_envelope(n) for n in range(3)])
+    assert await journal.counts() == Counts(3, 0)
+    await journal.finish(FIRST, DELIVERED)
+    assert await journal.counts() == Counts(2, 1)
+    await publish_all(journal)
+    assert await journal.counts() == Counts(2, 0)
 
 
 async def test_refuses_an_attempt_below_the_highest(journal: Journal) -> None:
@@ -188,7 +205,7 @@ async def test_an_attempt_in_hand_only_changes_its_emission(journal: Journal) ->
 
 @pytest.mark.parametrize(
     ("emission", "first_emitted_at_ms", "ambiguities"),
-    [(1, BORN_MS - 1, 0), (2, BORN_MS - 1, 1), (2, BORN_MS, 0)],
+    [(1, BORN_MS - 1, 1), (1, BORN_MS, 0), (2, BORN_MS - 1, 1), (2, BORN_MS, 0)],
 )
 async def test_what_an_older_journal_may_have_transmitted_is_ambiguous(
     journal: Journal, emission: int, first_emitted_at_ms: int, ambiguities: int

@@ -182,6 +182,14 @@ async def test_an_emission_is_dated_and_remembers_the_first_of_its_attempt(subje
         assert (row.first_emitted_at, row.standing.attempts, row.edge) == (None, 1, "edge-0")
 
 
+async def test_that_an_exchanger_answered_is_never_forgotten(subject: Subject) -> None:
+    await subject.put(0, Status.SCHEDULED, answered=True)
+    await subject.put(0, Status.SENDING, emission=1, answered=False)
+    async with subject.ledger.work() as work:
+        (row,) = await work.lock([subject.name(0)])
+    assert row.standing.answered
+
+
 async def test_work_without_result_for_a_lease_is_stranded(subject: Subject) -> None:
     await subject.put(0, Status.SENDING, emission=1)
     await subject.put(1, Status.SCHEDULED)

@@ -134,6 +134,7 @@ class System:
             "K_API_PORT": str(self.port),
             "K_SENDER_HOSTNAME": "mail.sender.test",
             "K_SENDER_ALLOW_NETWORKS": "127.0.0.0/8",
+            "K_SENDER_RETRY_BASE": "250ms",
             "K_SENDER_RETRY_MIN": "500ms",
             "K_TICK_EVERY": "300ms",
         }
@@ -194,6 +195,10 @@ class System:
         pid: int = wait_until(lambda: self.pids().get(part), 20, f"{part} runs")
         os.kill(pid, number)
         return pid
+
+    def wait_for_end(self, pid: int, within: float) -> None:
+        """Wait until a process is gone."""
+        wait_until(lambda: not Path(f"/proc/{pid}").exists(), within, f"process {pid} ends")
 
     def wait_for_restart(self, part: str, old: int, within: float = 30.0) -> None:
         """Wait until a part that died runs again."""

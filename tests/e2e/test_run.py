@@ -71,12 +71,14 @@ class Installation(System):
         self.channel = grpc.insecure_channel(self.api)
         self.groups: list[Group] = []
         self.edge_port = free_port()
+        self.reports_port = free_port()
         self.file = folder / "kannon.yaml"
         self.file.write_text(
             f"api:\n  port: {self.port}\n"
             "sender:\n  hostname: mail.sender.test\n  allow_networks: 127.0.0.0/8\n"
             f"  routes: example.org={sink.target}\n"
             f"edge.address: 127.0.0.1:{self.edge_port}\nedge.journal: {folder / 'journal.db'}\n"
+            f"smtp.address: 127.0.0.1:{self.reports_port}\n"
             "tick.every: 300ms\n"
         )
         self.secrets = {
@@ -119,6 +121,7 @@ def test_two_groups_without_a_part_in_common_deliver_together(migrated: Installa
         "running": ["send", "bounce", "stats", "edge-smtp"],
         "gateway": None,
         "edge": edge,
+        "reports": f"127.0.0.1:{migrated.reports_port}",
     }
     tenant = migrated.tenant()
     tenant.send([f"reader{number}@example.org" for number in range(250)])
@@ -173,14 +176,16 @@ def test_a_part_that_dies_is_started_again(migrated: Installation) -> None:
     wait_until(lambda: len(set(group.children()) - before) == 1, 20, "it runs again")
 
 
-@pytest.mark.parametrize("setting", ["api.port", "edge.address"])
+@pytest.mark.parametrize("setting", ["api.port", "edge.address", "smtp.address"])
 def test_two_groups_cannot_listen_in_one_place(migrated: Installation, setting: str) -> None:
     words = ("--run-api", "--run-smtp")
     migrated.run(*words).said_when_ready()
-    other = {
-        "api.port": ("--edge.address", f":{free_port()}"),
-        "edge.address": ("--api.port", str(free_port())),
+    free = {
+        "api.port": str(free_port()),
+        "edge.address": f"127.0.0.1:{free_port()}",
+        "smtp.address": f"127.0.0.1:{free_port()}",
     }
-    group = migrated.run(*words, *other[setting])
+    others = [word for key, place in free.items() if key != setting for word in (f"--{key}", place)]
+    group = migrated.run(*words, *others)
     assert group.process.wait(30) == 1
     assert f"({setting}) is in use by another program" in group.log.read_text()

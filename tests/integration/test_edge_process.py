@@ -4,8 +4,10 @@ import asyncio
 import json
 import os
 import signal
+import smtplib
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
@@ -18,7 +20,8 @@ from kannon.adapters.nats.connection import connect
 from kannon.cli.standalone.nats import EmbeddedNats
 from kannon.core.errors import EdgeUnavailable
 from kannon.core.keys import Purpose, subkey
-from kannon.core.payloads import Delivered, TransmissionsDelivered
+from kannon.core.payloads import Delivered, ReportReceived, TransmissionsDelivered
+from kannon.core.return_path import KEY_ID, mint
 from kannon.events import CloudEvent, Sealer, subject_of
 from kannon.ports import SubmitVerdict
 from tests.edge_samples import an_envelope
@@ -34,13 +37,15 @@ class EdgeProcess:
 
     def __init__(self, settings: dict[str, str]) -> None:
         self._environment = {"PATH": os.environ["PATH"], "K_CONFIG": ""} | settings
-        self.port = 0
+        self.port = self.reports = 0
 
     async def start(self) -> None:
         await self._spawn()
         assert self._process.stdout is not None
         async for line in self._process.stdout:
             entry = json.loads(line)
+            if entry["message"] == "taking reports":
+                self.reports = entry["port"]
             if entry["message"] == "ready":
                 self.port = entry["port"]
                 self._reading = asyncio.create_task(self._process.stdout.read())
@@ -75,7 +80,7 @@ class EdgeProcess:
             an_envelope(seq, recipient=f"r{seq}@example.test", key=KEY, emission=emission) for seq in seqs
         ]
         try:
-            return list(await client.submit("edge-0", envelopes))
+            return [answer.verdict for answer in await client.submit("edge-0", envelopes)]
         finally:
             await client.close()
 
@@ -94,6 +99,7 @@ def settings(tmp_path: Path, peer: SmtpPeer, nats_url: str) -> dict[str, str]:
         "K_SENDER_ROUTES": f"*={peer.target}",
         "K_SENDER_ALLOW_NETWORKS": "127.0.0.0/8",
         "K_EDGE_ADDRESS": "127.0.0.1:0",
+        "K_SMTP_ADDRESS": "127.0.0.1:0",
         "K_EDGE_JOURNAL": str(tmp_path / "journal"),
     }
 
@@ -193,6 +199,37 @@ async def test_mail_goes_out_while_nats_is_away(
     await edge.end(signal.SIGKILL)
 
 
+def report_to(port: int, recipient: str) -> tuple[int, bytes]:
+    """Bring a report; gives the reply to its last dot."""
+    with smtplib.SMTP("127.0.0.1", port, timeout=30) as client:
+        client.ehlo()
+        client.mail("")
+        assert client.rcpt(recipient)[0] == 250
+        return client.data(b"Subject: failure\r\n\r\nNo such user.\r\n")
+
+
+async def test_a_report_is_confirmed_once_its_stream_has_it_and_stored_once(
+    edge: EdgeProcess, fresh_nats: EmbeddedNats, eventually: Eventually
+) -> None:
+    key = subkey(SECRET.encode(), Purpose.RETURN_PATHS)
+    recipient = mint(key, KEY_ID, 42, 7, datetime.now(UTC) + timedelta(days=1), "mail.example.com")
+    await fresh_nats.stop()
+    assert await asyncio.to_thread(report_to, edge.reports, recipient) == (
+        451,
+        b"4.3.0 Cannot be stored now, try again later",
+    )
+    await fresh_nats.start()
+
+    async def taken() -> bool:
+        return (await asyncio.to_thread(report_to, edge.reports, recipient))[0] == 250
+
+    await eventually(taken)
+    assert await taken(), "its client did not hear that"
+    async with await connect(fresh_nats.url, "test", give_up_after=10) as connection:
+        info = await connection.js.stream_info("KANNON_BOUNCE", subjects_filter=">")
+    assert info.state.subjects == {subject_of(ReportReceived): 1}
+
+
 @pytest.mark.parametrize("missing", ["K_SENDER_HOSTNAME", "K_NATS_URL", "K_EDGE_JOURNAL", "K_SECRET"])
 async def test_a_missing_setting_stops_the_start(tmp_path: Path, peer: SmtpPeer, missing: str) -> None:
     given = settings(tmp_path, peer, "nats://127.0.0.1:1")
@@ -209,6 +246,9 @@ async def test_a_missing_setting_stops_the_start(tmp_path: Path, peer: SmtpPeer,
         ({"K_SENDER_MAX_AMBIGUOUS": "-1"}, "K_SENDER_MAX_AMBIGUOUS"),
         ({"K_EDGE_JOURNAL": "/nowhere/journal"}, "cannot be opened"),
         ({"K_EDGE_ADDRESS": "192.0.2.1:1"}, "K_EDGE_ADDRESS"),
+        ({"K_SMTP_ADDRESS": "192.0.2.1:1"}, "K_SMTP_ADDRESS"),
+        ({"K_SMTP_TLS_KEY": "/nowhere/tls.key"}, "K_SMTP_TLS_CERTIFICATE"),
+        ({"K_SMTP_TLS_KEY": "/nowhere/k", "K_SMTP_TLS_CERTIFICATE": "/nowhere/c"}, "/nowhere/c"),
         ({"K_NATS_URL": "nats://:::"}, "K_NATS_URL"),
     ],
 )

@@ -125,8 +125,8 @@ async def test_an_emission_repeated_is_told_again_and_not_transmitted(
 
 async def test_a_lost_journal_counts_as_ambiguous(edge: Edge, peer: SmtpPeer, eventually: Eventually) -> None:
     one = await edge(peer)
-    long_ago = an_envelope(1, emission=2, first_emitted_at_ms=one.journal.born_at_ms - 1)
-    lately = an_envelope(2, emission=2, first_emitted_at_ms=one.journal.born_at_ms)
+    long_ago = an_envelope(1, first_emitted_at_ms=one.journal.born_at_ms - 1)
+    lately = an_envelope(2, first_emitted_at_ms=one.journal.born_at_ms)
     await one.submit(long_ago, lately)
     await eventually(one.has(2))
     assert {seq: fact.ambiguities for seq, fact in one.facts().items()} == {1: 1, 2: 0}

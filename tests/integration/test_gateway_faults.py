@@ -72,6 +72,30 @@ async def test_calls_succeed_while_nats_is_away(
     assert announced(database_url) == [(1, 1), (2, 0)]
 
 
+async def test_a_ledger_without_room_refuses_and_takes_mail_again_when_there_is_some(
+    database_url: str, nats_url: str
+) -> None:
+    full = """
+        CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$;
+        CREATE TRIGGER no_room BEFORE INSERT ON deliveries FOR EACH STATEMENT EXECUTE FUNCTION no_room()"""
+    many = [f"r{number}@b.test" for number in range(200)]  # by COPY; a few go another way
+    async with running_gateway(database_url, nats_url) as client:
+        tenant = await client.tenant()
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute(full)
+        for recipients in (["a@b.test"], many):
+            with pytest.raises(aio.AioRpcError) as refused:
+                await tenant.send(*recipients)
+            assert refused.value.code() is StatusCode.RESOURCE_EXHAUSTED
+            trailers: Any = refused.value.trailing_metadata()
+            assert dict(trailers)["retry-after"] == "30"
+        assert announced(database_url) == []
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute("DROP TRIGGER no_room ON deliveries")
+        assert (await tenant.send("a@b.test")).accepted_count == 1
+
+
 async def test_what_is_announced_is_signed_and_whole(
     database_url: str, fresh_nats: EmbeddedNats, eventually: Eventually
 ) -> None:

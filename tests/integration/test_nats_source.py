@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -156,6 +157,24 @@ async def test_of_a_poisoned_chunk_only_the_poison_is_buried(
         await eventually(ready.is_drained)
     assert sorted(done) == [item for item in range(size) if item != poison]
     assert [letter["kannon-item"] for letter in await ready.letters()] == [str(poison)]
+
+
+async def test_of_an_event_that_was_given_up_only_these_items_are_tried_again(
+    ready: Surroundings, eventually: Eventually
+) -> None:
+    ready.sink.respond = lambda asked: status(500 if "kannon-items" in asked.headers else 204)
+    event = SEALER.seal(chunk(size=100), utc_now())
+    for items in ("96-100", "7-8", "99-101", "8-7", "some"):
+        about = headers_of(event) | {"kannon-items": items, "Nats-Msg-Id": items}
+        await store(ready.connection, "kannon.v1.recipients.verified", event.data, about)
+    async with ready.route():
+        await eventually(ready.is_drained)
+    asked = Counter(one.headers.get("kannon-items", "all") for one in ready.sink.asked)
+    halves = {"96-98": 3, "98-100": 3, "96-97": 3, "97-98": 3, "98-99": 3, "99-100": 3}
+    assert asked == {"96-100": 3, **halves, "7-8": 3, "all": 3}
+    letters = await ready.letters()
+    assert sorted(letter["kannon-item"] for letter in letters) == ["7", "96", "97", "98", "99"]
+    assert not any("kannon-items" in letter for letter in letters)
 
 
 async def test_a_forged_event_is_buried_whole_at_once(ready: Surroundings, eventually: Eventually) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kannon.core.addresses import EmailAddress, InvalidAddress, domain_name
+from kannon.core.addresses import EmailAddress, InvalidAddress, domain_name, masked_addresses
 
 PLAIN = [
     "a@b.co",
@@ -173,3 +173,26 @@ def test_a_domain_name_is_read_into_a_labels(text: str, name: str) -> None:
 def test_what_is_no_domain_name_is_refused(text: str) -> None:
     with pytest.raises(InvalidAddress):
         domain_name(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("ada@example.org", "a…@example.org"),
+        (
+            "550 <ada.l@example.org>: no such user, bob@b.test",
+            "550 <a…@example.org>: no such user, b…@b.test",
+        ),
+        ("to=ada@example.org", "t…@example.org"),
+        ("ädä@exämple.org", "ä…@exämple.org"),
+        ("a@b@c", "a…@c"),
+        ("no address: @ all, @example.org, ada@", "no address: @ all, @example.org, ada@"),
+        ("", ""),
+    ],
+)
+def test_addresses_in_a_text_are_masked(text: str, shown: str) -> None:
+    assert masked_addresses(text) == shown
+
+
+def test_masking_takes_time_in_proportion_to_the_text() -> None:
+    assert masked_addresses("x" * 10_000_000) == "x" * 10_000_000

@@ -120,6 +120,18 @@ async def test_a_gateway_that_stops_leaves_what_a_large_batch_still_has(parts: S
     assert parts.intake.marked == {7: 100 * CHUNKS_A_TURN}
 
 
+async def test_no_more_is_announced_of_a_large_batch_that_was_cancelled(parts: Set) -> None:
+    publish = parts.publisher.publish
+
+    async def cancelled(payload: AnyPayload, traceparent: str = "") -> int:
+        parts.announcer.drop(7)
+        return await publish(payload, traceparent)
+
+    parts.publisher.publish = cancelled  # type: ignore[method-assign]
+    assert len(await parts.announce(100 * CHUNKS_A_TURN * 5)) == CHUNKS_A_TURN
+    assert parts.announcer.waiting == 0
+
+
 async def test_how_far_a_large_batch_came_is_kept(parts: Set) -> None:
     publish = parts.publisher.publish
 

@@ -17,7 +17,7 @@ import yaml
 
 from kannon.cli.main import cli
 from kannon.cli.standalone.plan import EVERYTHING, STAGES, Plan, Ports, chosen, on_this_machine
-from kannon.runtime.settings import ALL, EDGE_ADDRESS, EDGE_NAME, EDGE_TARGETS, Settings
+from kannon.runtime.settings import ALL, EDGE_ADDRESS, EDGE_NAME, EDGE_TARGETS, SMTP_ADDRESS, Settings
 from tests.manifests import ROOT, SCHEMAS
 
 FILE = ROOT / "docker-compose.yaml"
@@ -117,7 +117,7 @@ def test_mail_goes_to_the_edge_that_runs() -> None:
     assert at[EDGE_ADDRESS][0] == "0.0.0.0"
     target = {at[EDGE_NAME]: f"{name}:{at[EDGE_ADDRESS][1]}"}
     for group in GROUPS.values():
-        if {"dispatch", "send"} & set(parts_of(group)):
+        if {"api-gateway", "dispatch", "send"} & set(parts_of(group)):
             assert settings_of(group)[EDGE_TARGETS] == target
 
 
@@ -132,10 +132,12 @@ def test_the_edge_keeps_its_journal_and_never_reaches_the_database() -> None:
     assert folder in folders
 
 
-def test_only_the_gateway_listens_outside_and_on_this_machine_alone() -> None:
+def test_reports_come_in_from_everywhere_and_calls_from_this_machine_alone() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     port = environment(SERVICES["gateway"])["K_API_PORT"]
-    assert published == {"gateway": [f"127.0.0.1:{port}:{port}"]}
+    reports = settings_of(SERVICES["edge"])[SMTP_ADDRESS]
+    assert published == {"gateway": [f"127.0.0.1:{port}:{port}"], "edge": [f"25:{reports[1]}"]}
+    assert reports[0] == "0.0.0.0"
     assert environment(SERVICES["gateway"])["K_API_HOST"] == "0.0.0.0"
 
 

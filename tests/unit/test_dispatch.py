@@ -12,7 +12,7 @@ import pytest
 from functions.dispatch.building import BatchBuilder, Keys, TooLarge
 from functions.dispatch.emitting import Emitter
 from functions.dispatch.handler import Dispatch
-from functions.dispatch.tick import Tick
+from functions.dispatch.tick import PIECES_SETTLED, Tick
 from kannon.core.batches import Delivery
 from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.envelope_seal import is_sealed
@@ -235,6 +235,7 @@ class Unannounced:
         self.left = [Announcement(7, 1, (Candidate(0, "a@example.org"),), "trace")]
         self.noticed: Sequence[StreamState] = ()
         self.keys_forgotten_at: list[datetime] = []
+        self.settled = 0
 
     async def notice(self, states: Sequence[StreamState], seen_at: datetime) -> None:
         self.noticed = states
@@ -244,6 +245,10 @@ class Unannounced:
 
     async def announced(self, announcement: Announcement, now: datetime) -> None:
         self.left.remove(announcement)
+
+    async def settle(self, pieces: int) -> int:
+        self.settled += pieces
+        return 0
 
     async def forget_keys(self, limit: int, now: datetime) -> int:
         self.keys_forgotten_at.append(now)
@@ -281,6 +286,12 @@ async def test_the_tick_has_idempotency_keys_forgotten_whatever_else_it_cannot_d
     ticking.around.publisher.away = True
     await ticking.tick()
     assert ticking.recovery.keys_forgotten_at == [NOW]
+
+
+async def test_the_tick_goes_on_with_batches_that_were_cancelled_or_moved(ticking: Ticking) -> None:
+    ticking.around.publisher.away = True
+    await ticking.tick()
+    assert ticking.recovery.settled == PIECES_SETTLED
 
 
 async def test_the_tick_leaves_batches_unannounced_while_verify_is_behind(ticking: Ticking) -> None:

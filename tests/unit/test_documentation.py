@@ -16,7 +16,14 @@ from kannon.runtime import settings
 
 ROOT = Path(__file__).resolve().parents[2]
 ADRS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs" / "adr").glob("*.md"))
-DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", *ADRS]
+DOCUMENTS = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/guarantees.md",
+    *ADRS,
+]
 
 SETTING_ROW = re.compile(r"^\| `([^`]+)` \| `(K_[A-Z_]+)` \| (`[^`]*`|none|empty) \| (.+) \|$", re.MULTILINE)
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -66,7 +66,7 @@ def test_a_later_attempt(state: State, room: bool, verdict: SubmitVerdict) -> No
 
 
 @pytest.mark.parametrize(
-    ("emission", "first", "ambiguities"), [(1, BORN - 1, 0), (2, BORN - 1, 1), (2, BORN, 0)]
+    ("emission", "first", "ambiguities"), [(1, BORN - 1, 1), (1, BORN, 0), (2, BORN - 1, 1), (2, BORN, 0)]
 )
 def test_a_lost_journal_may_have_transmitted(emission: int, first: int, ambiguities: int) -> None:
     decision = decided(None, emission=emission, first_emitted_at_ms=first)

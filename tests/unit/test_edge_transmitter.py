@@ -1,6 +1,8 @@
 """The transmitter and the publisher of results, with a carrier and a journal that keep nothing."""
 
 import asyncio
+import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -8,13 +10,15 @@ import pytest
 import edge_smtp.transmitter
 from edge_smtp.attempts import AttemptId, State
 from edge_smtp.carriers import Carried, DemoCarrier, destination_of, most_telling
+from edge_smtp.health import Patience
 from edge_smtp.session import Unconfirmed
 from edge_smtp.transmitter import Limits, Transmitter
+from kannon.core.envelopes import Envelope
 from kannon.core.errors import Unavailable
 from kannon.core.exchangers import Exchanger, UndeliverableDomain
 from kannon.core.payloads import Delivered, Refused, TransmissionsDelivered, TransmissionsRefused
 from kannon.core.replies import Refusal, Stage
-from tests.edge_samples import an_envelope
+from tests.edge_samples import FAR_MS, an_envelope
 from tests.memory_journal import MemoryJournal
 from tests.scripted_carrier import NOW_MS, OK, Bench
 
@@ -264,6 +268,159 @@ async def test_the_demo_sender(eventually: Eventually) -> None:
     refused = facts[2]
     assert isinstance(refused, Refused)
     assert (refused.stage, refused.code) == (Stage.RCPT, 512)
+    await bench.transmitter.stop(1)
+
+
+FAST = Patience(failures=3, first=10.0, longest=60.0)
+
+
+@pytest.fixture
+async def patient() -> AsyncIterator[Bench]:
+    """One that suspends after three failures, by the bench's own clock."""
+    made = Bench(Limits(max_jobs=4, max_per_exchanger=2, patience=FAST))
+    yield made
+    await made.transmitter.stop(1)
+
+
+def some(domain: str, first: int, count: int, expires_at_ms: int = FAR_MS) -> list[Envelope]:
+    return [
+        an_envelope(n, recipient=f"r{n}@{domain}", expires_at_ms=expires_at_ms)
+        for n in range(first, first + count)
+    ]
+
+
+async def test_a_suspended_exchanger_costs_no_attempts_and_gets_all_when_it_is_back(
+    patient: Bench, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    carrier = patient.carrier
+    carrier.broken.add("dead.test")
+    await patient.submit(*some("dead.test", 0, 100))
+    await eventually(patient.transmitter.suspended)
+    await eventually(lambda: not patient.transmitter.transmitting)
+    tried = carrier.tried["dead.test"]
+    assert tried <= 5
+    await patient.submit(*some("dead.test", 100, 200), *some("well.test", 1000, 100))
+    await eventually(lambda: carrier.tried["well.test"] == 100)
+    patient.look(7)
+    assert carrier.tried["dead.test"] == tried
+    (one,) = patient.transmitter.suspended()
+    assert (one.exchanger.host, one.waiting, one.failures) == ("dead.test", 300 - tried, tried)
+    patient.look(4)  # a probe, that fails
+    await eventually(lambda: carrier.tried["dead.test"] == tried + 1)
+    await eventually(lambda: not patient.transmitter.transmitting)
+    carrier.broken.clear()
+    patient.look(20)
+    await eventually(lambda: not patient.unfinished())
+    facts = await patient.facts()
+    refused = [fact for fact in facts.values() if isinstance(fact, Refused)]
+    assert len(refused) == tried + 1
+    assert sum(carrier.dots.values()) == 400 - len(refused)
+    assert set(carrier.dots.values()) == {1}
+    messages = [record.message for record in caplog.records]
+    assert messages.count("exchanger suspended") == 2
+    assert messages.count("exchanger is back") == 1
+    assert "@" not in caplog.text
+
+
+async def test_what_waits_for_a_suspended_exchanger_expires_without_a_slot(
+    patient: Bench, eventually: Eventually
+) -> None:
+    patient.carrier.broken.add("dead.test")
+    await patient.submit(*some("dead.test", 0, 20, expires_at_ms=NOW_MS + 5000))
+    await eventually(patient.transmitter.suspended)
+    await eventually(lambda: not patient.transmitter.transmitting)
+    tried = patient.carrier.tried["dead.test"]
+    patient.look(6)
+    assert not patient.unfinished()
+    stages = Counter(fact.stage for fact in (await patient.facts()).values() if isinstance(fact, Refused))
+    assert stages == {Stage.CONNECT: tried, Stage.EXPIRED: 20 - tried}
+
+
+async def test_of_several_exchangers_only_the_healthy_are_tried(
+    patient: Bench, eventually: Eventually
+) -> None:
+    patient.carrier.broken.add("mx1.test")
+    patient.carrier.domains["x.test"] = (Exchanger(0, "mx1.test"), Exchanger(1, "mx2.test"))
+    await patient.submit(*some("x.test", 0, 50))
+    await eventually(lambda: not patient.unfinished())
+    assert sum(patient.carrier.dots.values()) == 50
+    assert patient.carrier.tried["mx1.test"] <= 4
+
+
+async def test_an_attempt_bound_to_an_exchanger_waits_for_it_and_goes_nowhere_else(
+    patient: Bench, eventually: Eventually
+) -> None:
+    carrier = patient.carrier
+    carrier.domains["x.test"] = (Exchanger(0, "mx1.test"), Exchanger(1, "mx2.test"))
+    envelopes = some("x.test", 0, 3)
+    for envelope in envelopes:
+        carrier.script[envelope.recipient] = [Unconfirmed("gone")]
+    await patient.submit(*envelopes)
+    await eventually(patient.transmitter.suspended)
+    await eventually(lambda: not patient.transmitter.transmitting)
+    assert [it.bound_to for it in patient.transmitter.ambiguous()] == ["mx1.test"] * 3
+    await patient.submit(*some("x.test", 10, 5))
+    await eventually(lambda: carrier.tried["mx2.test"] == 5)
+    assert carrier.tried["mx1.test"] == 3
+    patient.look(11)
+    await eventually(lambda: not patient.unfinished())
+    facts = await patient.facts()
+    assert [facts[n].exchanger for n in range(3)] == ["mx.test"] * 3
+    assert (carrier.tried["mx1.test"], carrier.tried["mx2.test"]) == (6, 5)
+    assert [facts[n].ambiguities for n in range(3)] == [1, 1, 1]
+
+
+async def test_one_that_resets_at_every_dot_gets_each_mail_twice_and_no_more(
+    patient: Bench, eventually: Eventually
+) -> None:
+    envelopes = some("x.test", 0, 6)
+    for envelope in envelopes:
+        patient.carrier.script[envelope.recipient] = [Unconfirmed("gone")] * 9
+    await patient.submit(*envelopes)
+
+    def all_known_in_time() -> bool:
+        if not patient.transmitter.transmitting:
+            patient.look(61)
+        return not patient.unfinished()
+
+    await eventually(all_known_in_time)
+    stages = [fact.stage for fact in (await patient.facts()).values() if isinstance(fact, Refused)]
+    assert stages == [Stage.UNCONFIRMED] * 6
+    assert set(patient.carrier.dots.values()) == {2}
+
+
+async def test_421_for_a_mail_is_an_answer_to_it_and_a_failure_of_its_exchanger(
+    patient: Bench, eventually: Eventually
+) -> None:
+    busy = Carried(Refusal(Stage.DOT, 421, "4.3.2", "closing"), "x.test")
+    for envelope in (envelopes := some("x.test", 0, 9)):
+        patient.carrier.script[envelope.recipient] = [busy]
+    await patient.submit(*envelopes)
+    await eventually(patient.transmitter.suspended)
+    assert patient.transmitter.suspended()[0].reason == "dot: 421"
+    facts = await patient.facts()
+    assert {fact.code for fact in facts.values()} == {421}
+
+
+async def test_refused_recipients_suspend_nobody(patient: Bench, eventually: Eventually) -> None:
+    for envelope in (envelopes := some("x.test", 0, 20)):
+        patient.carrier.script[envelope.recipient] = [GREY]
+    await patient.submit(*envelopes)
+    await eventually(lambda: not patient.unfinished())
+    assert not patient.transmitter.suspended()
+
+
+async def test_what_a_suspended_exchanger_has_no_room_for(eventually: Eventually) -> None:
+    bench = Bench(Limits(max_jobs=4, patience=FAST, capacity=40))
+    bench.carrier.broken.add("dead.test")
+    await bench.submit(*some("dead.test", 0, 14))
+    await eventually(bench.transmitter.suspended)
+    await eventually(lambda: not bench.transmitter.transmitting)
+    assert bench.unfinished() >= 10
+    offered = [*some("dead.test", 100, 3), *some("well.test", 200, 3)]
+    turned_away = bench.transmitter.without_room(offered)
+    assert turned_away == {envelope.delivery: 60.0 for envelope in offered[:3]}
     await bench.transmitter.stop(1)
 
 

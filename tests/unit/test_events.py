@@ -5,8 +5,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from kannon.core.deliveries import DeliveryId
+from kannon.core.envelopes import MAX_CHUNK_BYTES
 from kannon.core.errors import ForgedEvent, MalformedEvent
 from kannon.core.payloads import (
+    MAX_REPORT_BYTES,
+    MAX_REPORT_RECIPIENTS,
     PAYLOADS,
     AnyPayload,
     BatchAccepted,
@@ -21,6 +25,9 @@ from kannon.core.payloads import (
     RecipientsVerified,
     RecipientVerdict,
     Refused,
+    ReportReceived,
+    ReportRecipient,
+    ReportRole,
     TransmissionsDelivered,
     TransmissionsJudged,
     TransmissionsRefused,
@@ -33,6 +40,20 @@ KEY = b"k" * 32
 SEALER = Sealer(KEY, "/kannon/test")
 EMITTED = Emitted(7, 3, 1, 2)
 REFUSED = Refused(EMITTED, NOW, Stage.RCPT, 550, "5.1.1", "no such “user”", "mx.example.com")
+REPORT = ReportReceived(
+    (
+        ReportRecipient(ReportRole.RETURN_PATH, "mail.example.com", DeliveryId(7, 3)),
+        ReportRecipient(ReportRole.ABUSE, "mail.example.com"),
+    ),
+    "",
+    "192.0.2.1",
+    True,
+    NOW,
+    b"Subject: failure\r\n\r\n\xff\0",
+    False,
+    22,
+    "a" * 64,
+)
 EXAMPLES: list[AnyPayload] = [
     BatchAccepted(7, 1, (Candidate(0, "a@example.com"), Candidate(1, "ü@example.com"))),
     RecipientsVerified(7, 1, (RecipientVerdict(0), RecipientVerdict(1, "null_mx"))),
@@ -41,6 +62,7 @@ EXAMPLES: list[AnyPayload] = [
     TransmissionsDelivered((Delivered(EMITTED, NOW, 250, "2.0.0", "ok", "mx.example.com"),)),
     TransmissionsRefused((REFUSED,)),
     TransmissionsJudged((Judged(REFUSED, "bounced", "bad-mailbox", True),)),
+    REPORT,
     Outcomes("delivered", 9, (OutcomeFact("7.3", "msg_x@d", "d", "a@example.com", 1, NOW, {"code": 250}),)),
 ]
 
@@ -121,8 +143,26 @@ def test_data_that_does_not_fit_is_malformed_not_a_crash(data: bytes) -> None:
         SEALER.open(replace(event, signature=sign(KEY, event)), PAYLOADS)
 
 
+def test_a_report_that_comes_again_is_the_same_event_and_one_for_others_is_not() -> None:
+    again = replace(REPORT, recipients=REPORT.recipients[::-1], client="192.0.2.2", at=NOW.replace(hour=13))
+    assert sealed(again).id == sealed(REPORT).id
+    for other in (replace(REPORT, recipients=REPORT.recipients[:1]), replace(REPORT, digest="b" * 64)):
+        assert sealed(other).id != sealed(REPORT).id
+
+
+def test_the_largest_report_with_all_its_recipients_fits_an_event() -> None:
+    recipient = ReportRecipient(ReportRole.RETURN_PATH, "d" * 253, DeliveryId(2**64 - 1, 2**32 - 1))
+    largest = replace(
+        REPORT,
+        recipients=(recipient,) * MAX_REPORT_RECIPIENTS,
+        message=b"\xff" * MAX_REPORT_BYTES,
+        sender="ü" * 256,
+    )
+    assert len(sealed(largest).data) <= MAX_CHUNK_BYTES
+
+
 def test_the_same_event_has_the_same_id_and_another_announcement_another() -> None:
-    first, again = EXAMPLES[0], BatchAccepted(7, 2, EXAMPLES[0].recipients)  # type: ignore[union-attr]
+    first, again = EXAMPLES[0], BatchAccepted(7, 2, EXAMPLES[0].recipients)  # type: ignore[union-attr, arg-type]
     assert sealed(first).id == SEALER.seal(first, NOW.replace(hour=13)).id
     assert sealed(first).id != sealed(again).id
 

@@ -7,11 +7,19 @@ from grpc import StatusCode
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api_gateway.large_calls import TooManyLargeCalls
 from api_gateway.refusals import NotBuilt, NotFound, PermissionDenied, Unauthenticated
 from api_gateway.statuses import MAX_TEXT, status_of
 from api_gateway.traces import traceparent_of
 from kannon.core.addresses import InvalidAddress
-from kannon.core.errors import BadInput, Conflict, EventsUnavailable, KannonError, LedgerUnavailable
+from kannon.core.errors import (
+    BadInput,
+    Conflict,
+    EventsUnavailable,
+    KannonError,
+    LedgerFull,
+    LedgerUnavailable,
+)
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -47,6 +55,13 @@ def test_what_is_away_says_when_to_call_again(seconds: float, said: str) -> None
         status = status_of(kind("away", seconds))
         assert status.code is StatusCode.UNAVAILABLE
         assert status.trailers == (("retry-after", said),)
+
+
+@pytest.mark.parametrize(("error", "said"), [(LedgerFull(), "30"), (TooManyLargeCalls(), "2")])
+def test_what_has_no_room_says_when_to_call_again(error: Exception, said: str) -> None:
+    status = status_of(error)
+    assert status.code is StatusCode.RESOURCE_EXHAUSTED
+    assert status.trailers == (("retry-after", said),)
 
 
 @pytest.mark.parametrize("error", [ValueError("secret"), KannonError("secret"), KeyError("secret")])

@@ -20,11 +20,15 @@ from kannon.runtime.settings import (
     EDGE_ADDRESS,
     EDGE_JOURNAL,
     EDGE_NAME,
+    EDGE_TARGETS,
     KEY_DKIM_KEYS,
     KEY_ENVELOPES,
     KEY_EVENTS,
+    KEY_RETURN_PATHS,
     NATS_URL,
     SENDER_HOSTNAME,
+    SMTP_ADDRESS,
+    SMTP_DOMAIN,
     SOURCE_HEALTH_PORT,
     SOURCE_ROUTE,
     Setting,
@@ -67,7 +71,7 @@ PARTS = {
     "Job/migrate": Part({DATABASE_URL}),
     "Deployment/gateway": Part(
         {DATABASE_URL, NATS_URL, API_ADMIN_TOKEN, KEY_EVENTS, KEY_DKIM_KEYS},
-        frozenset({API_PORT}),
+        frozenset({API_PORT, EDGE_TARGETS}),
         frozenset({API_PORT}),
     ),
     VERIFY: Part({NATS_URL, KEY_EVENTS}),
@@ -75,9 +79,9 @@ PARTS = {
         {NATS_URL}, frozenset({SOURCE_ROUTE, SOURCE_HEALTH_PORT}), frozenset({SOURCE_HEALTH_PORT})
     ),
     "StatefulSet/edge": Part(
-        {NATS_URL, KEY_EVENTS, KEY_ENVELOPES},
-        frozenset({SENDER_HOSTNAME, EDGE_NAME, EDGE_ADDRESS, EDGE_JOURNAL}),
-        frozenset({EDGE_ADDRESS}),
+        {NATS_URL, KEY_EVENTS, KEY_ENVELOPES, KEY_RETURN_PATHS},
+        frozenset({SENDER_HOSTNAME, EDGE_NAME, EDGE_ADDRESS, EDGE_JOURNAL, SMTP_ADDRESS, SMTP_DOMAIN}),
+        frozenset({EDGE_ADDRESS, SMTP_ADDRESS}),
     ),
 }
 

@@ -67,7 +67,7 @@ def test_a_part_learns_the_secrets_it_needs_and_no_others() -> None:
     }
     servers = {"K_NATS_URL", "K_DATABASE_URL"}
     assert told == {
-        "edge-smtp": {"K_NATS_URL", "K_KEYS_EVENTS", "K_KEYS_ENVELOPES"},
+        "edge-smtp": {"K_NATS_URL", "K_KEYS_EVENTS", "K_KEYS_ENVELOPES", "K_KEYS_RETURN_PATHS"},
         "verify": {"K_NATS_URL", "K_KEYS_EVENTS"},
         "dispatch": servers | KEYS,
         "send": {"K_NATS_URL", "K_KEYS_EVENTS"},
@@ -120,6 +120,8 @@ def test_mail_goes_to_the_edge_that_runs_here_unless_targets_are_given() -> None
     assert targets("send", ("send", EDGE)) == {"edge-0": "127.0.0.1:50052"}
     own = {"edge_address": "[::]:2500", "edge_name": "east"}
     assert targets("dispatch", ("dispatch", EDGE), **own) == {"east": "[::1]:2500"}
+    assert targets(GATEWAY, (GATEWAY, EDGE)) == {"edge-0": "127.0.0.1:50052"}
+    assert targets(GATEWAY, (GATEWAY,)) == {}
     two = "edge-0=127.0.0.1:50052,edge-1=other:50052"
     assert len(targets("send", ("send", EDGE), edge_targets=two)) == 2
     assert targets("send", ("send",), edge_targets="edge-1=other:50052") == {"edge-1": "other:50052"}
@@ -164,7 +166,7 @@ def test_any_malformed_setting_stops_the_start_whoever_reads_it() -> None:
 
 
 def test_a_port_that_nobody_could_find_is_refused() -> None:
-    for key, value in (("api.port", "0"), ("edge.address", ":0")):
+    for key, value in (("api.port", "0"), ("edge.address", ":0"), ("smtp.address", ":0")):
         with pytest.raises(SettingsError, match=f"{s.ALL[key].variable}.*a port from 1"):
             check_ports(Settings.load({key: value}, {"K_CONFIG": "/dev/null"}), EVERYTHING)
 
@@ -179,6 +181,8 @@ def test_where_nothing_else_is_said_parts_listen_on_this_machine_alone() -> None
     assert Settings.load({}, open_to_all[GATEWAY].env)[s.API_HOST] == "0.0.0.0"
     assert Settings.load({}, open_to_all[EDGE].env)[s.EDGE_ADDRESS] == ("0.0.0.0", 50052)
     assert (plan(["bounce"]).api, plan(["bounce"]).edge) == (None, None)
+    assert (plan([EDGE]).reports, plan(["bounce"]).reports) == ("127.0.0.1:25", None)
+    assert Settings.load({}, told[EDGE].env)[s.SMTP_ADDRESS] == ("0.0.0.0", 25), "reports come from elsewhere"
 
 
 def test_the_source_answers_for_its_health_where_a_setting_says_so_and_on_this_machine_alone() -> None:
@@ -200,6 +204,7 @@ def test_the_source_answers_for_its_health_where_a_setting_says_so_and_on_this_m
     [
         ("api.port", GATEWAY, "{}"),
         ("edge.address", EDGE, "127.0.0.1:{}"),
+        ("smtp.address", EDGE, "127.0.0.1:{}"),
         ("source.health_port", "stats", "{}"),
     ],
 )

@@ -22,11 +22,12 @@ from kannon.core.payloads import (
     TransmissionsJudged,
 )
 from kannon.core.replies import Stage
+from kannon.core.retries import RetrySchedule
 from tests.fakes import FakePublisher
 from tests.fakes_ledger import FakeLedger
 from tests.mail import NOW, delivery
 
-RETRY_MIN = timedelta(minutes=5)
+SCHEDULE = RetrySchedule(timedelta(minutes=2), timedelta(minutes=5), timedelta(hours=4))
 
 
 class Nudged:
@@ -48,7 +49,13 @@ class Around:
         self.ledger, self.publisher, self.outbox = FakeLedger(), FakePublisher(), Nudged()
         self.now = NOW
         self.stats = Stats(
-            self.ledger, self.publisher, self.outbox, RetryRules(RETRY_MIN), lambda: self.now, lambda: "nonce"
+            self.ledger,
+            self.publisher,
+            self.outbox,
+            RetryRules(SCHEDULE),
+            lambda: self.now,
+            lambda: "nonce",
+            lambda: 0.0,
         )
         self.sending(0)
 
@@ -78,9 +85,11 @@ def delivered(seq: int = 0, attempt: int = 1) -> TransmissionsDelivered:
     return TransmissionsDelivered((Delivered(emitted, NOW, 250, "2.0.0", "ok", "mx"),))
 
 
-def judged(verdict: str, attempt: int = 1, code: int = 450, seq: int = 0) -> TransmissionsJudged:
+def judged(
+    verdict: str, attempt: int = 1, code: int = 450, seq: int = 0, category: str = "temporary"
+) -> TransmissionsJudged:
     refused = Refused(Emitted(7, seq, attempt, 1), NOW, Stage.RCPT, code, "", "later", "mx")
-    return TransmissionsJudged((Judged(refused, verdict, "temporary", False),))
+    return TransmissionsJudged((Judged(refused, verdict, category, False),))
 
 
 async def test_delivered_ends_a_delivery_and_is_counted_once(around: Around) -> None:
@@ -93,7 +102,12 @@ async def test_a_deferral_schedules_the_next_attempt_after_a_wait(around: Around
     await around.learn(judged("deferred"))
     standing = around.ledger.rows[DeliveryId(7, 0)].standing
     assert standing == replace(
-        standing, status=Status.SCHEDULED, attempts=1, emission=0, due_at=NOW + RETRY_MIN
+        standing,
+        status=Status.SCHEDULED,
+        attempts=1,
+        emission=0,
+        due_at=NOW + timedelta(minutes=5),
+        answered=True,
     )
     assert around.types() == ["error"]
 
@@ -125,6 +139,34 @@ async def test_a_delivery_that_nobody_ever_answered_for_fails(around: Around) ->
     assert around.ledger.of_type("failed")[0].data["reason"] == "temporary"
 
 
+async def test_a_delivery_that_was_answered_once_bounces_though_its_last_attempt_was_not(
+    around: Around,
+) -> None:
+    await around.learn(judged("deferred", attempt=1, code=450), judged("deferred", attempt=2, code=0))
+    assert around.status() is Status.SCHEDULED
+    around.now = NOW + timedelta(hours=24)
+    await around.learn(judged("deferred", attempt=3, code=0))
+    assert around.status() is Status.BOUNCED
+    assert around.ledger.of_type("bounced")[0].data["permanent"] is False
+
+
+@pytest.mark.parametrize(("code", "ends"), [(450, Status.BOUNCED), (0, Status.FAILED)])
+async def test_what_an_edge_could_not_transmit_in_time_ends_as_a_spent_budget_does(
+    code: int, ends: Status, around: Around
+) -> None:
+    await around.learn(judged("deferred", attempt=1, code=code))
+    await around.learn(judged("failed", attempt=2, code=0, category="expired"))
+    assert around.status() is ends
+    assert around.types() == ["error", ends.value]
+
+
+async def test_greylisting_is_asked_again_sooner_than_other_deferrals(around: Around) -> None:
+    around.sending(1)
+    await around.learn(judged("deferred"), judged("deferred", seq=1, category="greylisted"))
+    standings = [around.ledger.rows[DeliveryId(7, seq)].standing for seq in (0, 1)]
+    assert [standing.due_at - NOW for standing in standings] == [timedelta(minutes=5), timedelta(minutes=2)]
+
+
 async def test_a_delivered_that_comes_after_a_deferral_of_the_same_attempt_wins(around: Around) -> None:
     await around.learn(judged("deferred"), delivered())
     assert around.status() is Status.DELIVERED
@@ -151,6 +193,11 @@ async def test_what_the_edge_had_no_room_for_is_offered_again_as_the_same_attemp
     assert (standing.status, standing.attempts, standing.emission) == (Status.SCHEDULED, 0, 1)
     assert standing.due_at > NOW
     assert around.types() == []
+
+
+async def test_what_is_to_wait_longer_is_offered_later(around: Around) -> None:
+    await around.learn(EnvelopesUntaken((Emitted(7, 0, 1, 1),), 90_000))
+    assert around.ledger.rows[DeliveryId(7, 0)].standing.due_at == NOW + timedelta(seconds=90)
 
 
 async def test_an_untaken_of_an_earlier_emission_is_late(around: Around) -> None:

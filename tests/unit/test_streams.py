@@ -21,6 +21,7 @@ def test_every_event_has_its_stream() -> None:
         "deliveries.due": "KANNON_DISPATCH",
         "envelopes.ready": "KANNON_SEND",
         "transmissions.refused": "KANNON_BOUNCE",
+        "reports.received": "KANNON_BOUNCE",
         "envelopes.untaken": "KANNON_STATS",
         "transmissions.delivered": "KANNON_STATS",
         "transmissions.judged": "KANNON_STATS",

@@ -21,11 +21,14 @@ from kannon.core.payloads import (
     EnvelopesUntaken,
     RecipientsVerified,
     Refused,
+    ReportReceived,
+    ReportRecipient,
+    ReportRole,
     TransmissionsJudged,
     TransmissionsRefused,
 )
 from kannon.core.replies import Stage
-from kannon.ports import SubmitVerdict
+from kannon.ports import SubmitAnswer, SubmitVerdict
 from tests.fakes import FakePublisher
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -86,16 +89,24 @@ async def test_bounce_judges_each_refused_transmission() -> None:
     assert [judged.refused for judged in event.judgements] == refused
 
 
+async def test_bounce_takes_reports_and_publishes_nothing_of_them_yet() -> None:
+    publisher = FakePublisher()
+    recipients = (ReportRecipient(ReportRole.RETURN_PATH, "d.example", DeliveryId(7, 1)),)
+    report = ReportReceived(recipients, "", "192.0.2.1", False, NOW, b"Subject: x\r\n", False, 12, "a" * 64)
+    await Bounce(publisher).handle(report, "")
+    assert publisher.payloads == []
+
+
 class Edge:
     """An edge with a fixed answer."""
 
-    def __init__(self, *verdicts: SubmitVerdict) -> None:
-        self.verdicts = verdicts
+    def __init__(self, *answers: SubmitVerdict | SubmitAnswer) -> None:
+        self.answers = [it if isinstance(it, SubmitAnswer) else SubmitAnswer(it) for it in answers]
 
-    async def submit(self, edge: str, envelopes: Sequence[Envelope]) -> Sequence[SubmitVerdict]:
-        if not self.verdicts:
+    async def submit(self, edge: str, envelopes: Sequence[Envelope]) -> Sequence[SubmitAnswer]:
+        if not self.answers:
             raise EdgeUnavailable("away")
-        return self.verdicts
+        return self.answers
 
 
 def chunk(size: int) -> EnvelopesReady:
@@ -118,6 +129,16 @@ async def test_what_the_edge_had_no_room_for_goes_back() -> None:
     publisher = FakePublisher()
     await Send(Edge(SubmitVerdict.TAKEN, SubmitVerdict.UNTAKEN), publisher).handle(chunk(2), "")
     assert publisher.payloads == [EnvelopesUntaken((Emitted(7, 1, 1, 1),))]
+
+
+async def test_what_is_to_wait_longer_goes_back_apart() -> None:
+    publisher = FakePublisher()
+    wait = SubmitAnswer(SubmitVerdict.UNTAKEN, 60_000)
+    await Send(Edge(wait, SubmitVerdict.UNTAKEN, wait), publisher).handle(chunk(3), "")
+    assert publisher.payloads == [
+        EnvelopesUntaken((Emitted(7, 0, 1, 1), Emitted(7, 2, 1, 1)), 60_000),
+        EnvelopesUntaken((Emitted(7, 1, 1, 1),)),
+    ]
 
 
 async def test_an_edge_that_is_away_leaves_the_chunk_where_it_is() -> None:

@@ -1,19 +1,25 @@
-"""Hands Envelopes to edges over gRPC: implements `ports.EdgeClient`."""
+"""Calls edges over gRPC: implements `ports.EdgeClient` and `ports.EdgeLook`."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 import grpc
 
 from kannon.adapters.envelope_octets import submit_octets
 from kannon.adapters.pb import edge_pb2
+from kannon.core.deliveries import DeliveryId
+from kannon.core.diagnosis import AmbiguousDiagnosis, EdgeDiagnosis, ExchangerDiagnosis
 from kannon.core.envelopes import Envelope
 from kannon.core.errors import EdgeUnavailable
-from kannon.ports import SubmitVerdict
+from kannon.ports import SubmitAnswer, SubmitVerdict
 
 TIMEOUT = 30.0
 """Seconds for one Submit: it only journals, so more means that the edge is stuck."""
+DESCRIBE_TIMEOUT = 2.0
+"""Seconds for an edge to say how it is: who asks wants to know soon that it does not answer."""
 MAX_MESSAGE = 4 * 1024 * 1024
 SUBMIT = "/kannon.edge.v1.Edge/Submit"
+DESCRIBE = "/kannon.edge.v1.Edge/Describe"
 
 _VERDICTS = {
     edge_pb2.VERDICT_TAKEN: SubmitVerdict.TAKEN,
@@ -35,7 +41,7 @@ class GrpcEdgeClient:
             name: grpc.aio.insecure_channel(target, options=options) for name, target in targets.items()
         }
 
-    async def submit(self, edge: str, envelopes: Sequence[Envelope]) -> Sequence[SubmitVerdict]:
+    async def submit(self, edge: str, envelopes: Sequence[Envelope]) -> Sequence[SubmitAnswer]:
         """See `ports.EdgeClient`."""
         channel = self._channels.get(edge)
         if channel is None:
@@ -47,9 +53,66 @@ class GrpcEdgeClient:
             raise EdgeUnavailable(f"the edge {edge} answers {error.code().name}") from None
         if len(response.answers) != len(envelopes):
             raise EdgeUnavailable(f"the edge {edge} did not answer each Envelope")
-        return [_VERDICTS.get(answer.verdict, SubmitVerdict.UNTAKEN) for answer in response.answers]
+        return [
+            SubmitAnswer(_VERDICTS.get(answer.verdict, SubmitVerdict.UNTAKEN), answer.wait_ms)
+            for answer in response.answers
+        ]
+
+    @property
+    def names(self) -> Sequence[str]:
+        """See `ports.EdgeLook`."""
+        return list(self._channels)
+
+    async def look(self, edge: str) -> EdgeDiagnosis:
+        """See `ports.EdgeLook`."""
+        describe = self._channels[edge].unary_unary(
+            DESCRIBE,
+            edge_pb2.DescribeRequest.SerializeToString,
+            edge_pb2.DescribeResponse.FromString,
+        )
+        try:
+            return _diagnosis(edge, await describe(edge_pb2.DescribeRequest(), timeout=DESCRIBE_TIMEOUT))
+        except grpc.aio.AioRpcError as error:
+            raise EdgeUnavailable(f"the edge {edge} answers {error.code().name}") from None
 
     async def close(self) -> None:
         """Close the channels."""
         for channel in self._channels.values():
             await channel.close(grace=None)
+
+
+def _diagnosis(edge: str, said: edge_pb2.DescribeResponse) -> EdgeDiagnosis:
+    return EdgeDiagnosis(
+        name=edge,
+        journal_born_at=_moment(said.journal_born_at_ms),
+        held=said.held,
+        capacity=said.capacity,
+        transmitting=said.transmitting,
+        unpublished=said.unpublished,
+        suspended=tuple(
+            ExchangerDiagnosis(
+                host=one.host,
+                port=one.port,
+                failures=one.failures,
+                until=_moment(one.until_ms),
+                waiting=one.waiting,
+                reason=one.reason,
+            )
+            for one in said.suspended
+        ),
+        suspended_total=said.suspended_total,
+        ambiguous=tuple(
+            AmbiguousDiagnosis(
+                delivery=str(DeliveryId(one.batch, one.seq)),
+                attempt=one.attempt,
+                ambiguities=one.ambiguities,
+                exchanger=one.exchanger,
+            )
+            for one in said.ambiguous
+        ),
+        ambiguous_total=said.ambiguous_total,
+    )
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

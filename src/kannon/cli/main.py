@@ -11,11 +11,15 @@ import sys
 import click
 
 from kannon import __version__
+from kannon.cli.batches import batch
+from kannon.cli.bounces import bounces
 from kannon.cli.client import CallFailed
 from kannon.cli.completion import PROGRAM, VARIABLE, completion
 from kannon.cli.config import config
+from kannon.cli.dead_letters import dlq
 from kannon.cli.deliveries import deliveries
 from kannon.cli.demo.command import demo
+from kannon.cli.doctor.command import doctor
 from kannon.cli.domains import domain
 from kannon.cli.flags import EPILOG, takes_settings
 from kannon.cli.keys import key
@@ -116,16 +120,21 @@ def standalone(settings: Settings, verbose: bool, as_json: bool) -> None:
 
     def _tell(system: Running) -> None:
         if as_json:
-            print_json({"gateway": system.api, "data_folder": str(system.data)})
+            print_json({"gateway": system.api, "reports": system.reports, "data_folder": str(system.data)})
             return
         click.echo(f"gateway      {system.api} (gRPC)")
+        click.echo(f"reports      {system.reports} (SMTP)")
         click.echo(f"data folder  {system.data} (admin_token, secret, logs/)")
         click.echo("Ctrl-C stops it.")
 
     asyncio.run(run())
 
 
-for command in (config, run, domain, key, template, send, deliveries, stats, demo, completion):
+for command in (
+    *(config, run, domain, key, template),
+    *(send, batch, deliveries, bounces, stats, doctor, dlq),
+    *(demo, completion),
+):
     cli.add_command(command)
 
 

@@ -1,6 +1,7 @@
 """Moments as people write them: a date, or a span from now. Each of these is a `type` of an option."""
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,15 @@ _UNITS: Final = {
     "d": timedelta(days=1),
     "w": timedelta(weeks=1),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    seconds: int
+    up_to: int
+
+
+_SHOWN: Final = {"s": _Unit(1, 90), "min": _Unit(60, 90 * 60), "h": _Unit(3600, 36 * 3600)}
 
 
 def moment_ahead(text: str) -> datetime:
@@ -36,6 +46,14 @@ def moment_past(text: str) -> datetime:
 def moment_text(moment: "Timestamp") -> str:
     """A moment as tables show it, to the second: `2027-01-01T12:00:00Z`."""
     return moment.ToDatetime(tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def span_text(seconds: float) -> str:
+    """A span for people, in its largest unit that is not too coarse: `40 s`, `3 min`, `5 h`, `3 days`."""
+    for unit, size in _SHOWN.items():
+        if seconds < size.up_to:
+            return f"{max(0, round(seconds / size.seconds))} {unit}"
+    return f"{round(seconds / 86400)} days"
 
 
 def _read(text: str, forwards: int) -> datetime:

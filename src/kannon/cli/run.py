@@ -66,14 +66,14 @@ def run(settings: Settings, as_json: bool) -> None:
             await supervisor.run_until_signal()
 
     def _tell() -> None:
-        reached = {"gateway": plan.api, "edge": plan.edge}
+        reached = {"gateway": plan.api, "edge": plan.edge, "reports": plan.reports}
         if as_json:
             print_json({"running": plan.parts} | reached)
             return
         click.echo(f"running      {', '.join(plan.parts)}")
         for name, address in reached.items():
             if address:
-                click.echo(f"{name:<12} {address} (gRPC)")
+                click.echo(f"{name:<12} {address} ({'SMTP' if name == 'reports' else 'gRPC'})")
         click.echo("Ctrl-C stops it.")
 
     asyncio.run(until_signal())

@@ -80,7 +80,8 @@ class BatchContent:
 
     Attributes:
         dkim_private_key: PKCS #8 DER, opened.
-        dated_at: the message's Date: when it was asked for or scheduled, the same for each Attempt.
+        created_at: when it was asked for.
+        retry_budget: the span from when a Delivery is scheduled to when it expires.
     """
 
     number: int
@@ -92,9 +93,14 @@ class BatchContent:
     html: str
     text: str
     global_fields: Mapping[str, str]
-    dated_at: datetime
+    created_at: datetime
+    retry_budget: timedelta
     traceparent: str
     dkim_private_key: bytes
+
+    def dated_at(self, standing: Standing) -> datetime:
+        """The Date of a Delivery's message, the same for each Attempt: when it was asked for or scheduled."""
+        return max(self.created_at, standing.expires_at - self.retry_budget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +110,8 @@ class Move:
     Attributes:
         emission: publishings of the current Attempt so far; 0 when a new Attempt is due.
         published_seq: where the stream of Envelopes keeps the last publishing; None if untouched.
+        answered: an exchanger answered an Attempt; what was once written so stays so.
+        untaken: whether the edge said that it has not taken the last publishing.
     """
 
     id: DeliveryId
@@ -113,6 +121,8 @@ class Move:
     due_at: datetime
     edge: str | None = None
     published_seq: int | None = None
+    answered: bool = False
+    untaken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +147,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A Delivery's row, locked for work."""
+    """A Delivery's row, locked for work.
+
+    Attributes:
+        first_emitted_at: when its current Attempt was first published; None if no edge can have it.
+    """
 
     id: DeliveryId
     recipient: str
@@ -148,10 +162,22 @@ class Delivery:
     domain: str
     first_emitted_at: datetime | None = None
 
+    @property
+    def may_be_out(self) -> bool:
+        """Whether an edge may have an Envelope of its current Attempt."""
+        return self.first_emitted_at is not None
+
     def moved(self, status: Status, due_at: datetime | None = None) -> Move:
         """The move to `status` that keeps all else, but for `due_at` where it is given."""
         standing = self.standing
-        return Move(self.id, status, standing.attempts, standing.emission, due_at or standing.due_at)
+        return Move(
+            self.id,
+            status,
+            standing.attempts,
+            standing.emission,
+            due_at or standing.due_at,
+            answered=standing.answered,
+        )
 
     def outcome(self, kind: str, attempt: int, at: datetime, data: Mapping[str, Any]) -> Outcome:
         """What became of it, as the statistics call it."""

@@ -39,6 +39,7 @@ class Fact(StrEnum):
     DEFERRED = "deferred"
     BOUNCED = "bounced"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -72,6 +73,7 @@ class Standing:
         attempts: tries whose result is known.
         emission: publishings of the current Attempt so far.
         expires_at: end of its Retry Budget.
+        answered: whether an exchanger ever answered one of its Attempts.
     """
 
     status: Status
@@ -79,6 +81,7 @@ class Standing:
     emission: int
     due_at: datetime
     expires_at: datetime
+    answered: bool = False
 
     @property
     def current_attempt(self) -> int:
@@ -89,17 +92,19 @@ class Standing:
 # Rows: where the Delivery stands. Columns: what is learnt. A cell names where it goes; "." means that the
 # fact is late, repeated or foreign here and changes nothing. "*" behind a name: only a fact of the current
 # Attempt counts. A fact can outrun the commit of the dispatch that caused it (dispatch publishes, dies and
-# rolls back): that is why `accepted` and `scheduled` take results, too.
+# rolls back): that is why `accepted` and `scheduled` take results, too. The Delivery may even be cancelled by
+# then, and what was delivered is delivered, whatever else was written of it. It is cancelled only where no
+# edge is known to have an Envelope of its current Attempt (`Delivery.may_be_out`).
 _TABLE = """
-            verified   rejected  emitted  untaken    stranded   delivered  deferred    bounced   failed
-accepted    scheduled  rejected  sending  .          .          delivered  scheduled*  bounced*  failed*
-scheduled   .          .         sending  .          .          delivered  scheduled*  bounced*  failed*
-sending     .          .         sending  scheduled* scheduled* delivered  scheduled*  bounced*  failed*
-delivered   .          .         .        .          .          .          .           .         .
-bounced     .          .         .        .          .          .          .           .         .
-failed      .          .         .        .          .          .          .           .         .
-rejected    .          .         .        .          .          .          .           .         .
-cancelled   .          .         .        .          .          .          .           .         .
+          verified  rejected emitted untaken    stranded   delivered deferred   bounced  failed  cancelled
+accepted  scheduled rejected sending .          .          delivered scheduled* bounced* failed* cancelled
+scheduled .         .        sending .          .          delivered scheduled* bounced* failed* cancelled
+sending   .         .        sending scheduled* scheduled* delivered scheduled* bounced* failed* .
+delivered .         .        .       .          .          .         .          .        .       .
+bounced   .         .        .       .          .          .         .          .        .       .
+failed    .         .        .       .          .          .         .          .        .       .
+rejected  .         .        .       .          .          .         .          .        .       .
+cancelled .         .        .       .          .          delivered .          .        .       .
 """
 
 
@@ -125,6 +130,8 @@ def _read_table(text: str) -> dict[tuple[Status, Fact], Transition | None]:
 
 
 TRANSITIONS = _read_table(_TABLE)
+WAITING = frozenset(status for status in Status if TRANSITIONS[status, Fact.CANCELLED])
+"""From here a Delivery may be cancelled, or moved to another time."""
 
 
 def transition(standing: Standing, fact: Fact, attempt: int | None = None) -> Status | None:

@@ -6,6 +6,7 @@ KannonError
 │   └── ForgedEvent        the signature is not ours
 ├── Unavailable            something we need is away; the same request will do later
 │   ├── LedgerUnavailable
+│   │   └── LedgerFull     PostgreSQL answers, and has no room
 │   ├── BodyGone           the Template was changed or deleted while the call was read
 │   ├── EventsUnavailable  NATS is away, or a stream is full
 │   └── EdgeUnavailable
@@ -46,6 +47,13 @@ class Unavailable(KannonError):
 
 class LedgerUnavailable(Unavailable):
     """PostgreSQL does not answer."""
+
+
+class LedgerFull(LedgerUnavailable):
+    """PostgreSQL answers, and has no room: its disk, its memory or its connections are used up."""
+
+    def __init__(self) -> None:
+        super().__init__("PostgreSQL has no room", retry_after=30.0)
 
 
 class BodyGone(Unavailable):

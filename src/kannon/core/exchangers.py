@@ -1,9 +1,8 @@
 """Where mail for a domain goes: exchangers by preference, routes by setting, addresses never to be used."""
 
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from kannon.core.errors import KannonError
 
@@ -36,17 +35,6 @@ class UndeliverableDomain(KannonError):
         super().__init__(reason)
         self.reason = reason
         self.enhanced = enhanced
-
-
-def in_order(exchangers: Iterable[Exchanger], shuffle: Callable[[list[Exchanger]], None]) -> list[Exchanger]:
-    """Exchangers in the order to try: by preference, equals shuffled (RFC 5321 §5.1)."""
-    ordered: list[Exchanger] = []
-    by_preference = sorted(exchangers, key=lambda exchanger: exchanger.preference)
-    for _, equals in groupby(by_preference, key=lambda exchanger: exchanger.preference):
-        group = list(equals)
-        shuffle(group)
-        ordered.extend(group)
-    return ordered
 
 
 def parse_routes(text: str) -> Mapping[str, Exchanger]:

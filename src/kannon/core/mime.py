@@ -4,7 +4,7 @@ import binascii
 import re
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import format_datetime
 from typing import Final, Self
@@ -92,6 +92,10 @@ class Skeleton:
             between=Quoted(between, relaxed_lines(between)),
             closing=Quoted(closing, relaxed_body(closing)),
         )
+
+    def dated(self, date: datetime) -> Self:
+        """The same with another Date, aware."""
+        return replace(self, date=format_datetime(date).encode())
 
     def build(
         self,

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, ClassVar
 
 from kannon.core.deliveries import DeliveryId
@@ -121,11 +122,16 @@ class Emitted:
 
 @dataclass(frozen=True, slots=True)
 class EnvelopesUntaken(_Chunk):
-    """What the edge had no room for (send → stats)."""
+    """What the edge had no room for (send → stats).
+
+    Attributes:
+        wait_ms: milliseconds after which they may be offered again; 0 for soon.
+    """
 
     NAME = "envelopes.untaken"
     ITEMS = "emissions"
     emissions: tuple[Emitted, ...]
+    wait_ms: int = 0
 
     def identity(self) -> str:
         return _digest(self.emissions)
@@ -219,6 +225,67 @@ class TransmissionsJudged(_Chunk):
         return _digest(item.refused.emitted for item in self.judgements)
 
 
+class ReportRole(StrEnum):
+    """To what kind of address a report came."""
+
+    RETURN_PATH = "return-path"
+    POSTMASTER = "postmaster"
+    ABUSE = "abuse"
+    FEEDBACK = "feedback"
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRecipient:
+    """One recipient of a report.
+
+    Attributes:
+        domain: of the address.
+        delivery: whose return path it is; None for other roles. The token was verified.
+    """
+
+    role: ReportRole
+    domain: str
+    delivery: DeliveryId | None = None
+
+    def __str__(self) -> str:
+        return f"{self.role}:{self.domain}:{self.delivery}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReportReceived(_Chunk):
+    """One mail that came to the edge, as it came (edge → bounce). Only its recipients are known to be true.
+
+    Attributes:
+        sender: of the SMTP envelope; empty for the null one, as reports should have it.
+        client: the address that the connection came from.
+        tls: whether it came encrypted.
+        message: its octets from the beginning; no more than `MAX_REPORT_BYTES`.
+        truncated: whether `message` is not all of it.
+        size: octets of all of it on the wire.
+        digest: SHA-256 of all of it on the wire, in hexadecimal.
+    """
+
+    NAME = "reports.received"
+    recipients: tuple[ReportRecipient, ...]
+    sender: str
+    client: str
+    tls: bool
+    at: datetime
+    message: bytes
+    truncated: bool
+    size: int
+    digest: str
+
+    def identity(self) -> str:
+        # Not when and from where: a client that got no answer comes again.
+        return f"{self.digest}/{_digest(sorted(map(str, self.recipients)))}"
+
+
+MAX_REPORT_BYTES = 480_000
+MAX_REPORT_RECIPIENTS = 100
+"""What is kept of a report, at the most: in base64, with all its recipients, it fits an event."""
+
+
 @dataclass(frozen=True, slots=True)
 class OutcomeFact:
     """One Outcome as the ledger committed it."""
@@ -259,6 +326,7 @@ AnyPayload = (
     | TransmissionsDelivered
     | TransmissionsRefused
     | TransmissionsJudged
+    | ReportReceived
     | Outcomes
 )
 PAYLOADS: tuple[type[AnyPayload], ...] = (
@@ -270,6 +338,7 @@ PAYLOADS: tuple[type[AnyPayload], ...] = (
     TransmissionsDelivered,
     TransmissionsRefused,
     TransmissionsJudged,
+    ReportReceived,
     Outcomes,
 )
 

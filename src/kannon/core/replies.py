@@ -3,6 +3,10 @@
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache, lru_cache
+from typing import Final
+
+from kannon.core import reply_words as words
 
 
 class Stage(StrEnum):
@@ -20,6 +24,7 @@ class Stage(StrEnum):
     DOT = "dot"  # after the message, before or instead of its reply
     EXPIRED = "expired"  # not tried: its time was over
     UNCONFIRMED = "unconfirmed"  # ambiguous more often than allowed
+    REPORTED = "reported"  # a report told of it afterwards, and does not say where
 
 
 class Verdict(StrEnum):
@@ -61,14 +66,14 @@ class Rule:
     Attributes:
         codes: pattern over the reply code ("000" for none).
         enhanced: pattern over the enhanced code.
-        text: pattern over the reply's text, any case.
+        text: patterns over the reply's text, any case; one of them is to be found.
     """
 
     judgement: Judgement
     stages: frozenset[Stage] | None = None
     codes: str = ""
     enhanced: str = ""
-    text: str = ""
+    text: tuple[str, ...] = ()
 
     def matches(self, refusal: Refusal) -> bool:
         """Whether this row speaks about `refusal`."""
@@ -76,8 +81,14 @@ class Rule:
             (self.stages is None or refusal.stage in self.stages)
             and (not self.codes or re.fullmatch(self.codes, f"{refusal.code:03}") is not None)
             and (not self.enhanced or re.fullmatch(self.enhanced, refusal.enhanced) is not None)
-            and (not self.text or re.search(self.text, refusal.text, re.IGNORECASE) is not None)
+            and (not self.text or any_of(self.text).search(refusal.text) is not None)
         )
+
+
+@cache
+def any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """One pattern that finds what any of these finds, in any case."""
+    return re.compile("|".join(patterns), re.IGNORECASE)
 
 
 def _stages(*stages: Stage) -> frozenset[Stage]:
@@ -101,14 +112,11 @@ def _failed(category: str) -> Judgement:
 
 
 _BEFORE_MAIL = _stages(Stage.CONNECT, Stage.GREETING, Stage.EHLO, Stage.STARTTLS)
-_UNKNOWN_USER = (
-    r"(user|recipient|mailbox|address|account)\b.{0,40}"
-    r"\b(unknown|not found|does ?n[o']t exist|invalid|no longer|not exist|rejected|unavailable)"
-    r"|no such (user|recipient|mailbox|person)|unknown (user|recipient|mailbox|local)"
-)
+_OF_RECIPIENT = _stages(Stage.RCPT, Stage.REPORTED)
+_NOT_OF_SENDER = frozenset(Stage) - {Stage.MAIL}
 
 # The first row that matches decides. Ours first, then the enhanced code (it says most), then the words of
-# peers that give none, then the reply code's first digit (RFC 5321 §4.2.1).
+# peers that give none or a general one, then the reply code's first digit (RFC 5321 §4.2.1).
 RULES: tuple[Rule, ...] = (
     # What never reached a peer, or is not a peer's answer.
     Rule(_failed("unconfirmed"), _stages(Stage.UNCONFIRMED)),
@@ -121,31 +129,54 @@ RULES: tuple[Rule, ...] = (
     Rule(_deferred("connection"), _BEFORE_MAIL),
     Rule(_deferred("connection"), codes="000"),
     # Temporary answers, most telling first.
-    Rule(_deferred("greylisted"), codes=r"4\d\d", text=r"gr[ea]y-?list"),
+    Rule(_deferred("greylisted"), codes=r"4\d\d", text=words.GREYLISTED),
     Rule(_deferred("mailbox-full"), codes=r"4\d\d", enhanced=r"4\.2\.2"),
-    Rule(_deferred("rate-limited"), codes=r"4\d\d", text=r"rate|too (many|much)|throttl|try again later"),
+    Rule(_deferred("rate-limited"), codes=r"4\d\d", text=words.RATE),
     Rule(_deferred("policy"), codes=r"4\d\d", enhanced=r"4\.7\.\d+"),
     Rule(_deferred("temporary"), codes=r"4\d\d"),
     # RFC 5321 §4.5.3.1.10: an old 552 for too many recipients is to be treated as 452.
     Rule(_deferred("rate-limited"), codes="552", enhanced=r"5\.5\.3"),
-    # Permanent answers by enhanced code.
-    Rule(_hard("bad-mailbox"), codes=r"5\d\d", enhanced=r"5\.1\.(0|1|3|6)"),
-    Rule(_hard("bad-domain"), codes=r"5\d\d", enhanced=r"5\.1\.(2|10)|5\.4\.4"),
+    # Permanent answers by an enhanced code that says all.
+    Rule(_soft("authentication"), codes=r"5\d\d", enhanced=r"5\.7\.(2[0-9]|30)"),
     Rule(_soft("bad-sender"), codes=r"5\d\d", enhanced=r"5\.1\.(7|8)"),
-    Rule(_hard("mailbox-disabled"), codes=r"5\d\d", enhanced=r"5\.2\.1"),
     Rule(_soft("mailbox-full"), codes=r"5\d\d", enhanced=r"5\.2\.2"),
     Rule(_soft("too-large"), codes=r"5\d\d", enhanced=r"5\.(2\.3|3\.4)"),
-    Rule(_soft("authentication"), codes=r"5\d\d", enhanced=r"5\.7\.(2[0-9]|30)"),
-    Rule(_soft("policy"), codes=r"5\d\d", enhanced=r"5\.7\.\d+", text=r"spam|block|list|reputation|policy"),
-    # Permanent answers by their words.
-    Rule(
-        _soft("mailbox-full"), codes=r"5\d\d", text=r"(mailbox|quota|storage).{0,30}(full|exceed)|over quota"
-    ),
-    Rule(_soft("policy"), codes=r"5\d\d", text=r"spam|blacklist|blocklist|block list|reputation|dnsbl"),
-    Rule(_hard("bad-mailbox"), _stages(Stage.RCPT), codes=r"5\d\d", text=_UNKNOWN_USER),
-    Rule(_soft("relay-denied"), codes=r"5\d\d", text=r"relay"),
+    Rule(_hard("moved"), _NOT_OF_SENDER, codes=r"5\d\d", enhanced=r"5\.1\.6"),
+    Rule(_hard("bad-mailbox"), _NOT_OF_SENDER, codes=r"5\d\d", enhanced=r"5\.1\.(1|3)"),
+    Rule(_hard("bad-domain"), codes=r"5\d\d", enhanced=r"5\.1\.2|5\.4\.4"),
+    Rule(_hard("accepts-no-mail"), codes=r"521|556", enhanced=r"|5\.3\.2|5\.1\.10"),  # RFC 7504 §4
+    Rule(_hard("accepts-no-mail"), codes=r"5\d\d", enhanced=r"5\.3\.2", text=words.ACCEPTS_NO_MAIL),
+    Rule(_soft("expired"), codes=r"5\d\d", enhanced=r"5\.4\.7"),
+    Rule(_soft("network"), codes=r"5\d\d", enhanced=r"5\.4\.(0|1|2|3|5|6)", text=words.NETWORK),
+    # Permanent answers by their words, where the enhanced code is missing or says little.
+    Rule(_soft("mailbox-full"), codes=r"5\d\d", text=words.MAILBOX_FULL),
+    Rule(_hard("bad-mailbox"), codes=r"5\d\d", enhanced=r"5\.1\.10", text=words.UNKNOWN_USER),
+    Rule(_hard("bad-domain"), codes=r"5\d\d", enhanced=r"5\.1\.10"),  # RFC 7505 §4.1
+    Rule(_soft("authentication"), codes=r"5\d\d", text=words.AUTHENTICATION),
+    Rule(_soft("too-large"), codes=r"5\d\d", text=words.TOO_LARGE),
+    Rule(_soft("bad-sender"), codes=r"5\d\d", text=words.BAD_SENDER),
+    Rule(_soft("no-reverse-name"), codes=r"5\d\d", text=words.NO_REVERSE_NAME),
+    Rule(_soft("mailbox-inactive"), codes=r"5\d\d", enhanced=r"(?!5\.2\.1).*", text=words.INACTIVE),
+    Rule(_hard("mailbox-disabled"), codes=r"5\d\d", enhanced=r"5\.2\.1"),
+    Rule(_soft("rate-limited"), codes=r"5\d\d", text=words.RATE),
+    Rule(_hard("moved"), _OF_RECIPIENT, codes=r"5\d\d", text=words.MOVED),
+    Rule(_hard("bad-mailbox"), _OF_RECIPIENT, codes=r"5\d\d", text=words.NOT_IN_DIRECTORY),
+    Rule(_soft("network"), codes=r"5\d\d", text=words.NAME_SERVER_AWAY),
+    Rule(_soft("policy"), codes=r"5\d\d", text=words.POLICY),
+    Rule(_hard("accepts-no-mail"), _OF_RECIPIENT, codes=r"5\d\d", text=words.ACCEPTS_NO_MAIL),
+    Rule(_hard("bad-domain"), _OF_RECIPIENT, codes=r"5\d\d", text=words.UNKNOWN_HOST),
+    Rule(_hard("bad-mailbox"), _stages(Stage.RCPT), codes=r"5\d\d", text=words.UNKNOWN_USER),
+    # Some peers take all recipients, and say this of mails that they filter after the final dot.
+    Rule(_soft("bad-mailbox"), codes=r"5\d\d", text=words.UNKNOWN_USER),
+    Rule(_soft("relay-denied"), codes=r"5\d\d", text=words.RELAY),
+    Rule(_soft("expired"), codes=r"5\d\d", text=words.EXPIRED),
+    Rule(_soft("network"), codes=r"5\d\d", text=words.NETWORK),
+    Rule(_soft("system"), codes=r"5\d\d", text=words.SYSTEM),
     # Permanent answers by what remains.
+    Rule(_hard("bad-mailbox"), _NOT_OF_SENDER, codes=r"5\d\d", enhanced=r"5\.1\.0"),
     Rule(_soft("policy"), codes=r"5\d\d", enhanced=r"5\.7\.\d+"),
+    Rule(_soft("network"), codes=r"5\d\d", enhanced=r"5\.4\.\d+"),
+    Rule(_soft("system"), codes=r"5\d\d", enhanced=r"5\.3\.\d+"),
     Rule(_soft("protocol"), codes=r"50[0-4]"),
     Rule(_hard("bad-mailbox"), _stages(Stage.RCPT), codes=r"55[013]"),
     Rule(_soft("refused"), codes=r"5\d\d"),
@@ -153,7 +184,19 @@ RULES: tuple[Rule, ...] = (
     Rule(_deferred("protocol")),
 )
 
+UNSPECIFIC: Final = frozenset({"refused", "protocol", "temporary", "system"})
+"""Categories that say little more than the reply code does."""
 
+_NAMES = re.compile(r"https?://\S{1,500}|<?[\w.+%=-]{1,64}@[\w.-]{1,255}>?", re.IGNORECASE)
+_TEXT = 2_000  # characters that are looked at
+
+
+@lru_cache(maxsize=256)  # a chunk is full of the same answers
 def judge(refusal: Refusal) -> Judgement:
-    """What `refusal` means, by the first matching row of RULES."""
-    return next(rule.judgement for rule in RULES if rule.matches(refusal))
+    """What `refusal` means, by the first matching row of RULES.
+
+    Addresses and URLs in its text are not looked at: a mailbox may be called `spam`.
+    """
+    text = _NAMES.sub(" ", refusal.text[:_TEXT])
+    bare = Refusal(refusal.stage, refusal.code, refusal.enhanced, text)
+    return next(rule.judgement for rule in RULES if rule.matches(bare))

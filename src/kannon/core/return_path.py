@@ -5,14 +5,19 @@ import hmac
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from kannon.core.deliveries import DeliveryId
 from kannon.core.errors import BadInput
 
 PREFIX: Final = "bounce+"
+KEY_ID: Final = 1
+"""The id of the key that return paths are made with."""
 MAX_KEY_ID: Final = 15
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MINUTE: Final = timedelta(minutes=1)
 _VERSION: Final = 1
 _FIELDS: Final = struct.Struct(
     ">BQII"
@@ -32,6 +37,11 @@ class ReturnPath:
     batch: int
     seq: int
     expires_at: datetime
+
+    @property
+    def delivery(self) -> DeliveryId:
+        """The Delivery that a report to it concerns."""
+        return DeliveryId(self.batch, self.seq)
 
 
 def mint(key: bytes, key_id: int, batch: int, seq: int, expires_at: datetime, domain: str) -> str:
@@ -55,7 +65,7 @@ def mint(key: bytes, key_id: int, batch: int, seq: int, expires_at: datetime, do
         raise ValueError(f"key_id must lie between 0 and {MAX_KEY_ID}")
     if expires_at.tzinfo is None:
         raise ValueError("expires_at must be aware")
-    minutes = int(expires_at.timestamp()) // 60
+    minutes = (expires_at - _EPOCH) // _MINUTE  # in whole numbers: a float of a far year rounds up
     try:
         payload = _FIELDS.pack(_VERSION << 4 | key_id, batch, seq, minutes)
     except struct.error as error:

@@ -18,7 +18,9 @@ from urllib.parse import urlsplit
 
 from kannon.core.errors import KannonError
 from kannon.core.exchangers import parse_networks, parse_routes
+from kannon.core.failpoints import parse_failpoints
 from kannon.core.keys import KEY_BYTES, MIN_SECRET_BYTES
+from kannon.core.payloads import MAX_REPORT_RECIPIENTS
 from kannon.runtime.masking import masked_url
 
 T = TypeVar("T")
@@ -106,6 +108,12 @@ def _count(value: str) -> int:
     return int(value)
 
 
+def _recipients(value: str) -> int:
+    if not value.isdecimal() or not 1 <= int(value) <= MAX_REPORT_RECIPIENTS:
+        raise ValueError(f"a whole number from 1 to {MAX_REPORT_RECIPIENTS} is needed")
+    return int(value)
+
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -142,6 +150,18 @@ def _addresses(value: str) -> tuple[tuple[str, int], ...]:
         host, port = _address(part if ":" in part else f"{part}:53")
         found.append((host, port))
     return tuple(found)
+
+
+def _domains(value: str) -> tuple[str, ...]:
+    return tuple(_host_name(part.strip()) for part in value.split(",") if part.strip())
+
+
+def _mail_addresses(value: str) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in value.split(",") if part.strip())
+    for address in found:
+        if not re.fullmatch(r"[^@\s<>\"]{1,64}@[A-Za-z0-9.-]{1,253}", address, re.ASCII):
+            raise ValueError(f"{address!r}: an address like reports@example.com is needed")
+    return found
 
 
 def _named_targets(value: str) -> Mapping[str, str]:
@@ -229,6 +249,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Dispatch, tick and edge": ("dispatch", "tick", "edge"),
     "Source": ("source",),
     "Taking reports": ("smtp",),
+    "Fault tests": ("test",),
 }
 """Headings, and the first words of the keys that stand under each."""
 
@@ -281,8 +302,24 @@ SENDER_ALLOW_NETWORKS = Setting(
 SENDER_MAX_AMBIGUOUS = Setting(
     "sender.max_ambiguous", _whole, "1", "repeats of a transmission that ended after the dot without reply"
 )
-SENDER_RETRY_MIN = Setting("sender.retry.min", _duration, "5m", "wait before a deferred Delivery is retried")
+SENDER_RETRY_BASE = Setting(
+    "sender.retry.base",
+    _duration,
+    "2m",
+    "doubled with each Attempt to the wait before the next; greylisting's first",
+)
+SENDER_RETRY_MIN = Setting("sender.retry.min", _duration, "5m", "shortest wait of a deferred Delivery")
+SENDER_RETRY_MAX = Setting("sender.retry.max", _duration, "4h", "longest wait of a deferred Delivery")
 SENDER_RETRY_BUDGET = Setting("sender.retry.budget", _duration, "24h", "span in which a Delivery is tried")
+SENDER_SUSPEND_FIRST = Setting(
+    "sender.suspend.first",
+    _duration,
+    "10s",
+    "how long an exchanger that failed again and again is left alone",
+)
+SENDER_SUSPEND_MAX = Setting(
+    "sender.suspend.max", _duration, "30m", "the longest of these; each is twice as long as the last"
+)
 SENDER_CONNECT_TIMEOUT = Setting("sender.connect_timeout", _duration, "30s", "to connect to one address")
 SENDER_TIMEOUT_SCALE = Setting(
     "sender.timeout_scale", _factor, "1", "factor on the timeouts of RFC 5321 §4.5.3.2, for tests"
@@ -318,7 +355,27 @@ SMTP_DOMAIN = Setting("smtp.domain", _host_name, "localhost", "name given in the
 SMTP_READ_TIMEOUT = Setting("smtp.read_timeout", _duration, "10s", "for a peer to say something")
 SMTP_WRITE_TIMEOUT = Setting("smtp.write_timeout", _duration, "10s", "for a peer to take what is said")
 SMTP_MAX_PAYLOAD = Setting("smtp.max_payload", _size, "1024kb", "largest report")
-SMTP_MAX_RECIPIENTS = Setting("smtp.max_recipients", _count, "50", "recipients of a report at the most")
+SMTP_MAX_RECIPIENTS = Setting("smtp.max_recipients", _recipients, "50", "recipients of a report at the most")
+SMTP_MESSAGE_TIMEOUT = Setting("smtp.message_timeout", _duration, "2m", "for a whole report to come in")
+SMTP_SESSION_TIMEOUT = Setting("smtp.session_timeout", _duration, "10m", "longest connection")
+SMTP_MAX_CONNECTIONS = Setting("smtp.max_connections", _count, "100", "connections at once")
+SMTP_MAX_PER_CLIENT = Setting("smtp.max_per_client", _count, "10", "connections at once from one address")
+SMTP_MAX_ERRORS = Setting("smtp.max_errors", _count, "10", "refused commands of a connection")
+SMTP_TLS_CERTIFICATE = Setting(
+    "smtp.tls_certificate", _text, "", "PEM file with the certificate for STARTTLS, and its chain"
+)
+SMTP_TLS_KEY = Setting("smtp.tls_key", _text, "", "PEM file with its key")
+SMTP_MAILBOX_DOMAINS = Setting(
+    "smtp.mailbox_domains", _domains, "", "domains whose postmaster@ and abuse@ are taken, beside smtp.domain"
+)
+SMTP_FEEDBACK_ADDRESSES = Setting(
+    "smtp.feedback_addresses", _mail_addresses, "", "addresses that feedback loops report to"
+)
+
+TEST_BUILD = Setting("test.build", _flag, "false", "this installation is a test: allow `test.failpoints`")
+TEST_FAILPOINTS = Setting(
+    "test.failpoints", parse_failpoints, "", "where a process breaks: point=kill@3 or point=step:-3600,…"
+)
 
 ALL: Mapping[str, Setting[Any]] = {
     value.key: value for value in list(globals().values()) if isinstance(value, Setting)
@@ -359,13 +416,15 @@ class Settings:
 
         Raises:
             SettingsError: an unknown key or variable, a file that cannot be read, or a file that is named and
-                not there.
+                not there; failpoints outside of a test.
         """
         told = _from_environment(os.environ if environment is None else environment)
         told |= _from_flags(flags or {})
         named = told.get(CONFIG.key)
         path = Path(named.value if named else str(CONFIG.default))
-        return cls(_from_file(path, must_exist=named is not None) | told)
+        loaded = cls(_from_file(path, must_exist=named is not None) | told)
+        loaded._refuse_failpoints_outside_tests()
+        return loaded
 
     def __getitem__(self, setting: Setting[T]) -> T:
         """The value; the default where nothing is given.
@@ -400,6 +459,13 @@ class Settings:
         """Parse all that is given or has a default; raises SettingsError for the first that is malformed."""
         for setting in ALL.values():
             self.get(setting)
+
+    def _refuse_failpoints_outside_tests(self) -> None:
+        if self.source(TEST_FAILPOINTS) != "default" and not self[TEST_BUILD]:
+            raise SettingsError(
+                f"{TEST_FAILPOINTS.key} ({TEST_FAILPOINTS.variable}) breaks processes: it is for tests, "
+                f"which say so by {TEST_BUILD.key} ({TEST_BUILD.variable})"
+            )
 
     def source(self, setting: Setting[Any]) -> str:
         """Where its value came from."""

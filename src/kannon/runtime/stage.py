@@ -26,6 +26,7 @@ from starlette.responses import JSONResponse, Response
 from kannon.core.errors import BadInput, MalformedEvent, Unavailable
 from kannon.core.payloads import AnyPayload
 from kannon.events import TICK_TYPE, CloudEvent, Sealer, items_of, part_of
+from kannon.runtime.failpoints import arm_failpoints
 from kannon.runtime.logs import start_logging
 from kannon.runtime.settings import DEBUG, Settings
 
@@ -109,6 +110,7 @@ class Stage:
             if self._wired is None:
                 settings = Settings.load()
                 start_logging(self.name, settings[DEBUG])
+                arm_failpoints(settings)
                 self._wired = await self._build(settings, self._stack)
                 log.info("ready")
             return self._wired

@@ -1,6 +1,7 @@
 """Dead letters: events that no function would do, kept for people to look at."""
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from kannon.adapters.nats.connection import Connection
@@ -9,9 +10,23 @@ from kannon.adapters.nats.publisher import MESSAGE_ID, StreamMissing, store
 from kannon.adapters.nats.streams import DLQ_PREFIX, ensure_streams
 from kannon.events import SUBJECT_PREFIX
 
+REASON: Final = "kannon-reason"
+STATUS: Final = "kannon-status"
+ITEM: Final = "kannon-item"
+STREAM: Final = "kannon-stream"
+SEQUENCE: Final = "kannon-seq"
+OMITTED: Final = "kannon-omitted"
+RANGE: Final = "kannon-items"
+"""Of an event that was a dead letter and is tried again: `<start>-<stop>`, half-open, the items to handle."""
+
 _HEADER_ROOM: Final = 16384
-_NAME: Final = re.compile(r"(?!Nats-)[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-"""Names that may be sent again: tokens (RFC 9110 §5.6.2), and not what tells NATS what to do."""
+_NAME: Final = re.compile(r"(?!Nats-|kannon-)[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+"""Names that may be sent again: tokens (RFC 9110 §5.6.2), and not what tells NATS, or us, what to do."""
+
+
+def plain_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of an event that are its own."""
+    return {name: value for name, value in headers.items() if _NAME.fullmatch(name)}
 
 
 class DeadLetters:
@@ -39,18 +54,18 @@ class DeadLetters:
             EventsUnavailable: it is not known to be stored; the event must not be acknowledged yet.
         """
         subject = f"{DLQ_PREFIX}{event.subject.removeprefix(SUBJECT_PREFIX)}"
-        headers = {name: value for name, value in event.headers.items() if _NAME.fullmatch(name)} | {
-            "kannon-reason": reason,
-            "kannon-status": str(status or "none"),
-            "kannon-stream": event.stream,
-            "kannon-seq": str(event.seq),
+        headers = plain_headers(event.headers) | {
+            REASON: reason,
+            STATUS: str(status or "none"),
+            STREAM: event.stream,
+            SEQUENCE: str(event.seq),
             MESSAGE_ID: f"{event.stream}/{event.seq}/{event.headers.get('ce-id', '')}/{item}",
         }
         if item:
-            headers["kannon-item"] = item
+            headers[ITEM] = item
         data = event.data
         if len(data) + _HEADER_ROOM > self._connection.client.max_payload:
-            headers["kannon-omitted"] = str(len(data))
+            headers[OMITTED] = str(len(data))
             data = b""
         try:
             await store(self._connection, subject, data, headers)

@@ -118,12 +118,7 @@ class NatsStreams:
             EventsUnavailable: NATS is away.
         """
         info = await self._info(stream_of(kind))
-        if info is None:
-            return 0.0
-        limits = info.config
-        bytes_used = info.state.bytes / (limits.max_bytes or 1)
-        messages_used = info.state.messages / (limits.max_msgs or 1)
-        return min(1.0, max(bytes_used, messages_used, 0.0))
+        return fullness_of(info) if info else 0.0
 
     async def waiting(self, kind: type[AnyPayload]) -> int:
         """Messages of just this kind that wait in the stream; raises EventsUnavailable."""
@@ -156,6 +151,14 @@ class NatsStreams:
                 return await self._connection.js.stream_info(stream.name, subjects or None)
             except nats.js.errors.NotFoundError:
                 return None
+
+
+def fullness_of(info: StreamInfo) -> float:
+    """From 0.0 (empty) to 1.0 (full), by messages or by octets."""
+    limits = info.config
+    bytes_used = info.state.bytes / (limits.max_bytes or 1)
+    messages_used = info.state.messages / (limits.max_msgs or 1)
+    return min(1.0, max(bytes_used, messages_used, 0.0))
 
 
 def _encoded(value: str) -> str:

@@ -26,6 +26,7 @@ from kannon.core.payloads import (
     EnvelopesUntaken,
     Outcomes,
     RecipientsVerified,
+    ReportReceived,
     TransmissionsDelivered,
     TransmissionsJudged,
     TransmissionsRefused,
@@ -38,6 +39,7 @@ ACK_WAIT: Final = 30.0
 """Seconds without a sign of life after which a message is delivered again."""
 DUPLICATE_WINDOW: Final = 120.0
 DLQ_PREFIX: Final = f"{SUBJECT_PREFIX}dlq."
+DLQ_STREAM: Final = "KANNON_DLQ"
 
 _MB: Final = 1024**2
 _HOUR: Final = 3600.0
@@ -106,10 +108,10 @@ STREAMS: Final = (
     _stage("verify", 128, BatchAccepted),
     _stage("dispatch", 128, RecipientsVerified, DeliveriesDue),
     _stage("send", 512, EnvelopesReady),
-    _stage("bounce", 128, TransmissionsRefused),
+    _stage("bounce", 128, TransmissionsRefused, ReportReceived),
     _stage("stats", 256, EnvelopesUntaken, TransmissionsDelivered, TransmissionsJudged),
     Stream("KANNON_OUTCOMES", "", (f"{subject_of(Outcomes)}.>",), 1024 * _MB, 72 * _HOUR),
-    Stream("KANNON_DLQ", "", (f"{DLQ_PREFIX}>",), 128 * _MB, 30 * 24 * _HOUR),
+    Stream(DLQ_STREAM, "", (f"{DLQ_PREFIX}>",), 128 * _MB, 30 * 24 * _HOUR),
 )
 STAGES: Final[Mapping[str, Stream]] = {stream.stage: stream for stream in STREAMS if stream.stage}
 

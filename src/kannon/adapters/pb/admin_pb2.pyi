@@ -841,6 +841,786 @@ class Delivery(_message.Message):
 Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
 
 @_typing.final
+class DeadLetter(_message.Message):
+    """An event that was given up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    BURIED_AT_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
+    STREAM_SEQUENCE_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    IS_OMITTED_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Its name among the letters."""
+    event: _builtins.str
+    """Such as "batch.accepted"."""
+    reason: _builtins.str
+    """Why, in words."""
+    status: _builtins.int
+    """The HTTP status that the stage answered last; 0 where it did not."""
+    item: _builtins.str
+    """The item that failed, or several as "<start>-<stop>", half-open; empty for the event as a whole."""
+    items: _builtins.int
+    """How many items the event has; 0 where it has none, or is no event of ours."""
+    stream: _builtins.str
+    """Where it stood."""
+    stream_sequence: _builtins.int
+    size: _builtins.int
+    """Octets of its data."""
+    is_omitted: _builtins.bool
+    """The data was too large to be kept: such a letter can only be dropped."""
+    @_builtins.property
+    def buried_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        buried_at: _timestamp_pb2.Timestamp | None = ...,
+        event: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        status: _builtins.int = ...,
+        item: _builtins.str = ...,
+        items: _builtins.int = ...,
+        stream: _builtins.str = ...,
+        stream_sequence: _builtins.int = ...,
+        size: _builtins.int = ...,
+        is_omitted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["buried_at", b"buried_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buried_at", b"buried_at", "event", b"event", "is_omitted", b"is_omitted", "item", b"item", "items", b"items", "reason", b"reason", "sequence", b"sequence", "size", b"size", "status", b"status", "stream", b"stream", "stream_sequence", b"stream_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadLetter: _TypeAlias = DeadLetter  # noqa: Y015
+
+@_typing.final
+class ListDeadLettersReq(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    TAKE_FIELD_NUMBER: _builtins.int
+    event: _builtins.str
+    """Only those of this event; empty for all."""
+    after: _builtins.int
+    """What the answer before gave as next; 0 for the first page."""
+    take: _builtins.int
+    """How many to answer with, at most: 100 where it is left out or 0, up to 1,000."""
+    def __init__(
+        self,
+        *,
+        event: _builtins.str = ...,
+        after: _builtins.int = ...,
+        take: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "event", b"event", "take", b"take"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDeadLettersReq: _TypeAlias = ListDeadLettersReq  # noqa: Y015
+
+@_typing.final
+class ListDeadLettersRes(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LETTERS_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    next: _builtins.int
+    """Where the next page begins; 0 at the end."""
+    total: _builtins.int
+    """How many there are from this page on."""
+    @_builtins.property
+    def letters(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeadLetter]: ...
+    def __init__(
+        self,
+        *,
+        letters: _abc.Iterable[Global___DeadLetter] | None = ...,
+        next: _builtins.int = ...,
+        total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["letters", b"letters", "next", b"next", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDeadLettersRes: _TypeAlias = ListDeadLettersRes  # noqa: Y015
+
+@_typing.final
+class GetDeadLetterReq(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    WITH_DATA_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    with_data: _builtins.bool
+    """Answer with the data as well, with all that it holds."""
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        with_data: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence", "with_data", b"with_data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDeadLetterReq: _TypeAlias = GetDeadLetterReq  # noqa: Y015
+
+@_typing.final
+class GetDeadLetterRes(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class AttributesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LETTER_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    content: _builtins.str
+    """Its data as JSON, for people: addresses are masked, and of Envelopes only names, times and sizes are told.
+    Empty if it cannot be read.
+    """
+    refusal: _builtins.str
+    """Why a stage would refuse it whatever happens; empty if it is an event of this installation."""
+    data: _builtins.bytes
+    """Only where it was asked for."""
+    @_builtins.property
+    def letter(self) -> Global___DeadLetter: ...
+    @_builtins.property
+    def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Those of the CloudEvent; addresses are masked."""
+
+    def __init__(
+        self,
+        *,
+        letter: Global___DeadLetter | None = ...,
+        attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        content: _builtins.str = ...,
+        refusal: _builtins.str = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["letter", b"letter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "content", b"content", "data", b"data", "letter", b"letter", "refusal", b"refusal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDeadLetterRes: _TypeAlias = GetDeadLetterRes  # noqa: Y015
+
+@_typing.final
+class RetryDeadLettersReq(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sequences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """1,000 at the most."""
+
+    def __init__(
+        self,
+        *,
+        sequences: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequences", b"sequences"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryDeadLettersReq: _TypeAlias = RetryDeadLettersReq  # noqa: Y015
+
+@_typing.final
+class RetryDeadLettersRes(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RETRIED_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def retried(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def left(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeadLetterLeft]:
+        """These are still there."""
+
+    def __init__(
+        self,
+        *,
+        retried: _abc.Iterable[_builtins.int] | None = ...,
+        left: _abc.Iterable[Global___DeadLetterLeft] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["left", b"left", "retried", b"retried"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryDeadLettersRes: _TypeAlias = RetryDeadLettersRes  # noqa: Y015
+
+@_typing.final
+class DropDeadLettersReq(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sequences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """1,000 at the most."""
+
+    def __init__(
+        self,
+        *,
+        sequences: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequences", b"sequences"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DropDeadLettersReq: _TypeAlias = DropDeadLettersReq  # noqa: Y015
+
+@_typing.final
+class DropDeadLettersRes(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DROPPED_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dropped(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def left(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeadLetterLeft]: ...
+    def __init__(
+        self,
+        *,
+        dropped: _abc.Iterable[_builtins.int] | None = ...,
+        left: _abc.Iterable[Global___DeadLetterLeft] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "left", b"left"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DropDeadLettersRes: _TypeAlias = DropDeadLettersRes  # noqa: Y015
+
+@_typing.final
+class DeadLetterLeft(_message.Message):
+    """One that was asked for and left as it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadLetterLeft: _TypeAlias = DeadLetterLeft  # noqa: Y015
+
+@_typing.final
+class DiagnoseReq(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiagnoseReq: _TypeAlias = DiagnoseReq  # noqa: Y015
+
+@_typing.final
+class DiagnoseRes(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    LEDGER_FIELD_NUMBER: _builtins.int
+    STREAMS_FIELD_NUMBER: _builtins.int
+    EDGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Finding]:
+        """What needs a person; empty when nothing does."""
+
+    @_builtins.property
+    def ledger(self) -> Global___LedgerDiagnosis: ...
+    @_builtins.property
+    def streams(self) -> Global___StreamsDiagnosis: ...
+    @_builtins.property
+    def edges(self) -> _containers.RepeatedCompositeFieldContainer[Global___EdgeDiagnosis]:
+        """Of those that the gateway was told of (edge.targets)."""
+
+    def __init__(
+        self,
+        *,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        findings: _abc.Iterable[Global___Finding] | None = ...,
+        ledger: Global___LedgerDiagnosis | None = ...,
+        streams: Global___StreamsDiagnosis | None = ...,
+        edges: _abc.Iterable[Global___EdgeDiagnosis] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "ledger", b"ledger", "streams", b"streams"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "edges", b"edges", "findings", b"findings", "ledger", b"ledger", "streams", b"streams"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiagnoseRes: _TypeAlias = DiagnoseRes  # noqa: Y015
+
+@_typing.final
+class Finding(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """What it is about: ledger, tick, streams, dead letters, or an edge's name."""
+    text: _builtins.str
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subject", b"subject", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Finding: _TypeAlias = Finding  # noqa: Y015
+
+@_typing.final
+class Pile(_message.Message):
+    """So many of something."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    IS_MORE_FIELD_NUMBER: _builtins.int
+    OLDEST_AT_FIELD_NUMBER: _builtins.int
+    NEXT_AT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    is_more: _builtins.bool
+    """There are more: counting stops at a bound."""
+    @_builtins.property
+    def oldest_at(self) -> _timestamp_pb2.Timestamp:
+        """Since when the oldest of them is there."""
+
+    @_builtins.property
+    def next_at(self) -> _timestamp_pb2.Timestamp:
+        """When something happens to the first of them."""
+
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        is_more: _builtins.bool = ...,
+        oldest_at: _timestamp_pb2.Timestamp | None = ...,
+        next_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_at", b"next_at", "oldest_at", b"oldest_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "is_more", b"is_more", "next_at", b"next_at", "oldest_at", b"oldest_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pile: _TypeAlias = Pile  # noqa: Y015
+
+@_typing.final
+class LedgerDiagnosis(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_FIELD_NUMBER: _builtins.int
+    UNANNOUNCED_FIELD_NUMBER: _builtins.int
+    UNANNOUNCED_RECIPIENTS_FIELD_NUMBER: _builtins.int
+    UNVERIFIED_FIELD_NUMBER: _builtins.int
+    DUE_FIELD_NUMBER: _builtins.int
+    LATER_FIELD_NUMBER: _builtins.int
+    DEFERRED_FIELD_NUMBER: _builtins.int
+    IN_HAND_FIELD_NUMBER: _builtins.int
+    IN_HAND_LIMIT_FIELD_NUMBER: _builtins.int
+    STRANDED_FIELD_NUMBER: _builtins.int
+    FRUITLESS_FIELD_NUMBER: _builtins.int
+    OUTBOX_FIELD_NUMBER: _builtins.int
+    TICKED_AT_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    error: _builtins.str
+    """Why nothing is known; empty otherwise."""
+    unannounced_recipients: _builtins.int
+    in_hand_limit: _builtins.int
+    @_builtins.property
+    def unannounced(self) -> Global___Pile:
+        """Batches that are not announced to verify, or not to their end, and how many Recipients that leaves."""
+
+    @_builtins.property
+    def unverified(self) -> Global___Pile:
+        """Deliveries without a verdict, those of unannounced Batches included."""
+
+    @_builtins.property
+    def due(self) -> Global___Pile:
+        """Deliveries that wait for room to be sent."""
+
+    @_builtins.property
+    def later(self) -> Global___Pile:
+        """Deliveries that are for later."""
+
+    @_builtins.property
+    def deferred(self) -> Global___Pile:
+        """Of both, those that were tried before."""
+
+    @_builtins.property
+    def in_hand(self) -> Global___Pile:
+        """Deliveries handed on, without a result so far, and how many may be."""
+
+    @_builtins.property
+    def stranded(self) -> Global___Pile:
+        """Of these, what the next tick takes back."""
+
+    @_builtins.property
+    def fruitless(self) -> Global___Pile:
+        """And what was handed on as often as it may be without any result: it fails next."""
+
+    @_builtins.property
+    def outbox(self) -> Global___Pile:
+        """Rows of Outcomes that are not published yet."""
+
+    @_builtins.property
+    def ticked_at(self) -> _timestamp_pb2.Timestamp:
+        """When the tick last looked; absent if it never did."""
+
+    @_builtins.property
+    def lost(self) -> _containers.RepeatedCompositeFieldContainer[Global___LostStream]:
+        """Streams that lost what they held, with the time at which that was noticed last."""
+
+    def __init__(
+        self,
+        *,
+        error: _builtins.str = ...,
+        unannounced: Global___Pile | None = ...,
+        unannounced_recipients: _builtins.int = ...,
+        unverified: Global___Pile | None = ...,
+        due: Global___Pile | None = ...,
+        later: Global___Pile | None = ...,
+        deferred: Global___Pile | None = ...,
+        in_hand: Global___Pile | None = ...,
+        in_hand_limit: _builtins.int = ...,
+        stranded: Global___Pile | None = ...,
+        fruitless: Global___Pile | None = ...,
+        outbox: Global___Pile | None = ...,
+        ticked_at: _timestamp_pb2.Timestamp | None = ...,
+        lost: _abc.Iterable[Global___LostStream] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deferred", b"deferred", "due", b"due", "fruitless", b"fruitless", "in_hand", b"in_hand", "later", b"later", "outbox", b"outbox", "stranded", b"stranded", "ticked_at", b"ticked_at", "unannounced", b"unannounced", "unverified", b"unverified"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deferred", b"deferred", "due", b"due", "error", b"error", "fruitless", b"fruitless", "in_hand", b"in_hand", "in_hand_limit", b"in_hand_limit", "later", b"later", "lost", b"lost", "outbox", b"outbox", "stranded", b"stranded", "ticked_at", b"ticked_at", "unannounced", b"unannounced", "unannounced_recipients", b"unannounced_recipients", "unverified", b"unverified"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LedgerDiagnosis: _TypeAlias = LedgerDiagnosis  # noqa: Y015
+
+@_typing.final
+class LostStream(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LOST_AT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    @_builtins.property
+    def lost_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        lost_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lost_at", b"lost_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lost_at", b"lost_at", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LostStream: _TypeAlias = LostStream  # noqa: Y015
+
+@_typing.final
+class StreamsDiagnosis(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class DeadLettersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ERROR_FIELD_NUMBER: _builtins.int
+    STREAMS_FIELD_NUMBER: _builtins.int
+    DEAD_LETTERS_FIELD_NUMBER: _builtins.int
+    OLDEST_LETTER_AT_FIELD_NUMBER: _builtins.int
+    error: _builtins.str
+    """Why nothing is known; empty otherwise."""
+    @_builtins.property
+    def streams(self) -> _containers.RepeatedCompositeFieldContainer[Global___StreamDiagnosis]: ...
+    @_builtins.property
+    def dead_letters(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How many dead letters there are of each event, and when the oldest was written."""
+
+    @_builtins.property
+    def oldest_letter_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        error: _builtins.str = ...,
+        streams: _abc.Iterable[Global___StreamDiagnosis] | None = ...,
+        dead_letters: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        oldest_letter_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["oldest_letter_at", b"oldest_letter_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letters", b"dead_letters", "error", b"error", "oldest_letter_at", b"oldest_letter_at", "streams", b"streams"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamsDiagnosis: _TypeAlias = StreamsDiagnosis  # noqa: Y015
+
+@_typing.final
+class StreamDiagnosis(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    IS_MISSING_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    FULLNESS_FIELD_NUMBER: _builtins.int
+    UNTAKEN_FIELD_NUMBER: _builtins.int
+    TAKEN_FIELD_NUMBER: _builtins.int
+    AGAIN_FIELD_NUMBER: _builtins.int
+    PULLING_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    stage: _builtins.str
+    """The stage that it feeds; empty if anyone may read it."""
+    is_missing: _builtins.bool
+    messages: _builtins.int
+    bytes: _builtins.int
+    fullness: _builtins.float
+    """From 0, empty, to 1, full."""
+    untaken: _builtins.int
+    """Messages that no source has taken yet."""
+    taken: _builtins.int
+    """Messages that a source has in hand, or has given back for later."""
+    again: _builtins.int
+    """Of these, those that were delivered before."""
+    pulling: _builtins.int
+    """Requests of sources that wait for a message."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        stage: _builtins.str = ...,
+        is_missing: _builtins.bool = ...,
+        messages: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        fullness: _builtins.float = ...,
+        untaken: _builtins.int = ...,
+        taken: _builtins.int = ...,
+        again: _builtins.int = ...,
+        pulling: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["again", b"again", "bytes", b"bytes", "fullness", b"fullness", "is_missing", b"is_missing", "messages", b"messages", "name", b"name", "pulling", b"pulling", "stage", b"stage", "taken", b"taken", "untaken", b"untaken"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamDiagnosis: _TypeAlias = StreamDiagnosis  # noqa: Y015
+
+@_typing.final
+class EdgeDiagnosis(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    JOURNAL_BORN_AT_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    CAPACITY_FIELD_NUMBER: _builtins.int
+    TRANSMITTING_FIELD_NUMBER: _builtins.int
+    UNPUBLISHED_FIELD_NUMBER: _builtins.int
+    SUSPENDED_FIELD_NUMBER: _builtins.int
+    SUSPENDED_TOTAL_FIELD_NUMBER: _builtins.int
+    AMBIGUOUS_FIELD_NUMBER: _builtins.int
+    AMBIGUOUS_TOTAL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    error: _builtins.str
+    """Why nothing is known; empty otherwise."""
+    held: _builtins.int
+    """Envelopes held without a result, and how many it holds at the most."""
+    capacity: _builtins.int
+    transmitting: _builtins.int
+    """Transmissions under way."""
+    unpublished: _builtins.int
+    """Results that NATS has not stored yet."""
+    suspended_total: _builtins.int
+    ambiguous_total: _builtins.int
+    @_builtins.property
+    def journal_born_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def suspended(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExchangerDiagnosis]:
+        """Exchangers that it leaves alone for now, the first by time, and how many there are."""
+
+    @_builtins.property
+    def ambiguous(self) -> _containers.RepeatedCompositeFieldContainer[Global___AmbiguousDiagnosis]:
+        """Attempts that ended after the final dot without a reply, some of them, and how many there are."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        error: _builtins.str = ...,
+        journal_born_at: _timestamp_pb2.Timestamp | None = ...,
+        held: _builtins.int = ...,
+        capacity: _builtins.int = ...,
+        transmitting: _builtins.int = ...,
+        unpublished: _builtins.int = ...,
+        suspended: _abc.Iterable[Global___ExchangerDiagnosis] | None = ...,
+        suspended_total: _builtins.int = ...,
+        ambiguous: _abc.Iterable[Global___AmbiguousDiagnosis] | None = ...,
+        ambiguous_total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["journal_born_at", b"journal_born_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "ambiguous_total", b"ambiguous_total", "capacity", b"capacity", "error", b"error", "held", b"held", "journal_born_at", b"journal_born_at", "name", b"name", "suspended", b"suspended", "suspended_total", b"suspended_total", "transmitting", b"transmitting", "unpublished", b"unpublished"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EdgeDiagnosis: _TypeAlias = EdgeDiagnosis  # noqa: Y015
+
+@_typing.final
+class ExchangerDiagnosis(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    port: _builtins.int
+    failures: _builtins.int
+    waiting: _builtins.int
+    reason: _builtins.str
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """When it is probed next."""
+
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        port: _builtins.int = ...,
+        failures: _builtins.int = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        waiting: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failures", b"failures", "host", b"host", "port", b"port", "reason", b"reason", "until", b"until", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangerDiagnosis: _TypeAlias = ExchangerDiagnosis  # noqa: Y015
+
+@_typing.final
+class AmbiguousDiagnosis(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERY_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    AMBIGUITIES_FIELD_NUMBER: _builtins.int
+    EXCHANGER_FIELD_NUMBER: _builtins.int
+    delivery: _builtins.str
+    """Of the form <batch>.<seq>."""
+    attempt: _builtins.int
+    ambiguities: _builtins.int
+    exchanger: _builtins.str
+    def __init__(
+        self,
+        *,
+        delivery: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        ambiguities: _builtins.int = ...,
+        exchanger: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguities", b"ambiguities", "attempt", b"attempt", "delivery", b"delivery", "exchanger", b"exchanger"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AmbiguousDiagnosis: _TypeAlias = AmbiguousDiagnosis  # noqa: Y015
+
+@_typing.final
 class HZRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -105,6 +105,31 @@ class ApiStub:
                 request_serializer=kannonapi_dot_admin__pb2.ListDeliveriesReq.SerializeToString,
                 response_deserializer=kannonapi_dot_admin__pb2.ListDeliveriesRes.FromString,
                 _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/pkg.kannon.admin.apiv1.Api/ListDeadLetters',
+                request_serializer=kannonapi_dot_admin__pb2.ListDeadLettersReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.ListDeadLettersRes.FromString,
+                _registered_method=True)
+        self.GetDeadLetter = channel.unary_unary(
+                '/pkg.kannon.admin.apiv1.Api/GetDeadLetter',
+                request_serializer=kannonapi_dot_admin__pb2.GetDeadLetterReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.GetDeadLetterRes.FromString,
+                _registered_method=True)
+        self.RetryDeadLetters = channel.unary_unary(
+                '/pkg.kannon.admin.apiv1.Api/RetryDeadLetters',
+                request_serializer=kannonapi_dot_admin__pb2.RetryDeadLettersReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.RetryDeadLettersRes.FromString,
+                _registered_method=True)
+        self.DropDeadLetters = channel.unary_unary(
+                '/pkg.kannon.admin.apiv1.Api/DropDeadLetters',
+                request_serializer=kannonapi_dot_admin__pb2.DropDeadLettersReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.DropDeadLettersRes.FromString,
+                _registered_method=True)
+        self.Diagnose = channel.unary_unary(
+                '/pkg.kannon.admin.apiv1.Api/Diagnose',
+                request_serializer=kannonapi_dot_admin__pb2.DiagnoseReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.DiagnoseRes.FromString,
+                _registered_method=True)
 
 
 class ApiServicer:
@@ -203,6 +228,41 @@ class ApiServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDeadLetters(self, request, context):
+        """Events that no stage would do, oldest first. Ours, not Kannon's, like all that follows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDeadLetter(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryDeadLetters(self, request, context):
+        """Puts their events back into their streams, for just the items that were given up. A letter is deleted once
+        its event is stored; what is given up again gets a new one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropDeadLetters(self, request, context):
+        """Deletes them. A mail whose Envelope was in one is taken back at the end of its lease.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Diagnose(self, request, context):
+        """What waits, why, what happens next and when, and what needs a person. What does not answer is said so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ApiServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -275,6 +335,31 @@ def add_ApiServicer_to_server(servicer, server):
                     servicer.ListDeliveries,
                     request_deserializer=kannonapi_dot_admin__pb2.ListDeliveriesReq.FromString,
                     response_serializer=kannonapi_dot_admin__pb2.ListDeliveriesRes.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=kannonapi_dot_admin__pb2.ListDeadLettersReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.ListDeadLettersRes.SerializeToString,
+            ),
+            'GetDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDeadLetter,
+                    request_deserializer=kannonapi_dot_admin__pb2.GetDeadLetterReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.GetDeadLetterRes.SerializeToString,
+            ),
+            'RetryDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryDeadLetters,
+                    request_deserializer=kannonapi_dot_admin__pb2.RetryDeadLettersReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.RetryDeadLettersRes.SerializeToString,
+            ),
+            'DropDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropDeadLetters,
+                    request_deserializer=kannonapi_dot_admin__pb2.DropDeadLettersReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.DropDeadLettersRes.SerializeToString,
+            ),
+            'Diagnose': grpc.unary_unary_rpc_method_handler(
+                    servicer.Diagnose,
+                    request_deserializer=kannonapi_dot_admin__pb2.DiagnoseReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.DiagnoseRes.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -656,6 +741,141 @@ class Api:
             '/pkg.kannon.admin.apiv1.Api/ListDeliveries',
             kannonapi_dot_admin__pb2.ListDeliveriesReq.SerializeToString,
             kannonapi_dot_admin__pb2.ListDeliveriesRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/ListDeadLetters',
+            kannonapi_dot_admin__pb2.ListDeadLettersReq.SerializeToString,
+            kannonapi_dot_admin__pb2.ListDeadLettersRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/GetDeadLetter',
+            kannonapi_dot_admin__pb2.GetDeadLetterReq.SerializeToString,
+            kannonapi_dot_admin__pb2.GetDeadLetterRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/RetryDeadLetters',
+            kannonapi_dot_admin__pb2.RetryDeadLettersReq.SerializeToString,
+            kannonapi_dot_admin__pb2.RetryDeadLettersRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/DropDeadLetters',
+            kannonapi_dot_admin__pb2.DropDeadLettersReq.SerializeToString,
+            kannonapi_dot_admin__pb2.DropDeadLettersRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Diagnose(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/Diagnose',
+            kannonapi_dot_admin__pb2.DiagnoseReq.SerializeToString,
+            kannonapi_dot_admin__pb2.DiagnoseRes.FromString,
             options,
             channel_credentials,
             insecure,

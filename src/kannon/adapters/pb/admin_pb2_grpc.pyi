@@ -38,6 +38,17 @@ class ApiStub:
     """For good: a deactivated key cannot be made active again. Done twice, it keeps the time of the first."""
     ListDeliveries: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListDeliveriesReq, _admin_pb2.ListDeliveriesRes]
     """What became of single mails: of those of a Batch, or of those to an address. Ours, not Kannon's."""
+    ListDeadLetters: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListDeadLettersReq, _admin_pb2.ListDeadLettersRes]
+    """Events that no stage would do, oldest first. Ours, not Kannon's, like all that follows."""
+    GetDeadLetter: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetDeadLetterReq, _admin_pb2.GetDeadLetterRes]
+    RetryDeadLetters: _aio.UnaryUnaryMultiCallable[_admin_pb2.RetryDeadLettersReq, _admin_pb2.RetryDeadLettersRes]
+    """Puts their events back into their streams, for just the items that were given up. A letter is deleted once
+    its event is stored; what is given up again gets a new one.
+    """
+    DropDeadLetters: _aio.UnaryUnaryMultiCallable[_admin_pb2.DropDeadLettersReq, _admin_pb2.DropDeadLettersRes]
+    """Deletes them. A mail whose Envelope was in one is taken back at the end of its lease."""
+    Diagnose: _aio.UnaryUnaryMultiCallable[_admin_pb2.DiagnoseReq, _admin_pb2.DiagnoseRes]
+    """What waits, why, what happens next and when, and what needs a person. What does not answer is said so."""
 
 class ApiServicer(metaclass=_abc_1.ABCMeta):
     """Manages Domains, their Templates and their API keys. Every call carries "X-Kannon-Admin-Token: <token>"."""
@@ -147,6 +158,47 @@ class ApiServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_admin_pb2.ListDeliveriesReq, _admin_pb2.ListDeliveriesRes],
     ) -> _abc.Awaitable[_admin_pb2.ListDeliveriesRes]:
         """What became of single mails: of those of a Batch, or of those to an address. Ours, not Kannon's."""
+
+    @_abc_1.abstractmethod
+    def ListDeadLetters(
+        self,
+        request: _admin_pb2.ListDeadLettersReq,
+        context: _aio.ServicerContext[_admin_pb2.ListDeadLettersReq, _admin_pb2.ListDeadLettersRes],
+    ) -> _abc.Awaitable[_admin_pb2.ListDeadLettersRes]:
+        """Events that no stage would do, oldest first. Ours, not Kannon's, like all that follows."""
+
+    @_abc_1.abstractmethod
+    def GetDeadLetter(
+        self,
+        request: _admin_pb2.GetDeadLetterReq,
+        context: _aio.ServicerContext[_admin_pb2.GetDeadLetterReq, _admin_pb2.GetDeadLetterRes],
+    ) -> _abc.Awaitable[_admin_pb2.GetDeadLetterRes]: ...
+
+    @_abc_1.abstractmethod
+    def RetryDeadLetters(
+        self,
+        request: _admin_pb2.RetryDeadLettersReq,
+        context: _aio.ServicerContext[_admin_pb2.RetryDeadLettersReq, _admin_pb2.RetryDeadLettersRes],
+    ) -> _abc.Awaitable[_admin_pb2.RetryDeadLettersRes]:
+        """Puts their events back into their streams, for just the items that were given up. A letter is deleted once
+        its event is stored; what is given up again gets a new one.
+        """
+
+    @_abc_1.abstractmethod
+    def DropDeadLetters(
+        self,
+        request: _admin_pb2.DropDeadLettersReq,
+        context: _aio.ServicerContext[_admin_pb2.DropDeadLettersReq, _admin_pb2.DropDeadLettersRes],
+    ) -> _abc.Awaitable[_admin_pb2.DropDeadLettersRes]:
+        """Deletes them. A mail whose Envelope was in one is taken back at the end of its lease."""
+
+    @_abc_1.abstractmethod
+    def Diagnose(
+        self,
+        request: _admin_pb2.DiagnoseReq,
+        context: _aio.ServicerContext[_admin_pb2.DiagnoseReq, _admin_pb2.DiagnoseRes],
+    ) -> _abc.Awaitable[_admin_pb2.DiagnoseRes]:
+        """What waits, why, what happens next and when, and what needs a person. What does not answer is said so."""
 
 def add_ApiServicer_to_server(servicer: ApiServicer, server: _aio.Server) -> None: ...
 

@@ -158,12 +158,15 @@ class SubmitAnswer(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    WAIT_MS_FIELD_NUMBER: _builtins.int
     batch: _builtins.int
     seq: _builtins.int
     attempt: _builtins.int
     verdict: Global___Verdict.ValueType
     reason: _builtins.str
     """For the log, when the Envelope was not taken."""
+    wait_ms: _builtins.int
+    """Milliseconds after which an untaken one may be offered again; 0 for soon."""
     def __init__(
         self,
         *,
@@ -172,10 +175,11 @@ class SubmitAnswer(_message.Message):
         attempt: _builtins.int = ...,
         verdict: Global___Verdict.ValueType = ...,
         reason: _builtins.str = ...,
+        wait_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch", b"batch", "reason", b"reason", "seq", b"seq", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch", b"batch", "reason", b"reason", "seq", b"seq", "verdict", b"verdict", "wait_ms", b"wait_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -202,3 +206,150 @@ class SubmitResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubmitResponse: _TypeAlias = SubmitResponse  # noqa: Y015
+
+@_typing.final
+class DescribeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeRequest: _TypeAlias = DescribeRequest  # noqa: Y015
+
+@_typing.final
+class SuspendedExchanger(_message.Message):
+    """An exchanger that refused, or did not answer, again and again: what is for it waits, and is probed by one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    UNTIL_MS_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    port: _builtins.int
+    failures: _builtins.int
+    """Failures in a row."""
+    until_ms: _builtins.int
+    """When it is probed next, Unix milliseconds."""
+    waiting: _builtins.int
+    """Deliveries that wait for it here."""
+    reason: _builtins.str
+    """Why the last try failed, for people."""
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        port: _builtins.int = ...,
+        failures: _builtins.int = ...,
+        until_ms: _builtins.int = ...,
+        waiting: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failures", b"failures", "host", b"host", "port", b"port", "reason", b"reason", "until_ms", b"until_ms", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuspendedExchanger: _TypeAlias = SuspendedExchanger  # noqa: Y015
+
+@_typing.final
+class AmbiguousAttempt(_message.Message):
+    """An Attempt that ended after the final dot without a reply, and has no result yet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    AMBIGUITIES_FIELD_NUMBER: _builtins.int
+    EXCHANGER_FIELD_NUMBER: _builtins.int
+    batch: _builtins.int
+    seq: _builtins.int
+    attempt: _builtins.int
+    ambiguities: _builtins.int
+    exchanger: _builtins.str
+    """The only exchanger that it may go to, for that one may have it already."""
+    def __init__(
+        self,
+        *,
+        batch: _builtins.int = ...,
+        seq: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        ambiguities: _builtins.int = ...,
+        exchanger: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguities", b"ambiguities", "attempt", b"attempt", "batch", b"batch", "exchanger", b"exchanger", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AmbiguousAttempt: _TypeAlias = AmbiguousAttempt  # noqa: Y015
+
+@_typing.final
+class DescribeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EDGE_FIELD_NUMBER: _builtins.int
+    JOURNAL_BORN_AT_MS_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    CAPACITY_FIELD_NUMBER: _builtins.int
+    TRANSMITTING_FIELD_NUMBER: _builtins.int
+    UNPUBLISHED_FIELD_NUMBER: _builtins.int
+    SUSPENDED_FIELD_NUMBER: _builtins.int
+    SUSPENDED_TOTAL_FIELD_NUMBER: _builtins.int
+    AMBIGUOUS_FIELD_NUMBER: _builtins.int
+    AMBIGUOUS_TOTAL_FIELD_NUMBER: _builtins.int
+    edge: _builtins.str
+    """The edge's name, as Deliveries are pinned to it."""
+    journal_born_at_ms: _builtins.int
+    """When its journal was made, Unix milliseconds."""
+    held: _builtins.int
+    """Envelopes held without a result, and how many it holds at the most."""
+    capacity: _builtins.int
+    transmitting: _builtins.int
+    """Transmissions under way."""
+    unpublished: _builtins.int
+    """Results that NATS has not stored yet."""
+    suspended_total: _builtins.int
+    """All suspended exchangers."""
+    ambiguous_total: _builtins.int
+    @_builtins.property
+    def suspended(self) -> _containers.RepeatedCompositeFieldContainer[Global___SuspendedExchanger]:
+        """The first of them by time, 100 at the most."""
+
+    @_builtins.property
+    def ambiguous(self) -> _containers.RepeatedCompositeFieldContainer[Global___AmbiguousAttempt]:
+        """100 at the most."""
+
+    def __init__(
+        self,
+        *,
+        edge: _builtins.str = ...,
+        journal_born_at_ms: _builtins.int = ...,
+        held: _builtins.int = ...,
+        capacity: _builtins.int = ...,
+        transmitting: _builtins.int = ...,
+        unpublished: _builtins.int = ...,
+        suspended: _abc.Iterable[Global___SuspendedExchanger] | None = ...,
+        suspended_total: _builtins.int = ...,
+        ambiguous: _abc.Iterable[Global___AmbiguousAttempt] | None = ...,
+        ambiguous_total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "ambiguous_total", b"ambiguous_total", "capacity", b"capacity", "edge", b"edge", "held", b"held", "journal_born_at_ms", b"journal_born_at_ms", "suspended", b"suspended", "suspended_total", b"suspended_total", "transmitting", b"transmitting", "unpublished", b"unpublished"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeResponse: _TypeAlias = DescribeResponse  # noqa: Y015

@@ -40,6 +40,11 @@ class EdgeStub:
                 request_serializer=kannonapi_dot_edge__pb2.SubmitRequest.SerializeToString,
                 response_deserializer=kannonapi_dot_edge__pb2.SubmitResponse.FromString,
                 _registered_method=True)
+        self.Describe = channel.unary_unary(
+                '/kannon.edge.v1.Edge/Describe',
+                request_serializer=kannonapi_dot_edge__pb2.DescribeRequest.SerializeToString,
+                response_deserializer=kannonapi_dot_edge__pb2.DescribeResponse.FromString,
+                _registered_method=True)
 
 
 class EdgeServicer:
@@ -54,6 +59,13 @@ class EdgeServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Describe(self, request, context):
+        """What this edge holds, and which exchangers it leaves alone for now. For people who look after it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EdgeServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -61,6 +73,11 @@ def add_EdgeServicer_to_server(servicer, server):
                     servicer.Submit,
                     request_deserializer=kannonapi_dot_edge__pb2.SubmitRequest.FromString,
                     response_serializer=kannonapi_dot_edge__pb2.SubmitResponse.SerializeToString,
+            ),
+            'Describe': grpc.unary_unary_rpc_method_handler(
+                    servicer.Describe,
+                    request_deserializer=kannonapi_dot_edge__pb2.DescribeRequest.FromString,
+                    response_serializer=kannonapi_dot_edge__pb2.DescribeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +108,33 @@ class Edge:
             '/kannon.edge.v1.Edge/Submit',
             kannonapi_dot_edge__pb2.SubmitRequest.SerializeToString,
             kannonapi_dot_edge__pb2.SubmitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Describe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kannon.edge.v1.Edge/Describe',
+            kannonapi_dot_edge__pb2.DescribeRequest.SerializeToString,
+            kannonapi_dot_edge__pb2.DescribeResponse.FromString,
             options,
             channel_credentials,
             insecure,

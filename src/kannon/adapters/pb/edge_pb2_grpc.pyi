@@ -20,6 +20,8 @@ class EdgeStub:
     """Answers as soon as the Envelopes it took are journaled, without waiting for any mail exchanger; their
     results follow as events. Submitting again after a lost answer is harmless.
     """
+    Describe: _aio.UnaryUnaryMultiCallable[_edge_pb2.DescribeRequest, _edge_pb2.DescribeResponse]
+    """What this edge holds, and which exchangers it leaves alone for now. For people who look after it."""
 
 class EdgeServicer(metaclass=_abc_1.ABCMeta):
     """Hands Envelopes to the edge, which alone speaks SMTP to the world. Internal: applications call Mailer."""
@@ -33,5 +35,13 @@ class EdgeServicer(metaclass=_abc_1.ABCMeta):
         """Answers as soon as the Envelopes it took are journaled, without waiting for any mail exchanger; their
         results follow as events. Submitting again after a lost answer is harmless.
         """
+
+    @_abc_1.abstractmethod
+    def Describe(
+        self,
+        request: _edge_pb2.DescribeRequest,
+        context: _aio.ServicerContext[_edge_pb2.DescribeRequest, _edge_pb2.DescribeResponse],
+    ) -> _abc.Awaitable[_edge_pb2.DescribeResponse]:
+        """What this edge holds, and which exchangers it leaves alone for now. For people who look after it."""
 
 def add_EdgeServicer_to_server(servicer: EdgeServicer, server: _aio.Server) -> None: ...

@@ -305,3 +305,211 @@ class RejectedRecipient(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RejectedRecipient: _TypeAlias = RejectedRecipient  # noqa: Y015
+
+@_typing.final
+class GetBatchReq(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    message_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        message_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBatchReq: _TypeAlias = GetBatchReq  # noqa: Y015
+
+@_typing.final
+class GetBatchRes(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class CountsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    TEMPLATE_ID_FIELD_NUMBER: _builtins.int
+    SCHEDULED_TIME_FIELD_NUMBER: _builtins.int
+    ACCEPTED_TIME_FIELD_NUMBER: _builtins.int
+    CANCELLED_TIME_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    message_id: _builtins.str
+    subject: _builtins.str
+    """As the call had it."""
+    template_id: _builtins.str
+    total: _builtins.int
+    @_builtins.property
+    def scheduled_time(self) -> _timestamp_pb2.Timestamp:
+        """Not before this is it sent; where it was moved, that time."""
+
+    @_builtins.property
+    def accepted_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def cancelled_time(self) -> _timestamp_pb2.Timestamp:
+        """Absent when it was not cancelled."""
+
+    @_builtins.property
+    def counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How many mails are in each status: accepted, scheduled, sending; or ended as delivered, bounced, failed, rejected or
+        cancelled. What there is none of is left out.
+        """
+
+    def __init__(
+        self,
+        *,
+        message_id: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        template_id: _builtins.str = ...,
+        scheduled_time: _timestamp_pb2.Timestamp | None = ...,
+        accepted_time: _timestamp_pb2.Timestamp | None = ...,
+        cancelled_time: _timestamp_pb2.Timestamp | None = ...,
+        counts: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "cancelled_time", b"cancelled_time", "scheduled_time", b"scheduled_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "cancelled_time", b"cancelled_time", "counts", b"counts", "message_id", b"message_id", "scheduled_time", b"scheduled_time", "subject", b"subject", "template_id", b"template_id", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBatchRes: _TypeAlias = GetBatchRes  # noqa: Y015
+
+@_typing.final
+class CancelBatchReq(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    message_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        message_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelBatchReq: _TypeAlias = CancelBatchReq  # noqa: Y015
+
+@_typing.final
+class CancelBatchRes(_message.Message):
+    """As things stand when the call is answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CANCELLED_TIME_FIELD_NUMBER: _builtins.int
+    CANCELLED_FIELD_NUMBER: _builtins.int
+    UNDER_WAY_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    cancelled: _builtins.int
+    """Mails that are not sent."""
+    under_way: _builtins.int
+    """Mails that are on their way: they may still arrive."""
+    ended: _builtins.int
+    """Mails that had ended in another way."""
+    @_builtins.property
+    def cancelled_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was cancelled first."""
+
+    def __init__(
+        self,
+        *,
+        cancelled_time: _timestamp_pb2.Timestamp | None = ...,
+        cancelled: _builtins.int = ...,
+        under_way: _builtins.int = ...,
+        ended: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancelled_time", b"cancelled_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "cancelled_time", b"cancelled_time", "ended", b"ended", "under_way", b"under_way"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelBatchRes: _TypeAlias = CancelBatchRes  # noqa: Y015
+
+@_typing.final
+class RescheduleBatchReq(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    SCHEDULED_TIME_FIELD_NUMBER: _builtins.int
+    message_id: _builtins.str
+    @_builtins.property
+    def scheduled_time(self) -> _timestamp_pb2.Timestamp:
+        """One in the past is now. Needed."""
+
+    def __init__(
+        self,
+        *,
+        message_id: _builtins.str = ...,
+        scheduled_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scheduled_time", b"scheduled_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "scheduled_time", b"scheduled_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RescheduleBatchReq: _TypeAlias = RescheduleBatchReq  # noqa: Y015
+
+@_typing.final
+class RescheduleBatchRes(_message.Message):
+    """As things stand when the call is answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULED_TIME_FIELD_NUMBER: _builtins.int
+    MOVED_FIELD_NUMBER: _builtins.int
+    UNDER_WAY_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    moved: _builtins.int
+    """Mails that wait for this time."""
+    under_way: _builtins.int
+    """Mails that are on their way, or were tried before and keep their own times."""
+    ended: _builtins.int
+    """Mails that had ended."""
+    @_builtins.property
+    def scheduled_time(self) -> _timestamp_pb2.Timestamp:
+        """For when the Batch is scheduled now: where nothing could be moved, the time it had."""
+
+    def __init__(
+        self,
+        *,
+        scheduled_time: _timestamp_pb2.Timestamp | None = ...,
+        moved: _builtins.int = ...,
+        under_way: _builtins.int = ...,
+        ended: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scheduled_time", b"scheduled_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "moved", b"moved", "scheduled_time", b"scheduled_time", "under_way", b"under_way"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RescheduleBatchRes: _TypeAlias = RescheduleBatchRes  # noqa: Y015

@@ -58,6 +58,21 @@ class MailerStub:
                 request_serializer=kannonapi_dot_mailer__pb2.SendTemplateReq.SerializeToString,
                 response_deserializer=kannonapi_dot_mailer__pb2.SendRes.FromString,
                 _registered_method=True)
+        self.GetBatch = channel.unary_unary(
+                '/pkg.kannon.mailer.apiv1.Mailer/GetBatch',
+                request_serializer=kannonapi_dot_mailer__pb2.GetBatchReq.SerializeToString,
+                response_deserializer=kannonapi_dot_mailer__pb2.GetBatchRes.FromString,
+                _registered_method=True)
+        self.CancelBatch = channel.unary_unary(
+                '/pkg.kannon.mailer.apiv1.Mailer/CancelBatch',
+                request_serializer=kannonapi_dot_mailer__pb2.CancelBatchReq.SerializeToString,
+                response_deserializer=kannonapi_dot_mailer__pb2.CancelBatchRes.FromString,
+                _registered_method=True)
+        self.RescheduleBatch = channel.unary_unary(
+                '/pkg.kannon.mailer.apiv1.Mailer/RescheduleBatch',
+                request_serializer=kannonapi_dot_mailer__pb2.RescheduleBatchReq.SerializeToString,
+                response_deserializer=kannonapi_dot_mailer__pb2.RescheduleBatchRes.FromString,
+                _registered_method=True)
 
 
 class MailerServicer:
@@ -92,6 +107,32 @@ class MailerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetBatch(self, request, context):
+        """These three are ours, not Kannon's. They name a Batch by its message_id, and fail with NOT_FOUND when the Domain has
+        none of that name. Each may be repeated as often as one likes.
+
+        How a Batch stands.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelBatch(self, request, context):
+        """Sends nothing more of a Batch. What is on its way already stays so: it is counted, and ends in its own way. Only of
+        what is deferred, no further attempt is made.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RescheduleBatch(self, request, context):
+        """Moves what has not been tried yet to another time, earlier or later, and the end of the time in which it is tried by
+        as much. Fails with FAILED_PRECONDITION when the Batch was cancelled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MailerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -104,6 +145,21 @@ def add_MailerServicer_to_server(servicer, server):
                     servicer.SendTemplate,
                     request_deserializer=kannonapi_dot_mailer__pb2.SendTemplateReq.FromString,
                     response_serializer=kannonapi_dot_mailer__pb2.SendRes.SerializeToString,
+            ),
+            'GetBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBatch,
+                    request_deserializer=kannonapi_dot_mailer__pb2.GetBatchReq.FromString,
+                    response_serializer=kannonapi_dot_mailer__pb2.GetBatchRes.SerializeToString,
+            ),
+            'CancelBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelBatch,
+                    request_deserializer=kannonapi_dot_mailer__pb2.CancelBatchReq.FromString,
+                    response_serializer=kannonapi_dot_mailer__pb2.CancelBatchRes.SerializeToString,
+            ),
+            'RescheduleBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.RescheduleBatch,
+                    request_deserializer=kannonapi_dot_mailer__pb2.RescheduleBatchReq.FromString,
+                    response_serializer=kannonapi_dot_mailer__pb2.RescheduleBatchRes.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -174,6 +230,87 @@ class Mailer:
             '/pkg.kannon.mailer.apiv1.Mailer/SendTemplate',
             kannonapi_dot_mailer__pb2.SendTemplateReq.SerializeToString,
             kannonapi_dot_mailer__pb2.SendRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.mailer.apiv1.Mailer/GetBatch',
+            kannonapi_dot_mailer__pb2.GetBatchReq.SerializeToString,
+            kannonapi_dot_mailer__pb2.GetBatchRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.mailer.apiv1.Mailer/CancelBatch',
+            kannonapi_dot_mailer__pb2.CancelBatchReq.SerializeToString,
+            kannonapi_dot_mailer__pb2.CancelBatchRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RescheduleBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.mailer.apiv1.Mailer/RescheduleBatch',
+            kannonapi_dot_mailer__pb2.RescheduleBatchReq.SerializeToString,
+            kannonapi_dot_mailer__pb2.RescheduleBatchRes.FromString,
             options,
             channel_credentials,
             insecure,

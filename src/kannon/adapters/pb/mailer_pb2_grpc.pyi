@@ -36,6 +36,20 @@ class MailerStub:
     """Sends a stored Template of the Domain, transient ones included, as it is now: what becomes of it later changes
     nothing. Fails with NOT_FOUND when the Domain has none of that name.
     """
+    GetBatch: _aio.UnaryUnaryMultiCallable[_mailer_pb2.GetBatchReq, _mailer_pb2.GetBatchRes]
+    """These three are ours, not Kannon's. They name a Batch by its message_id, and fail with NOT_FOUND when the Domain has
+    none of that name. Each may be repeated as often as one likes.
+
+    How a Batch stands.
+    """
+    CancelBatch: _aio.UnaryUnaryMultiCallable[_mailer_pb2.CancelBatchReq, _mailer_pb2.CancelBatchRes]
+    """Sends nothing more of a Batch. What is on its way already stays so: it is counted, and ends in its own way. Only of
+    what is deferred, no further attempt is made.
+    """
+    RescheduleBatch: _aio.UnaryUnaryMultiCallable[_mailer_pb2.RescheduleBatchReq, _mailer_pb2.RescheduleBatchRes]
+    """Moves what has not been tried yet to another time, earlier or later, and the end of the time in which it is tried by
+    as much. Fails with FAILED_PRECONDITION when the Batch was cancelled.
+    """
 
 class MailerServicer(metaclass=_abc_1.ABCMeta):
     """Takes mail. Every call carries an API key of the sending Domain, as the header
@@ -70,6 +84,38 @@ class MailerServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_mailer_pb2.SendRes]:
         """Sends a stored Template of the Domain, transient ones included, as it is now: what becomes of it later changes
         nothing. Fails with NOT_FOUND when the Domain has none of that name.
+        """
+
+    @_abc_1.abstractmethod
+    def GetBatch(
+        self,
+        request: _mailer_pb2.GetBatchReq,
+        context: _aio.ServicerContext[_mailer_pb2.GetBatchReq, _mailer_pb2.GetBatchRes],
+    ) -> _abc.Awaitable[_mailer_pb2.GetBatchRes]:
+        """These three are ours, not Kannon's. They name a Batch by its message_id, and fail with NOT_FOUND when the Domain has
+        none of that name. Each may be repeated as often as one likes.
+
+        How a Batch stands.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelBatch(
+        self,
+        request: _mailer_pb2.CancelBatchReq,
+        context: _aio.ServicerContext[_mailer_pb2.CancelBatchReq, _mailer_pb2.CancelBatchRes],
+    ) -> _abc.Awaitable[_mailer_pb2.CancelBatchRes]:
+        """Sends nothing more of a Batch. What is on its way already stays so: it is counted, and ends in its own way. Only of
+        what is deferred, no further attempt is made.
+        """
+
+    @_abc_1.abstractmethod
+    def RescheduleBatch(
+        self,
+        request: _mailer_pb2.RescheduleBatchReq,
+        context: _aio.ServicerContext[_mailer_pb2.RescheduleBatchReq, _mailer_pb2.RescheduleBatchRes],
+    ) -> _abc.Awaitable[_mailer_pb2.RescheduleBatchRes]:
+        """Moves what has not been tried yet to another time, earlier or later, and the end of the time in which it is tried by
+        as much. Fails with FAILED_PRECONDITION when the Batch was cancelled.
         """
 
 def add_MailerServicer_to_server(servicer: MailerServicer, server: _aio.Server) -> None: ...

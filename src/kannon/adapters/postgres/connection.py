@@ -14,13 +14,18 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from kannon.core.errors import KannonError, LedgerUnavailable
+from kannon.adapters.postgres.clock import LedgerClock
+from kannon.core.errors import KannonError, LedgerFull, LedgerUnavailable
 
 Connection = psycopg.AsyncConnection[DictRow]
 log = logging.getLogger(__name__)
 
 CHECKOUT_TIMEOUT = 5.0
 """Seconds to wait for a connection: callers are told to come again rather than held."""
+
+
+INSUFFICIENT_RESOURCES = "53"
+"""The class of SQLSTATE for a full disk, memory or too many connections."""
 
 
 @cache
@@ -78,10 +83,14 @@ class Database:
     Args:
         url: where it is; never logged.
         size: connections at the most.
+
+    Attributes:
+        clock: what all go by who work on it.
     """
 
     def __init__(self, url: str, size: int = 4) -> None:
         self._url = url
+        self.clock = LedgerClock()
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
             connection_class=cast("type[Connection]", psycopg.AsyncConnection),
@@ -110,7 +119,8 @@ class Database:
         deadline = time.monotonic() + give_up_after
         while True:
             try:
-                async with self._pool.connection(timeout=2.0):
+                async with self._pool.connection(timeout=2.0) as connection:
+                    await self._look_at_the_clock(connection)
                     return
             except (PoolTimeout, psycopg.OperationalError):
                 if time.monotonic() > deadline:
@@ -132,16 +142,25 @@ class Database:
         """A connection for a statement that stands alone: it is a transaction of its own.
 
         Raises:
+            LedgerFull: PostgreSQL has no room for what is to be written.
             LedgerUnavailable: PostgreSQL is away, or restarts.
         """
         try:
             async with self._pool.connection() as connection:
+                await self._look_at_the_clock(connection)
                 yield connection
         except PoolTimeout:
             raise LedgerUnavailable("PostgreSQL has no connection free") from None
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            if (error.sqlstate or "").startswith(INSUFFICIENT_RESOURCES):
+                log.error("the ledger has no room", extra={"error": type(error).__name__})
+                raise LedgerFull from error
             log.warning("the ledger did not answer", extra={"error": type(error).__name__})
             raise LedgerUnavailable("PostgreSQL does not answer") from error
+
+    async def _look_at_the_clock(self, connection: Connection) -> None:
+        if self.clock.is_stale:
+            await self.clock.look(connection, queries("clock")["now"])
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

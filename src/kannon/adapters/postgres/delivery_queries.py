@@ -131,4 +131,5 @@ def _record(row: dict[str, Any], outcomes: Sequence[StatsRow]) -> DeliveryRecord
         due_at=row["due_at"],
         expires_at=row["expires_at"],
         outcomes=tuple(outcomes),
+        cancelled_at=row["cancelled_at"],
     )

@@ -10,6 +10,7 @@ from psycopg.errors import ForeignKeyViolation
 from kannon.adapters.postgres.connection import Connection, Database, queries
 from kannon.core.batches import KEYS_KEPT_FOR, Body, KeyedAnswer, NewBatch, NewRecipient
 from kannon.core.errors import BodyGone
+from kannon.core.failpoints import passing
 
 SQL = queries("intake")
 FEW = 50
@@ -36,7 +37,9 @@ class PostgresIntake:
             async with begin() as connection:
                 if keyed is not None and (earlier := await _earlier_answer(connection, keyed)) is not None:
                     return earlier
-                return await _write(connection, batch)
+                number = await _write(connection, batch)
+                passing("gateway.committing")
+                return number
         except ForeignKeyViolation as error:
             if error.diag.constraint_name == BODY_OF_MESSAGE:
                 raise BodyGone from None

@@ -4,16 +4,17 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 
 import msgspec
 from psycopg import AsyncCursor
 from psycopg.rows import DictRow, TupleRow, tuple_row
 
+from kannon.adapters.postgres.batches import settle_some
 from kannon.adapters.postgres.connection import Connection, Database, queries
 from kannon.core.batches import KEYS_KEPT_FOR, BatchContent, Delivery, Move, Outcome
-from kannon.core.deliveries import DeliveryId, Standing, Status
+from kannon.core.deliveries import WAITING, DeliveryId, Standing, Status
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import KannonError
 from kannon.core.keys import open_sealed
@@ -99,7 +100,7 @@ class PostgresLedger:
                     "created": [state.created for state in states],
                     "last_seqs": [state.last_seq for state in states],
                     "seen_at": seen_at,
-                    "now": datetime.now(UTC),
+                    "now": self._database.clock(),
                 },
             )
 
@@ -128,6 +129,10 @@ class PostgresLedger:
                     "now": now,
                 },
             )
+
+    async def settle(self, pieces: int) -> int:
+        """See `ports.Recovery`."""
+        return await settle_some(self._database, pieces)
 
     async def forget_keys(self, limit: int, now: datetime) -> int:
         """See `ports.Recovery`."""
@@ -228,12 +233,18 @@ class _Work:
         rows = [
             (
                 *(move.id.batch, move.id.seq, move.status, move.attempts, move.emission, move.due_at),
-                *(move.edge, move.published_seq),
+                *(move.edge, move.published_seq, move.answered, move.untaken),
             )
             for move in moves
         ]
         await self._connection.execute(SQL["move"], {"now": now, "moves": _json(rows)})
         self._ledger._in_hand.taken(sum(move.status is Status.SENDING for move in moves))
+
+    async def end_cancelled(self, deliveries: Sequence[DeliveryId]) -> None:
+        wanted = sorted((delivery.batch, delivery.seq) for delivery in deliveries)
+        await self._connection.execute(
+            SQL["end_cancelled"], {"wanted": _json(wanted), "waiting": list(WAITING)}
+        )
 
     async def record(self, outcomes: Sequence[Outcome]) -> None:
         if not outcomes:
@@ -255,12 +266,12 @@ class _Work:
 
 def _delivery(row: TupleRow) -> Delivery:
     batch, seq, status, attempts, emission, email, fields, due_at, expires_at, *rest = row
-    edge, first_emitted_at, message_id, domain = rest
+    answered, edge, first_emitted_at, message_id, domain = rest
     return Delivery(
         id=DeliveryId(batch, seq),
         recipient=email,
         fields=fields or {},
-        standing=Standing(_STATUSES[status], attempts, emission, due_at, expires_at),
+        standing=Standing(_STATUSES[status], attempts, emission, due_at, expires_at, answered),
         edge=edge,
         message_id=message_id,
         domain=domain,

@@ -36,6 +36,7 @@ from kannon.runtime.settings import (
     RUN_STATS,
     RUN_VERIFIER,
     SENDER_HOSTNAME,
+    SMTP_ADDRESS,
     SOURCE_HEALTH_HOST,
     SOURCE_HEALTH_PORT,
     SOURCE_ROUTES,
@@ -67,7 +68,7 @@ _KEYS: Mapping[str, tuple[Purpose, ...]] = {
     "send": (Purpose.EVENTS,),
     "bounce": (Purpose.EVENTS,),
     "stats": (Purpose.EVENTS,),
-    EDGE: (Purpose.ENVELOPES, Purpose.EVENTS),
+    EDGE: (Purpose.ENVELOPES, Purpose.EVENTS, Purpose.RETURN_PATHS),
     SOURCE: (),
 }
 """The keys each part is given: no more than it needs."""
@@ -131,13 +132,14 @@ def check_ports(settings: Settings, parts: Collection[str]) -> None:
 
     Raises:
         PortUnavailable: it cannot.
-        SettingsError: the port of gateway or edge is 0, which nobody could find.
+        SettingsError: a port of gateway or edge is 0, which nobody could find.
     """
     places: list[tuple[Setting[Any], str, int]] = []
     if GATEWAY in parts:
         places.append((API_PORT, settings[API_HOST], settings[API_PORT]))
     if EDGE in parts:
         places.append((EDGE_ADDRESS, *settings[EDGE_ADDRESS]))
+        places.append((SMTP_ADDRESS, *settings[SMTP_ADDRESS]))
     for setting, _, port in places:
         if not port:
             raise SettingsError(f"{setting.key} ({setting.variable}): a port from 1 to 65535 is needed here")
@@ -208,6 +210,11 @@ class Plan:
     def edge(self) -> str | None:
         """Where others on this machine reach the edge; None where it does not run."""
         return _reached_at(*self._settings[EDGE_ADDRESS]) if EDGE in self._parts else None
+
+    @property
+    def reports(self) -> str | None:
+        """Where others on this machine bring reports to; None where the edge does not run."""
+        return _reached_at(*self._settings[SMTP_ADDRESS]) if EDGE in self._parts else None
 
     def workers(self) -> list[Part]:
         """Gateway, edge and stages: what must stand before events flow."""

@@ -27,6 +27,7 @@ from kannon.runtime.settings import (
     NATS_URL,
     SECRET,
     SENDER_HOSTNAME,
+    SMTP_ADDRESS,
     TICK_EVERY,
     Settings,
 )
@@ -43,12 +44,14 @@ class Running:
         supervisor: keeps it running.
         data: the data folder.
         api: where the gateway listens, as a client on this machine reaches it.
+        reports: where reports of failure come in, likewise.
     """
 
     settings: Settings
     supervisor: Supervisor
     data: Path
     api: str
+    reports: str
 
 
 def data_folder_of(settings: Settings, environment: Mapping[str, str] | None = None) -> Path:
@@ -68,7 +71,8 @@ async def running(settings: Settings, log_to_files: bool = True) -> AsyncIterato
         SettingsError: a setting is malformed.
     """
     settings.check()
-    settings = on_this_machine(settings.with_defaults({EDGE_ADDRESS: f"127.0.0.1:{free_port()}"}), EVERYTHING)
+    own = {setting: f"127.0.0.1:{free_port()}" for setting in (EDGE_ADDRESS, SMTP_ADDRESS)}
+    settings = on_this_machine(settings.with_defaults(own), EVERYTHING)
     check_ports(settings, EVERYTHING)
     with DataFolder(data_folder_of(settings)) as folder:
         async with Supervisor(folder, log_to_files=log_to_files) as supervisor:
@@ -76,7 +80,7 @@ async def running(settings: Settings, log_to_files: bool = True) -> AsyncIterato
             await asyncio.to_thread(migrate, complete[DATABASE_URL])
             plan = Plan(complete, EVERYTHING, Ports.choose())
             async with started(plan, supervisor, complete[TICK_EVERY].total_seconds()):
-                yield Running(complete, supervisor, folder.path, str(plan.api))
+                yield Running(complete, supervisor, folder.path, str(plan.api), str(plan.reports))
             return
         raise Interrupted("asked to stop")  # the supervisor took it for its own end
 

@@ -24,7 +24,8 @@ LIMIT %(limit)s
 -- name: page
 -- By primary key: of each slice no more than the page may hold, and none is looked at beyond its end.
 SELECT d.batch, d.seq, d.email, d.status, d.attempts, d.due_at, d.expires_at,
-       (SELECT message_id FROM messages WHERE number = d.batch) AS message_id
+       (SELECT message_id FROM messages WHERE number = d.batch) AS message_id,
+       (SELECT cancelled_at FROM messages WHERE number = d.batch AND d.status = 'cancelled') AS cancelled_at
 FROM unnest(%(batches)s::bigint[], %(firsts)s::integer[], %(ends)s::integer[])
      WITH ORDINALITY AS slice (batch, first, "end", place)
 CROSS JOIN LATERAL

@@ -8,17 +8,17 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 
        set_config('enable_mergejoin', 'off', true)
 
 -- name: lock_accepted
-SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at, d.edge,
-       d.first_emitted_at, m.message_id, m.domain
+SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at,
+       d.answered, d.edge, d.first_emitted_at, m.message_id, m.domain
 FROM deliveries d JOIN messages m ON m.number = d.batch
-WHERE d.batch = %(batch)s AND d.seq = ANY(%(seqs)s::integer[]) AND d.status = 'accepted'
+WHERE d.batch = %(batch)s AND d.seq = ANY(%(seqs)s::integer[]) AND d.status = 'accepted' AND m.cancelled_at IS NULL
 ORDER BY d.batch, d.seq
 FOR UPDATE OF d
 
 -- name: lock
 -- LATERAL, so that each row is reached by its key, and is locked in the order in which it is asked for.
-SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, NULL AS fields, d.due_at, d.expires_at, d.edge,
-       d.first_emitted_at, m.message_id, m.domain
+SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, NULL AS fields, d.due_at, d.expires_at,
+       d.answered, d.edge, d.first_emitted_at, m.message_id, m.domain
 FROM jsonb_array_elements(%(wanted)s::jsonb) AS wanted
 CROSS JOIN LATERAL
     (SELECT * FROM deliveries WHERE batch = (wanted ->> 0)::bigint AND seq = (wanted ->> 1)::integer FOR UPDATE) AS d
@@ -26,7 +26,8 @@ JOIN messages m ON m.number = d.batch
 
 -- name: claim_fairly
 -- Each tenant gets an equal share of a claim, and within a tenant each Batch. Batches are visited by number, some
--- at a time, from where the last claim ended; one probe of the index each, however long they are.
+-- at a time, from where the last claim ended; one probe of the index each, however long they are. Of a cancelled
+-- Batch only that is claimed which may be out: its result is still to be learnt (ADR 20).
 WITH RECURSIVE visited (batch, place) AS (
     (SELECT batch, 1 FROM deliveries WHERE status = 'scheduled' AND batch > %(after)s AND batch <= %(until)s
      ORDER BY batch, due_at LIMIT 1)
@@ -37,29 +38,32 @@ WITH RECURSIVE visited (batch, place) AS (
          ORDER BY batch, due_at LIMIT 1) AS next
     WHERE place < %(batches)s
 ), live AS (
-    SELECT m.number, m.domain, m.message_id FROM visited JOIN messages m ON m.number = visited.batch
+    SELECT m.number, m.domain, m.message_id, m.cancelled_at FROM visited JOIN messages m ON m.number = visited.batch
     WHERE EXISTS (SELECT 1 FROM deliveries d
-                  WHERE d.status = 'scheduled' AND d.batch = m.number AND d.due_at <= %(now)s)
+                  WHERE d.status = 'scheduled' AND d.batch = m.number AND d.due_at <= %(now)s
+                    AND (m.cancelled_at IS NULL OR d.first_emitted_at IS NOT NULL))
 ), shares AS (
-    SELECT number, domain, message_id, greatest(1, %(limit)s / (
+    SELECT number, domain, message_id, cancelled_at, greatest(1, %(limit)s / (
         (SELECT count(DISTINCT domain) FROM live) * count(*) OVER (PARTITION BY domain))) AS share
     FROM live ORDER BY number
 )
-SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at, d.edge,
-       d.first_emitted_at, shares.message_id, shares.domain
+SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at,
+       d.answered, d.edge, d.first_emitted_at, shares.message_id, shares.domain
 FROM shares CROSS JOIN LATERAL
     (SELECT * FROM deliveries
      WHERE status = 'scheduled' AND batch = shares.number AND due_at <= %(now)s
+       AND (shares.cancelled_at IS NULL OR first_emitted_at IS NOT NULL)
      ORDER BY due_at, seq LIMIT shares.share FOR UPDATE SKIP LOCKED) AS d
 ORDER BY shares.number
 LIMIT %(limit)s
 
 -- name: claim
 -- What fair shares left of a claim goes to what is due longest.
-SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at, d.edge,
-       d.first_emitted_at, m.message_id, m.domain
+SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at,
+       d.answered, d.edge, d.first_emitted_at, m.message_id, m.domain
 FROM deliveries d JOIN messages m ON m.number = d.batch
 WHERE d.status = 'scheduled' AND d.due_at <= %(now)s
+  AND (m.cancelled_at IS NULL OR d.first_emitted_at IS NOT NULL)
   AND (d.batch, d.seq) NOT IN (SELECT * FROM unnest(%(batches)s::bigint[], %(seqs)s::integer[]))
 ORDER BY d.due_at, d.batch, d.seq
 LIMIT %(limit)s
@@ -68,8 +72,8 @@ FOR UPDATE OF d SKIP LOCKED
 -- name: stranded
 -- In hand, but the streams that held the Envelope or its result lost data since (or do not know its sequence),
 -- or no result came for a whole lease.
-SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at, d.edge,
-       d.first_emitted_at, m.message_id, m.domain
+SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at,
+       d.answered, d.edge, d.first_emitted_at, m.message_id, m.domain
 FROM deliveries d JOIN messages m ON m.number = d.batch
 WHERE d.status = 'sending'
   AND (d.emitted_at < %(now)s - %(lease)s
@@ -87,30 +91,45 @@ SELECT count(*) AS in_hand FROM (SELECT 1 FROM deliveries WHERE status = 'sendin
 SELECT EXISTS (SELECT 1 FROM deliveries WHERE status = 'scheduled' AND due_at <= %(now)s) AS due
 
 -- name: move
+-- What the edge has not taken, and never had by an earlier emission either, is out nowhere.
 UPDATE deliveries d SET
     status = moved.status,
     attempts = moved.attempts,
     emission = moved.emission,
     due_at = moved.due_at,
+    answered = d.answered OR moved.answered,
     edge = coalesce(moved.edge, d.edge),
     published_seq = coalesce(moved.published_seq, d.published_seq),
     first_emitted_at = CASE WHEN moved.emission = 0 THEN NULL
+                            WHEN moved.untaken AND d.first_emitted_at = d.emitted_at THEN NULL
                             WHEN moved.emission > d.emission THEN coalesce(d.first_emitted_at, %(now)s)
                             ELSE d.first_emitted_at END,
     emitted_at = CASE WHEN moved.emission > d.emission THEN %(now)s ELSE d.emitted_at END
 FROM (SELECT (m ->> 0)::bigint AS batch, (m ->> 1)::integer AS seq, m ->> 2 AS status, (m ->> 3)::smallint AS attempts,
              (m ->> 4)::smallint AS emission, (m ->> 5)::timestamptz AS due_at, m ->> 6 AS edge,
-             (m ->> 7)::bigint AS published_seq
+             (m ->> 7)::bigint AS published_seq, (m ->> 8)::boolean AS answered, (m ->> 9)::boolean AS untaken
       FROM jsonb_array_elements(%(moves)s::jsonb) AS m) AS moved
 WHERE d.batch = moved.batch AND d.seq = moved.seq
 
+-- name: end_cancelled
+-- What came back from the edge and would be tried again, but its Batch was cancelled meanwhile.
+UPDATE deliveries d SET status = 'cancelled'
+FROM jsonb_array_elements(%(wanted)s::jsonb) AS wanted, messages m
+WHERE d.batch = (wanted ->> 0)::bigint AND d.seq = (wanted ->> 1)::integer
+  AND m.number = d.batch AND m.cancelled_at IS NOT NULL
+  AND d.status = ANY(%(waiting)s::text[]) AND d.first_emitted_at IS NULL
+
 -- name: record
--- Each Outcome once; what is new is counted by the hour and put into the outbox, all or nothing.
+-- Each Outcome once, and `accepted` once of a Delivery, whenever; what is new is counted by the hour and put into
+-- the outbox, all or nothing.
 WITH fresh AS (
     INSERT INTO stats (batch, seq, type, attempt, timestamp, message_id, domain, email, data)
     SELECT (o ->> 0)::bigint, (o ->> 1)::integer, o ->> 2, (o ->> 3)::smallint, (o ->> 4)::timestamptz, o ->> 5, o ->> 6,
            o ->> 7, o -> 8
     FROM jsonb_array_elements(%(outcomes)s::jsonb) AS o
+    WHERE o ->> 2 <> 'accepted' OR NOT EXISTS (
+        SELECT 1 FROM stats s
+        WHERE s.batch = (o ->> 0)::bigint AND s.seq = (o ->> 1)::integer AND s.type = 'accepted')
     ON CONFLICT DO NOTHING
     RETURNING *
 ), counted AS (
@@ -126,8 +145,11 @@ SELECT CASE type WHEN 'error' THEN 'deferred' ELSE type END,
 FROM fresh GROUP BY type
 
 -- name: batch
+-- Until a Batch is moved for the first time, all its Deliveries expire at the same time.
 SELECT m.number, m.message_id, m.domain, m.sender_email, m.sender_alias, m.subject, m.global_fields, m.traceparent,
-       greatest(m.created_at, m.scheduled_at) AS dated_at, b.html, b.text, s.dkim_private_key
+       m.created_at, b.html, b.text, s.dkim_private_key,
+       coalesce(m.retry_budget, (SELECT expires_at FROM deliveries WHERE batch = m.number ORDER BY seq LIMIT 1)
+                                - m.scheduled_at, interval '0') AS retry_budget
 FROM messages m JOIN bodies b ON b.number = m.body JOIN domains s ON s.name = m.domain
 WHERE m.number = %(number)s
 
@@ -155,7 +177,7 @@ WITH RECURSIVE waiting (batch, seq) AS (
 UPDATE messages m SET announcement = greatest(m.announcement, 1) + 1, announced_seq = waiting.seq, announced_at = %(now)s,
     announcing_since = %(now)s
 FROM waiting
-WHERE m.number = waiting.batch AND m.announced_seq >= m.recipients
+WHERE m.number = waiting.batch AND m.announced_seq >= m.recipients AND m.cancelled_at IS NULL
   AND (m.announced_at < %(now)s - %(lease)s
        OR m.announcing_since <= (SELECT max(lost_at) FROM streams WHERE name = ANY(%(before_dispatch)s)))
 
@@ -163,7 +185,7 @@ WHERE m.number = waiting.batch AND m.announced_seq >= m.recipients
 -- The gateway announces what it accepts; what it did not come back to was left over.
 SELECT d.batch, greatest(m.announcement, 1) AS announcement, d.seq, d.email, m.traceparent
 FROM messages m JOIN deliveries d ON d.batch = m.number AND d.seq >= m.announced_seq AND d.status = 'accepted'
-WHERE m.announced_seq < m.recipients AND m.left_alone_until < %(now)s
+WHERE m.announced_seq < m.recipients AND m.left_alone_until < %(now)s AND m.cancelled_at IS NULL
 ORDER BY m.number, d.seq
 LIMIT %(limit)s
 

@@ -1,0 +1,1 @@
+"""The faults, each provoked on a running system."""
