@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
+CODE := src functions nats-source edge-smtp api-gateway
 SEEDS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check lint format test unit fuzz contract integration e2e bench faults demo run generate lock clean
+.PHONY: help setup bytecode check lint format test unit fuzz contract integration e2e bench faults demo run generate lock clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -24,7 +25,12 @@ $(STAMP): requirements-build.lock requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-build.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --use-pep517 --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m compileall -q $(CODE)
 	@touch $@
+
+# As in the image: a start that compiles takes 0.1 s and 1 MB more, each time where PYTHONDONTWRITEBYTECODE is set.
+bytecode: setup
+	@$(BIN)/python -m compileall -q $(CODE)
 
 check: setup ## format, lint, types, and which part may import which
 	$(BIN)/ruff format --check .
@@ -57,16 +63,16 @@ integration: setup ## against real PostgreSQL, NATS, SMTP, DNS
 e2e: setup ## the whole system, each part a process of its own
 	$(PYTEST) -n $(WORKERS) tests/e2e
 
-bench: setup ## how fast it is on this machine: a table, and a line of JSON (OPTIONS="--mails 2000")
+bench: bytecode ## how fast it is on this machine: a table, and a line of JSON (OPTIONS="--mails 2000")
 	@$(BIN)/python -m bench $(OPTIONS)
 
 faults: setup ## breaks a whole system in every way there is: a table, and a line of JSON (SEEDS=5, OPTIONS="--only 3,6")
 	@$(BIN)/python -m faults --seeds $(SEEDS) $(OPTIONS)
 
-demo: setup ## 1,000 mails through everything, on this machine
+demo: bytecode ## 1,000 mails through everything, on this machine
 	@$(BIN)/kannon demo
 
-run: setup ## standalone in the foreground
+run: bytecode ## standalone in the foreground
 	@$(BIN)/kannon standalone
 
 generate: setup ## Python from proto/

@@ -16,7 +16,7 @@ from edge_smtp.sqlite_journal import SqliteJournal
 from edge_smtp.submission import Submission
 from edge_smtp.transmitter import Limits, Transmitter
 from kannon.adapters.dns.exchangers import DnsExchangerLookup
-from kannon.adapters.envelope_codec import submit_octets
+from kannon.adapters.envelope_octets import submit_octets
 from kannon.adapters.pb import edge_pb2
 from kannon.core.envelopes import Envelope
 from kannon.core.exchangers import Exchanger, parse_networks

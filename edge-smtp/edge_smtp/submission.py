@@ -9,7 +9,7 @@ import grpc
 from edge_smtp.attempts import AttemptId
 from edge_smtp.journal import Answer, Journal, JournalUnavailable
 from edge_smtp.transmitter import InHand, Suspended, Transmitter
-from kannon.adapters.envelope_codec import from_message
+from kannon.adapters.envelope_messages import from_message
 from kannon.adapters.pb import edge_pb2, edge_pb2_grpc
 from kannon.core.deliveries import DeliveryId
 from kannon.core.envelope_seal import is_sealed

@@ -10,7 +10,7 @@ import pytest
 
 from edge_smtp.health import Patience
 from edge_smtp.transmitter import Limits
-from kannon.adapters.envelope_codec import submit_octets
+from kannon.adapters.envelope_octets import submit_octets
 from kannon.adapters.pb import edge_pb2
 from kannon.core.exchangers import Exchanger
 from kannon.core.payloads import Delivered, Refused

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kannon.adapters.envelope_codec import EnvelopeCodec, chunk_octets, from_message, submit_octets
+from kannon.adapters.envelope_codec import EnvelopeCodec
+from kannon.adapters.envelope_messages import from_message
+from kannon.adapters.envelope_octets import chunk_octets, submit_octets
 from kannon.adapters.pb import edge_pb2
 from kannon.core.deliveries import DeliveryId
 from kannon.core.envelopes import Envelope

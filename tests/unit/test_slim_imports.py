@@ -15,13 +15,21 @@ def told_by(code: str) -> str:
     return done.stdout.strip()
 
 
-LOADED = """
-import importlib, sys
-from kannon.runtime.framework import create_app
-create_app("{stage}", "functions/{stage}/main.py")
+DEAR = (
+    *("flask", "werkzeug", "aiohttp", "yaml", "click", "multiprocessing"),
+    *("csv", "ctypes.util", "logging.config", "zipfile"),
+    *("cryptography", "psycopg", "google.protobuf", "grpc"),
+)
+LOADED = f"""
+import os, sys
 import kannon.runtime.serve
-print(",".join(name for name in ("flask", "werkzeug", "aiohttp", "cryptography", "yaml", "psycopg")
-               if name in sys.modules))
+from kannon.runtime.framework import create_app
+from kannon.runtime.settings import Settings
+os.environ["K_CONFIG"] = os.devnull
+Settings.load()
+create_app("{{stage}}", "functions/{{stage}}/main.py")
+print(",".join(name for name in {DEAR} if hasattr(sys.modules.get(name), "__spec__")
+               and sys.modules[name].__spec__.origin))
 """
 
 
@@ -29,7 +37,7 @@ print(",".join(name for name in ("flask", "werkzeug", "aiohttp", "cryptography",
     ("stage", "loaded"),
     [
         ("verify", ""),
-        ("send", ""),
+        ("send", "google.protobuf,grpc"),
         ("bounce", ""),
         ("stats", "psycopg"),
         ("dispatch", "cryptography,psycopg"),
@@ -47,6 +55,50 @@ def test_a_function_that_imports_flask_gets_the_real_one() -> None:
         "print(flask.Flask('a').name)"
     )
     assert told_by(code) == "a"
+
+
+def test_what_is_left_out_says_so_when_it_is_wanted_after_all() -> None:
+    code = (
+        "import kannon.runtime.serve\n"
+        "from uvicorn import run\n"
+        "try: run(None)\n"
+        "except RuntimeError as error: print(error)"
+    )
+    assert told_by(code) == "functions do not load this: see kannon.runtime.slim_imports"
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("csv", "reader"),
+        ("ctypes.util", "find_library"),
+        ("logging.config", "dictConfig"),
+        ("msgspec.inspect", "type_info"),
+        ("tempfile", "mkstemp"),
+        ("zipfile", "ZipFile"),
+    ],
+)
+def test_what_is_put_off_is_there_when_it_is_used(module: str, name: str) -> None:
+    code = (
+        "import sys\n"
+        "import kannon.runtime.slim_imports\n"
+        f"import {module}\n"
+        f"before = hasattr({module}, '__file__')\n"
+        f"print(before, callable({module}.{name}), hasattr(sys.modules['{module}'], '__file__'))"
+    )
+    assert told_by(code) == "False True True"
+
+
+def test_the_framework_can_still_log_the_number_of_an_execution() -> None:
+    code = (
+        "import os\n"
+        "os.environ['LOG_EXECUTION_ID'] = 'true'\n"
+        "import kannon.runtime.serve, logging\n"
+        "from kannon.runtime.framework import create_app\n"
+        "create_app('bounce', 'functions/bounce/main.py')\n"
+        "print(len(logging.getLogger().handlers))"
+    )
+    assert told_by(code) == "1"
 
 
 def test_nats_over_websockets_loads_what_it_needs() -> None:

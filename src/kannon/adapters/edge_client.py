@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import grpc
 
-from kannon.adapters.envelope_codec import submit_octets
+from kannon.adapters.envelope_octets import submit_octets
 from kannon.adapters.pb import edge_pb2
 from kannon.core.deliveries import DeliveryId
 from kannon.core.diagnosis import AmbiguousDiagnosis, EdgeDiagnosis, ExchangerDiagnosis

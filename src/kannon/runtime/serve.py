@@ -13,8 +13,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NoReturn
 
-import uvicorn
+from kannon.runtime import slim_imports  # noqa: F401 - first, for it decides what others load
+
+# isort: split
 from starlette.applications import Starlette
+from uvicorn.config import Config
+from uvicorn.server import Server
 
 from kannon.core.errors import KannonError
 from kannon.runtime.collector import collect_rarely
@@ -23,6 +27,7 @@ from kannon.runtime.settings import Settings
 from kannon.runtime.stage import Stage
 
 GRACE_SECONDS = 20
+_NOT_STARTED = 3
 
 
 @asynccontextmanager
@@ -55,18 +60,24 @@ def main() -> None:
     for asked in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises what it caught once more when it is done: to be asked to stop is no failure.
         signal.signal(asked, lambda *_: None)
-    uvicorn.run(
-        app,
-        host=os.environ.get("HOST", "0.0.0.0"),  # noqa: S104 - a container's address is its own
-        port=int(port),
-        loop="uvloop",
-        http="httptools",
-        lifespan="on",
-        access_log=False,
-        log_level="warning",
-        timeout_graceful_shutdown=GRACE_SECONDS,
-        timeout_keep_alive=120,
+    server = Server(
+        Config(
+            app,
+            host=os.environ.get("HOST", "0.0.0.0"),  # noqa: S104 - a container's address is its own
+            port=int(port),
+            loop="uvloop",
+            http="httptools",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            log_level="warning",
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_keep_alive=120,
+        )
     )
+    server.run()
+    if not server.started:
+        sys.exit(_NOT_STARTED)
 
 
 def _refuse(why: str) -> NoReturn:

@@ -531,6 +531,8 @@ def _read_pairs(named: Path, must_exist: bool) -> Iterable[tuple[str, str]]:
         text = path.read_text()
     except (OSError, UnicodeError, RuntimeError) as error:
         raise SettingsError(f"config (K_CONFIG): cannot read {path}: {type(error).__name__}") from None
+    if not text.strip():
+        return ()
     from kannon.runtime.settings_file import NoSettings, read_pairs  # most processes have no file
 
     try:

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import LiteralString, cast
 
 import psycopg
@@ -31,7 +31,7 @@ INSUFFICIENT_RESOURCES = "53"
 @cache
 def queries(name: str) -> Mapping[str, LiteralString]:
     """The queries of `sql/<name>.sql`, by the names that stand above them (`-- name: …`)."""
-    text = resources.files("kannon.adapters.postgres").joinpath("sql", f"{name}.sql").read_text()
+    text = Path(__file__).with_name("sql").joinpath(f"{name}.sql").read_text()
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
     return {part: cast("LiteralString", query) for part, query in zip(parts[1::2], parts[2::2], strict=True)}
 
