@@ -1,15 +1,16 @@
 """A ledger in memory. It keeps to the same contract suite as the one in PostgreSQL."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from kannon.core.batches import BatchContent, Delivery, Move, Outcome
+from kannon.core.batches import TOLD_ONCE, BatchContent, Delivery, Move, Outcome
 from kannon.core.deliveries import DeliveryId, Fact, Status, transition
 from kannon.core.diagnosis import LedgerDiagnosis, Pile
 from kannon.core.errors import LedgerUnavailable
+from kannon.core.payloads import ReportJudged
 from kannon.core.retries import LONGEST_REPLY, MAX_EMISSIONS, attempt_expires_at
 from kannon.ports import LedgerWork
 
@@ -24,6 +25,7 @@ class FakeLedger:
     published: dict[DeliveryId, int] = field(default_factory=dict)
     emitted: dict[DeliveryId, datetime] = field(default_factory=dict)
     cancelled: set[int] = field(default_factory=set)
+    reports: dict[str, tuple[ReportJudged, str]] = field(default_factory=dict)
     in_hand: int = 20_000
     lease: timedelta = timedelta(minutes=15)
     away: bool = False
@@ -32,11 +34,11 @@ class FakeLedger:
     async def work(self) -> AsyncIterator[LedgerWork]:
         if self.away:
             raise LedgerUnavailable("away")
-        before = deepcopy((self.rows, self.outcomes, self.published, self.emitted))
+        before = deepcopy((self.rows, self.outcomes, self.published, self.emitted, self.reports))
         try:
             yield _FakeWork(self)
         except BaseException:
-            self.rows, self.outcomes, self.published, self.emitted = before
+            self.rows, self.outcomes, self.published, self.emitted, self.reports = before
             raise
 
     def of_type(self, kind: str) -> list[Outcome]:
@@ -136,8 +138,20 @@ class _FakeWork:
                 o.id == outcome.id for o in self._ledger.of_type("accepted")
             ):
                 continue
+            if outcome.type in (await self.reported([outcome.id])).get(outcome.id, ()):
+                continue
             key = (outcome.id, outcome.type, outcome.attempt, outcome.at)
             self._ledger.outcomes.setdefault(key, outcome)
+
+    async def reported(self, deliveries: Sequence[DeliveryId]) -> Mapping[DeliveryId, Collection[str]]:
+        found: dict[DeliveryId, set[str]] = {}
+        for outcome in self._ledger.outcomes.values():
+            if outcome.id in deliveries and outcome.type in TOLD_ONCE:
+                found.setdefault(outcome.id, set()).add(outcome.type)
+        return found
+
+    async def keep_report(self, report: ReportJudged, domain: str) -> None:
+        self._ledger.reports.setdefault(report.identity(), (report, domain))
 
     async def anything_due(self, now: datetime) -> bool:
         return bool(self._due(now))

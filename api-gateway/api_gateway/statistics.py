@@ -36,6 +36,7 @@ _DATA: Mapping[str, type[Message]] = {
     "clicked": pb.StatsDataClicked,
     "rejected": pb.StatsDataRejected,
     "error": pb.StatsDataError,
+    "complained": pb.StatsDataComplained,
 }
 
 

@@ -1,7 +1,9 @@
 """bounce: what does it mean that a transmission did not succeed, or that a report came in?"""
 
 import logging
+from collections.abc import Mapping
 
+from functions.bounce.reports import judged_report
 from kannon.core.errors import MalformedEvent
 from kannon.core.payloads import (
     AnyPayload,
@@ -18,10 +20,15 @@ log = logging.getLogger(__name__)
 
 
 class Bounce:
-    """Judges refused transmissions by the table of `core.replies`; of reports it notes that they came."""
+    """Judges refused transmissions and reports, both by the table of `core.replies`.
 
-    def __init__(self, publisher: EventPublisher) -> None:
+    Args:
+        return_path_keys: the subkeys for return paths by their ids; complaints are found by them.
+    """
+
+    def __init__(self, publisher: EventPublisher, return_path_keys: Mapping[int, bytes]) -> None:
         self._publisher = publisher
+        self._keys = return_path_keys
 
     async def handle(self, payload: AnyPayload, traceparent: str) -> None:
         """Judge what came in, and publish the judgements."""
@@ -29,7 +36,7 @@ class Bounce:
             case TransmissionsRefused():
                 await self._refused(payload, traceparent)
             case ReportReceived():
-                _note(payload)
+                await self._reported(payload, traceparent)
             case _:
                 raise MalformedEvent(f"bounce does not take {payload.NAME}")
 
@@ -37,12 +44,16 @@ class Bounce:
         judgements = tuple(_judged(refused) for refused in payload.transmissions)
         await self._publisher.publish(TransmissionsJudged(judgements), traceparent)
 
-
-def _note(report: ReportReceived) -> None:
-    told = [f"{recipient.role} {recipient.delivery or recipient.domain}" for recipient in report.recipients]
-    log.info(
-        "report received", extra={"recipients": told, "size": report.size, "truncated": report.truncated}
-    )
+    async def _reported(self, received: ReportReceived, traceparent: str) -> None:
+        report = judged_report(received, self._keys)
+        await self._publisher.publish(report, traceparent)
+        told = [
+            f"{recipient.role} {recipient.delivery or recipient.domain}" for recipient in report.recipients
+        ]
+        log.info(
+            "report judged",
+            extra={"recipients": told, "kind": report.kind, "reason": report.reason, "size": report.size},
+        )
 
 
 def _judged(refused: Refused) -> Judged:

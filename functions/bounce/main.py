@@ -10,6 +10,7 @@ from kannon.adapters.nats.connection import connect
 from kannon.adapters.nats.publisher import NatsPublisher
 from kannon.core.keys import Purpose
 from kannon.core.payloads import ReportReceived, TransmissionsRefused
+from kannon.core.return_path import KEY_ID
 from kannon.events import Sealer
 from kannon.runtime.clock import utc_now
 from kannon.runtime.keys import key_for
@@ -22,7 +23,8 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
     nats = await connect(settings[NATS_URL], "bounce", give_up_after=START_PATIENCE)
     await stack.enter_async_context(nats)
     publisher = NatsPublisher(nats, sealer, utc_now, settings[STREAM_REPLICAS])
-    return Wired(Bounce(publisher), sealer, (TransmissionsRefused, ReportReceived))
+    keys = {KEY_ID: key_for(settings, Purpose.RETURN_PATHS)}
+    return Wired(Bounce(publisher, keys), sealer, (TransmissionsRefused, ReportReceived))
 
 
 stage = Stage("bounce", _build)

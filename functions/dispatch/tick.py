@@ -1,5 +1,5 @@
 """The tick: takes stranded work back, goes on with cancelling and moving Batches, re-announces, asks for
-claims, publishes what the outbox holds, forgets idempotency keys.
+claims, publishes what the outbox holds, forgets idempotency keys and reports.
 
 It is disposable: each of its steps is a transaction of its own, a step that cannot be done now is left to the
 next tick, and throughput never waits for it.
@@ -24,6 +24,8 @@ PIECES_SETTLED = 10
 """At most, by one tick: 50,000 Deliveries of Batches with which a gateway did not come to an end."""
 KEYS_FORGOTTEN = 5000
 """At most, by one tick: more than there may come in the time between two."""
+REPORTS_FORGOTTEN = 500
+"""At most, of each kind, by one tick; each may have 64 KB."""
 FULL_ENOUGH = 0.5
 """The gateway and the tick leave Batches unannounced while the verify stream is fuller than this."""
 log = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ class Tick:
             self._ask_for_claims,
             self._publish_outcomes,
             self._forget_keys,
+            self._forget_reports,
         )
         for step in steps:
             try:
@@ -110,6 +113,9 @@ class Tick:
 
     async def _forget_keys(self) -> None:
         await self._recovery.forget_keys(KEYS_FORGOTTEN, self._clock())
+
+    async def _forget_reports(self) -> None:
+        await self._recovery.forget_reports(REPORTS_FORGOTTEN, self._clock())
 
 
 def _move(delivery: Delivery, fact: Fact, now: datetime) -> Move:

@@ -1,16 +1,17 @@
-"""stats: writes what became of Deliveries, ledger and statistics in one transaction."""
+"""stats: writes what became of Deliveries, and keeps reports; ledger and statistics in one transaction."""
 
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from functions.stats.deciding import Learnt, RetryRules, decide, learnt_from
+from functions.stats.reporting import outcome_of
 from kannon.core.batches import Delivery, Move, Outcome
 from kannon.core.deliveries import DeliveryId, Fact, Status
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import Unavailable
 from kannon.core.failpoints import passing
-from kannon.core.payloads import AnyPayload, DeliveriesDue
+from kannon.core.payloads import AnyPayload, DeliveriesDue, ReportJudged
 from kannon.ports import Clock, EventPublisher, Ledger, LedgerWork, Outbox
 
 log = logging.getLogger(__name__)
@@ -43,8 +44,11 @@ class Stats:
         self._chance = chance
 
     async def handle(self, payload: AnyPayload, traceparent: str) -> None:
-        """Write a chunk of results; late and repeated ones change nothing."""
+        """Write a chunk of results, or a report; what is late or repeated changes nothing."""
         del traceparent
+        if isinstance(payload, ReportJudged):
+            await self._take_report(payload)
+            return
         learnt = learnt_from(payload)
         async with self._ledger.work() as work:
             freed = await self._write(work, learnt)
@@ -77,6 +81,18 @@ class Stats:
         return sum(
             before[move.id] is Status.SENDING and move.status is not Status.SENDING for move in moves.values()
         )
+
+    async def _take_report(self, report: ReportJudged) -> None:
+        async with self._ledger.work() as work:
+            rows = await work.lock(report.deliveries)
+            had = await work.reported([row.id for row in rows])
+            found = [outcome_of(row, had.get(row.id, ()), report) for row in rows]
+            # Each is learnt here for the first time: whatever else is to follow from a late bounce or a
+            # complaint follows from these, in this transaction.
+            outcomes = [outcome for outcome in found if outcome is not None]
+            await work.record(outcomes)
+            await work.keep_report(report, rows[0].domain if rows else report.recipients[0].domain)
+        self._outbox.nudge()
 
     async def _ask_for_claims(self) -> None:
         try:

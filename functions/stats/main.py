@@ -1,4 +1,4 @@
-"""Wires stats: results in, ledger and statistics out."""
+"""Wires stats: results and reports in, ledger and statistics out."""
 
 import random
 import uuid
@@ -15,7 +15,12 @@ from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.ledger import PostgresLedger
 from kannon.adapters.postgres.outbox import PostgresOutbox
 from kannon.core.keys import Purpose
-from kannon.core.payloads import EnvelopesUntaken, TransmissionsDelivered, TransmissionsJudged
+from kannon.core.payloads import (
+    EnvelopesUntaken,
+    ReportJudged,
+    TransmissionsDelivered,
+    TransmissionsJudged,
+)
 from kannon.core.retries import RetrySchedule
 from kannon.events import Sealer
 from kannon.runtime.clock import utc_now
@@ -54,12 +59,12 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
         nonce=lambda: uuid.uuid4().hex,
         chance=random.random,
     )
-    return Wired(stats, sealer, (EnvelopesUntaken, TransmissionsDelivered, TransmissionsJudged))
+    return Wired(stats, sealer, (EnvelopesUntaken, TransmissionsDelivered, TransmissionsJudged, ReportJudged))
 
 
 stage = Stage("stats", _build)
 
 
 async def stats(request: Request) -> Response:
-    """The function: takes results of transmissions."""
+    """The function: takes results of transmissions, and reports."""
     return await stage.answer(request)

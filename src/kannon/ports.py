@@ -1,6 +1,6 @@
 """What the stages need from outside, as Protocols. Adapters implement them; tests have fakes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,8 @@ from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.diagnosis import EdgeDiagnosis, LedgerDiagnosis, StreamsDiagnosis
 from kannon.core.envelopes import Envelope
 from kannon.core.exchangers import Exchanger
-from kannon.core.payloads import AnyPayload, Candidate
+from kannon.core.payloads import AnyPayload, Candidate, ReportJudged, ReportRecipient
+from kannon.core.reports.values import Kind, Reported
 
 
 class Clock(Protocol):
@@ -136,8 +137,18 @@ class LedgerWork(Protocol):
         """Cancel those of these that wait, are out nowhere, and belong to a Batch that was cancelled."""
 
     async def record(self, outcomes: Sequence[Outcome]) -> None:
-        """Write Outcomes once each (`accepted`: once of a Delivery), count the new ones, and put them into
-        the outbox."""
+        """Write Outcomes once each (`accepted`, and what is `TOLD_ONCE`: once of a Delivery), count the new
+        ones, and put them into the outbox."""
+
+    async def reported(self, deliveries: Sequence[DeliveryId]) -> Mapping[DeliveryId, Collection[str]]:
+        """Which Outcomes of those that are `TOLD_ONCE` these Deliveries have, where they have any."""
+
+    async def keep_report(self, report: ReportJudged, domain: str) -> None:
+        """Keep a report for people to look at, and count its kind, once however often it comes.
+
+        Args:
+            domain: the tenant that it concerns, or the domain that it came to.
+        """
 
     async def stranded(self, limit: int, now: datetime) -> Sequence[Delivery]:
         """Up to `limit` Deliveries in hand whose Envelope or result was lost, or that were without a result
@@ -187,6 +198,10 @@ class Recovery(Protocol):
 
     async def forget_keys(self, limit: int, now: datetime) -> int:
         """Delete up to `limit` idempotency keys whose time is over; returns how many that were."""
+
+    async def forget_reports(self, limit: int, now: datetime) -> int:
+        """Delete up to `limit` reports that are `REPORTS_KEPT_FOR` old, and up to as many of each kind beyond
+        its newest `REPORTS_KEPT`; returns how many that were. Outcomes and counts stay."""
 
 
 class Outbox(Protocol):
@@ -531,6 +546,64 @@ class DeadLetterStore(Protocol):
 
     async def drop(self, sequence: int) -> bool:
         """Delete a letter; gives whether there was one."""
+
+
+REPORTS_KEPT = 1_000
+"""Of each kind, the newest: so that a flood of one hides no other."""
+REPORTS_KEPT_FOR = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRecord:
+    """A report that was kept.
+
+    Attributes:
+        number: its name; a later one has a greater number.
+        at: when the edge took it.
+        reason: why it is of this kind, where that is not plain.
+        domain: the tenant that it concerns, or the domain that it came to.
+        deliveries: those that it is about.
+        told: what it says of whom.
+        size: octets of all of it.
+    """
+
+    number: int
+    at: datetime
+    kind: Kind
+    reason: str
+    domain: str
+    recipients: tuple[ReportRecipient, ...]
+    deliveries: tuple[DeliveryId, ...]
+    told: tuple[Reported, ...]
+    sender: str
+    client: str
+    size: int
+
+
+class Reports(Protocol):
+    """Reports that were kept; every call raises LedgerUnavailable."""
+
+    async def page(
+        self, kind: Kind | None, domain: str, before: int | None, take: int
+    ) -> Sequence[ReportRecord]:
+        """Up to `take` reports, newest first.
+
+        Args:
+            kind: None: any.
+            domain: empty: any.
+            before: those below this number; None: from the newest on.
+        """
+
+    async def report(self, number: int) -> tuple[ReportRecord, bytes] | None:
+        """A report and its octets from the beginning, as far as they are kept; None if it is not there."""
+
+    async def counts(self, domain: str, since: datetime) -> Mapping[Kind, int]:
+        """How many came, those included that are not kept any more, by kind where there are any.
+
+        Args:
+            domain: empty: all.
+            since: from the hour on in which this lies.
+        """
 
 
 class LedgerLook(Protocol):

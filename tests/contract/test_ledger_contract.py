@@ -11,7 +11,7 @@ import pytest
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.intake import PostgresIntake
 from kannon.adapters.postgres.ledger import PostgresLedger
-from kannon.core.batches import Body, Delivery, Move, NewBatch, NewRecipient, Outcome
+from kannon.core.batches import TOLD_ONCE, Body, Delivery, Move, NewBatch, NewRecipient, Outcome
 from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.keys import seal
 from kannon.ports import Ledger
@@ -212,6 +212,30 @@ async def test_the_same_kind_of_outcome_of_another_attempt_is_another(subject: S
         (row,) = await work.lock([subject.name(0)])
         await work.record([outcome(row, "error", 1), outcome(row, "error", 2)])
     assert await subject.outcomes() == [(0, "error"), (0, "error")]
+
+
+@pytest.mark.parametrize("kind", sorted(TOLD_ONCE))
+async def test_some_kinds_are_told_once_of_a_delivery_whatever_attempt_and_time(
+    kind: str, subject: Subject
+) -> None:
+    for attempt, at in ((1, NOW), (2, NOW), (1, NOW + timedelta(hours=1))):
+        async with subject.ledger.work() as work:
+            (row, _) = await work.lock([subject.name(0), subject.name(1)])
+            await work.record([outcome(row), outcome(row, kind, attempt, at)])
+    assert await subject.outcomes() == sorted([(0, "delivered"), (0, kind)])
+
+
+async def test_which_of_them_deliveries_have_is_told(subject: Subject) -> None:
+    async with subject.ledger.work() as work:
+        first, second, _ = await work.lock([subject.name(seq) for seq in range(3)])
+        await work.record([outcome(first, "bounced"), outcome(first, "complained"), outcome(first)])
+        await work.record([outcome(second, "complained"), outcome(second, "error")])
+        found = await work.reported([subject.name(seq) for seq in range(3)])
+        assert {name.seq: set(types) for name, types in found.items()} == {
+            0: {"bounced", "complained"},
+            1: {"complained"},
+        }
+        assert await work.reported([]) == {}
 
 
 async def test_what_fails_in_the_middle_leaves_nothing_behind(subject: Subject) -> None:

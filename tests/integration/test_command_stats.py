@@ -60,8 +60,8 @@ def test_the_hour_in_which_a_span_begins_counts(api: FakeApi) -> None:
 
 def test_by_hour_there_is_a_line_for_each_hour_the_oldest_first(api: FakeApi) -> None:
     assert stats(api, "--by", "hour").out.splitlines() == [
-        f"{at(BEFORE)}\t0\t0\t1000\t2\t0\t0\t0\t0",
-        f"{at(THIS_HOUR)}\t0\t0\t5\t0\t0\t0\t0\t0",
+        f"{at(BEFORE)}\t0\t0\t1000\t2\t0\t0\t0\t0\t0",
+        f"{at(THIS_HOUR)}\t0\t0\t5\t0\t0\t0\t0\t0\t0",
     ]
     assert json.loads(stats(api, "--by", "hour", "--json").out) == [
         {"hour": at(BEFORE), "delivered": 1000, "error": 2},

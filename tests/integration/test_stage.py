@@ -103,6 +103,7 @@ def environment(port: int, nats_url: str, **more: str) -> dict[str, str]:
             "PYTHONPATH": str(ROOT),
             "K_CONFIG": os.devnull,
             "K_KEYS_EVENTS": encode_key(KEY),
+            "K_KEYS_RETURN_PATHS": encode_key(KEY),
             "K_NATS_URL": nats_url,
         }
         | more

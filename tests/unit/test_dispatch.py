@@ -235,6 +235,7 @@ class Unannounced:
         self.left = [Announcement(7, 1, (Candidate(0, "a@example.org"),), "trace")]
         self.noticed: Sequence[StreamState] = ()
         self.keys_forgotten_at: list[datetime] = []
+        self.reports_forgotten_at: list[datetime] = []
         self.settled = 0
 
     async def notice(self, states: Sequence[StreamState], seen_at: datetime) -> None:
@@ -252,6 +253,10 @@ class Unannounced:
 
     async def forget_keys(self, limit: int, now: datetime) -> int:
         self.keys_forgotten_at.append(now)
+        return 0
+
+    async def forget_reports(self, limit: int, now: datetime) -> int:
+        self.reports_forgotten_at.append(now)
         return 0
 
 
@@ -282,10 +287,10 @@ async def test_the_tick_announces_what_was_left_over(ticking: Ticking) -> None:
     assert ticking.recovery.noticed
 
 
-async def test_the_tick_has_idempotency_keys_forgotten_whatever_else_it_cannot_do(ticking: Ticking) -> None:
+async def test_the_tick_has_keys_and_reports_forgotten_whatever_else_it_cannot_do(ticking: Ticking) -> None:
     ticking.around.publisher.away = True
     await ticking.tick()
-    assert ticking.recovery.keys_forgotten_at == [NOW]
+    assert ticking.recovery.keys_forgotten_at == ticking.recovery.reports_forgotten_at == [NOW]
 
 
 async def test_the_tick_goes_on_with_batches_that_were_cancelled_or_moved(ticking: Ticking) -> None:

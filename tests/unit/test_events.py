@@ -25,6 +25,7 @@ from kannon.core.payloads import (
     RecipientsVerified,
     RecipientVerdict,
     Refused,
+    ReportJudged,
     ReportReceived,
     ReportRecipient,
     ReportRole,
@@ -33,6 +34,7 @@ from kannon.core.payloads import (
     TransmissionsRefused,
 )
 from kannon.core.replies import Stage
+from kannon.core.reports.values import Action, Kind, Reported
 from kannon.events import CloudEvent, Sealer, part_of, subject_of, type_of
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -54,6 +56,19 @@ REPORT = ReportReceived(
     22,
     "a" * 64,
 )
+REPORT_JUDGED = ReportJudged(
+    REPORT.recipients,
+    (DeliveryId(7, 3),),
+    Kind.BOUNCE,
+    "",
+    (Reported("a@example.com", Action.FAILED, "5.1.1", 550, "bad-mailbox", True, "no “user”", "mx"),),
+    "",
+    "192.0.2.1",
+    NOW,
+    22,
+    "a" * 64,
+    b"\xff\0",
+)
 EXAMPLES: list[AnyPayload] = [
     BatchAccepted(7, 1, (Candidate(0, "a@example.com"), Candidate(1, "ü@example.com"))),
     RecipientsVerified(7, 1, (RecipientVerdict(0), RecipientVerdict(1, "null_mx"))),
@@ -63,6 +78,7 @@ EXAMPLES: list[AnyPayload] = [
     TransmissionsRefused((REFUSED,)),
     TransmissionsJudged((Judged(REFUSED, "bounced", "bad-mailbox", True),)),
     REPORT,
+    REPORT_JUDGED,
     Outcomes("delivered", 9, (OutcomeFact("7.3", "msg_x@d", "d", "a@example.com", 1, NOW, {"code": 250}),)),
 ]
 

@@ -25,6 +25,7 @@ def test_every_event_has_its_stream() -> None:
         "envelopes.untaken": "KANNON_STATS",
         "transmissions.delivered": "KANNON_STATS",
         "transmissions.judged": "KANNON_STATS",
+        "reports.judged": "KANNON_STATS",
         "outcomes": "KANNON_OUTCOMES",
     }
 

@@ -21,9 +21,6 @@ from kannon.core.payloads import (
     EnvelopesUntaken,
     RecipientsVerified,
     Refused,
-    ReportReceived,
-    ReportRecipient,
-    ReportRole,
     TransmissionsJudged,
     TransmissionsRefused,
 )
@@ -82,19 +79,11 @@ async def test_bounce_judges_each_refused_transmission() -> None:
         Refused(Emitted(7, seq, 1, 1), NOW, Stage.RCPT, code, "", "text", "mx")
         for seq, code in enumerate((550, 450))
     ]
-    await Bounce(publisher).handle(TransmissionsRefused(tuple(refused)), "")
+    await Bounce(publisher, {}).handle(TransmissionsRefused(tuple(refused)), "")
     (event,) = publisher.payloads
     assert isinstance(event, TransmissionsJudged)
     assert [judged.verdict for judged in event.judgements] == ["bounced", "deferred"]
     assert [judged.refused for judged in event.judgements] == refused
-
-
-async def test_bounce_takes_reports_and_publishes_nothing_of_them_yet() -> None:
-    publisher = FakePublisher()
-    recipients = (ReportRecipient(ReportRole.RETURN_PATH, "d.example", DeliveryId(7, 1)),)
-    report = ReportReceived(recipients, "", "192.0.2.1", False, NOW, b"Subject: x\r\n", False, 12, "a" * 64)
-    await Bounce(publisher).handle(report, "")
-    assert publisher.payloads == []
 
 
 class Edge:
@@ -148,6 +137,6 @@ async def test_an_edge_that_is_away_leaves_the_chunk_where_it_is() -> None:
 
 async def test_each_stage_refuses_what_is_not_its_own() -> None:
     publisher = FakePublisher()
-    for stage in (Verify(Dns(), publisher), Bounce(publisher), Send(Edge(), publisher)):
+    for stage in (Verify(Dns(), publisher), Bounce(publisher, {}), Send(Edge(), publisher)):
         with pytest.raises(MalformedEvent):
             await stage.handle(DeliveriesDue(1, "x"), "")

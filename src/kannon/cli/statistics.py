@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-TYPES: Final = ("accepted", "rejected", "delivered", "error", "bounced", "failed", "opened", "clicked")
+TYPES: Final = (
+    *("accepted", "rejected", "delivered", "error", "bounced", "failed"),
+    *("opened", "clicked", "complained"),
+)
 SHOWN: Final = tuple("deferred" if kind == "error" else kind for kind in TYPES)
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks of `--watch`."""
@@ -66,7 +69,8 @@ def stats(
     """Show what became of the mails of DOMAIN.
 
     On a terminal as a table, elsewhere with a tab between the fields: outcome and count. With --by hour these
-    are the hour and the counts of accepted, rejected, delivered, deferred, bounced, failed, opened, clicked.
+    are the hour and the counts of accepted, rejected, delivered, deferred, bounced, failed, opened, clicked,
+    complained.
     There, --watch prints the rows that have changed; with --json it prints all of it when any has.
     """
     asked = _Asked(admin_token, domain_name, start, end)

@@ -125,12 +125,17 @@ class Move:
     untaken: bool = False
 
 
+TOLD_ONCE: Final = frozenset({"bounced", "complained"})
+"""Types of Outcomes of which a Delivery has one at the most, by a transmission or by a report."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a Delivery, to be written once.
 
     Attributes:
-        type: as the Stats API names it: accepted, rejected, delivered, bounced, failed, error.
+        type: as the Stats API names it: accepted, rejected, delivered, bounced, failed, error,
+            complained.
         attempt: 0 for what came before the first Attempt.
         data: what this kind of Outcome knows, as the Stats API gives it.
     """

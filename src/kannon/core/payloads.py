@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from kannon.core.deliveries import DeliveryId
 from kannon.core.envelopes import Envelope
 from kannon.core.replies import Stage
+from kannon.core.reports.values import Kind, Reported
 
 
 class _Chunk:
@@ -277,13 +278,51 @@ class ReportReceived(_Chunk):
     digest: str
 
     def identity(self) -> str:
-        # Not when and from where: a client that got no answer comes again.
-        return f"{self.digest}/{_digest(sorted(map(str, self.recipients)))}"
+        return _report(self.digest, self.recipients)
 
 
 MAX_REPORT_BYTES = 480_000
 MAX_REPORT_RECIPIENTS = 100
 """What is kept of a report, at the most: in base64, with all its recipients, it fits an event."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportJudged(_Chunk):
+    """What one report says, and of which Deliveries (bounce → stats). Only the latter are known to be true.
+
+    Attributes:
+        recipients: as the edge took them.
+        deliveries: those that it is about, by signed return paths; empty where none is named so.
+        reason: why it is of this kind, where that is not plain.
+        told: what it says of whom; the addresses are as it has them.
+        sender: of the SMTP envelope.
+        client: the address that the connection came from.
+        at: when the edge took it.
+        size: octets of all of it.
+        digest: SHA-256 of all of it, in hexadecimal.
+        head: its octets from the beginning, for people to look at; no more than `MAX_REPORT_HEAD`.
+    """
+
+    NAME = "reports.judged"
+    recipients: tuple[ReportRecipient, ...]
+    deliveries: tuple[DeliveryId, ...]
+    kind: Kind
+    reason: str
+    told: tuple[Reported, ...]
+    sender: str
+    client: str
+    at: datetime
+    size: int
+    digest: str
+    head: bytes
+
+    def identity(self) -> str:
+        return _report(self.digest, self.recipients)
+
+
+MAX_REPORT_HEAD = 64_000
+MAX_REPORTED = 50
+"""Recipients that are told of, at the most; with the head, it fits an event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +366,7 @@ AnyPayload = (
     | TransmissionsRefused
     | TransmissionsJudged
     | ReportReceived
+    | ReportJudged
     | Outcomes
 )
 PAYLOADS: tuple[type[AnyPayload], ...] = (
@@ -339,8 +379,14 @@ PAYLOADS: tuple[type[AnyPayload], ...] = (
     TransmissionsRefused,
     TransmissionsJudged,
     ReportReceived,
+    ReportJudged,
     Outcomes,
 )
+
+
+def _report(digest: str, recipients: Iterable[ReportRecipient]) -> str:
+    """Which report it is: not when and from where, for a client that got no answer comes again."""
+    return f"{digest}/{_digest(sorted(map(str, recipients)))}"
 
 
 def _digest(members: Iterable[object]) -> str:

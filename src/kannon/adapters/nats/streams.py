@@ -26,6 +26,7 @@ from kannon.core.payloads import (
     EnvelopesUntaken,
     Outcomes,
     RecipientsVerified,
+    ReportJudged,
     ReportReceived,
     TransmissionsDelivered,
     TransmissionsJudged,
@@ -109,7 +110,7 @@ STREAMS: Final = (
     _stage("dispatch", 128, RecipientsVerified, DeliveriesDue),
     _stage("send", 512, EnvelopesReady),
     _stage("bounce", 128, TransmissionsRefused, ReportReceived),
-    _stage("stats", 256, EnvelopesUntaken, TransmissionsDelivered, TransmissionsJudged),
+    _stage("stats", 256, EnvelopesUntaken, TransmissionsDelivered, TransmissionsJudged, ReportJudged),
     Stream("KANNON_OUTCOMES", "", (f"{subject_of(Outcomes)}.>",), 1024 * _MB, 72 * _HOUR),
     Stream(DLQ_STREAM, "", (f"{DLQ_PREFIX}>",), 128 * _MB, 30 * 24 * _HOUR),
 )

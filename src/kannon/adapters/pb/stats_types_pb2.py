@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from kannon.adapters.pb import tracking_pb2 as kannonapi_dot_tracking__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bkannonapi/stats_types.proto\x12\x16pkg.kannon.stats.types\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18kannonapi/tracking.proto\"]\n\x0fStatsAggregated\x12\x0c\n\x04type\x18\x01 \x01(\t\x12-\n\ttimestamp\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"\xe8\x01\n\x05Stats\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12-\n\ttimestamp\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04type\x18\x05 \x01(\t\x12/\n\x04\x64\x61ta\x18\x06 \x01(\x0b\x32!.pkg.kannon.stats.types.StatsData\x12>\n\rtracking_mode\x18\x07 \x01(\x0e\x32\'.pkg.kannon.tracking.types.TrackingMode\"\xfb\x03\n\tStatsData\x12=\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32).pkg.kannon.stats.types.StatsDataAcceptedH\x00\x12?\n\tdelivered\x18\x02 \x01(\x0b\x32*.pkg.kannon.stats.types.StatsDataDeliveredH\x00\x12\x39\n\x06\x66\x61iled\x18\x03 \x01(\x0b\x32\'.pkg.kannon.stats.types.StatsDataFailedH\x00\x12;\n\x07\x62ounced\x18\x04 \x01(\x0b\x32(.pkg.kannon.stats.types.StatsDataBouncedH\x00\x12\x39\n\x06opened\x18\x05 \x01(\x0b\x32\'.pkg.kannon.stats.types.StatsDataOpenedH\x00\x12;\n\x07\x63licked\x18\x06 \x01(\x0b\x32(.pkg.kannon.stats.types.StatsDataClickedH\x00\x12=\n\x08rejected\x18\x07 \x01(\x0b\x32).pkg.kannon.stats.types.StatsDataRejectedH\x00\x12\x37\n\x05\x65rror\x18\x08 \x01(\x0b\x32&.pkg.kannon.stats.types.StatsDataErrorH\x00\x42\x06\n\x04\x64\x61ta\"\x13\n\x11StatsDataAccepted\"\x14\n\x12StatsDataDelivered\"!\n\x0fStatsDataFailed\x12\x0e\n\x06reason\x18\x01 \x01(\t\"@\n\x10StatsDataBounced\x12\x11\n\tpermanent\x18\x01 \x01(\x08\x12\x0c\n\x04\x63ode\x18\x02 \x01(\r\x12\x0b\n\x03msg\x18\x03 \x01(\t\"1\n\x0fStatsDataOpened\x12\x12\n\nuser_agent\x18\x01 \x01(\t\x12\n\n\x02ip\x18\x02 \x01(\t\"?\n\x10StatsDataClicked\x12\x12\n\nuser_agent\x18\x01 \x01(\t\x12\n\n\x02ip\x18\x02 \x01(\t\x12\x0b\n\x03url\x18\x03 \x01(\t\"#\n\x11StatsDataRejected\x12\x0e\n\x06reason\x18\x01 \x01(\t\"+\n\x0eStatsDataError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0b\n\x03msg\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bkannonapi/stats_types.proto\x12\x16pkg.kannon.stats.types\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18kannonapi/tracking.proto\"]\n\x0fStatsAggregated\x12\x0c\n\x04type\x18\x01 \x01(\t\x12-\n\ttimestamp\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"\xe8\x01\n\x05Stats\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12-\n\ttimestamp\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04type\x18\x05 \x01(\t\x12/\n\x04\x64\x61ta\x18\x06 \x01(\x0b\x32!.pkg.kannon.stats.types.StatsData\x12>\n\rtracking_mode\x18\x07 \x01(\x0e\x32\'.pkg.kannon.tracking.types.TrackingMode\"\xbe\x04\n\tStatsData\x12=\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32).pkg.kannon.stats.types.StatsDataAcceptedH\x00\x12?\n\tdelivered\x18\x02 \x01(\x0b\x32*.pkg.kannon.stats.types.StatsDataDeliveredH\x00\x12\x39\n\x06\x66\x61iled\x18\x03 \x01(\x0b\x32\'.pkg.kannon.stats.types.StatsDataFailedH\x00\x12;\n\x07\x62ounced\x18\x04 \x01(\x0b\x32(.pkg.kannon.stats.types.StatsDataBouncedH\x00\x12\x39\n\x06opened\x18\x05 \x01(\x0b\x32\'.pkg.kannon.stats.types.StatsDataOpenedH\x00\x12;\n\x07\x63licked\x18\x06 \x01(\x0b\x32(.pkg.kannon.stats.types.StatsDataClickedH\x00\x12=\n\x08rejected\x18\x07 \x01(\x0b\x32).pkg.kannon.stats.types.StatsDataRejectedH\x00\x12\x37\n\x05\x65rror\x18\x08 \x01(\x0b\x32&.pkg.kannon.stats.types.StatsDataErrorH\x00\x12\x41\n\ncomplained\x18\x64 \x01(\x0b\x32+.pkg.kannon.stats.types.StatsDataComplainedH\x00\x42\x06\n\x04\x64\x61ta\"\x13\n\x11StatsDataAccepted\"\x14\n\x12StatsDataDelivered\"!\n\x0fStatsDataFailed\x12\x0e\n\x06reason\x18\x01 \x01(\t\"N\n\x10StatsDataBounced\x12\x11\n\tpermanent\x18\x01 \x01(\x08\x12\x0c\n\x04\x63ode\x18\x02 \x01(\r\x12\x0b\n\x03msg\x18\x03 \x01(\t\x12\x0c\n\x04late\x18\x64 \x01(\x08\"1\n\x0fStatsDataOpened\x12\x12\n\nuser_agent\x18\x01 \x01(\t\x12\n\n\x02ip\x18\x02 \x01(\t\"?\n\x10StatsDataClicked\x12\x12\n\nuser_agent\x18\x01 \x01(\t\x12\n\n\x02ip\x18\x02 \x01(\t\x12\x0b\n\x03url\x18\x03 \x01(\t\"#\n\x11StatsDataRejected\x12\x0e\n\x06reason\x18\x01 \x01(\t\"+\n\x0eStatsDataError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0b\n\x03msg\x18\x02 \x01(\t\"\'\n\x13StatsDataComplained\x12\x10\n\x08\x63\x61tegory\x18\x01 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,21 +38,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATS']._serialized_start=210
   _globals['_STATS']._serialized_end=442
   _globals['_STATSDATA']._serialized_start=445
-  _globals['_STATSDATA']._serialized_end=952
-  _globals['_STATSDATAACCEPTED']._serialized_start=954
-  _globals['_STATSDATAACCEPTED']._serialized_end=973
-  _globals['_STATSDATADELIVERED']._serialized_start=975
-  _globals['_STATSDATADELIVERED']._serialized_end=995
-  _globals['_STATSDATAFAILED']._serialized_start=997
-  _globals['_STATSDATAFAILED']._serialized_end=1030
-  _globals['_STATSDATABOUNCED']._serialized_start=1032
-  _globals['_STATSDATABOUNCED']._serialized_end=1096
-  _globals['_STATSDATAOPENED']._serialized_start=1098
-  _globals['_STATSDATAOPENED']._serialized_end=1147
-  _globals['_STATSDATACLICKED']._serialized_start=1149
-  _globals['_STATSDATACLICKED']._serialized_end=1212
-  _globals['_STATSDATAREJECTED']._serialized_start=1214
-  _globals['_STATSDATAREJECTED']._serialized_end=1249
-  _globals['_STATSDATAERROR']._serialized_start=1251
-  _globals['_STATSDATAERROR']._serialized_end=1294
+  _globals['_STATSDATA']._serialized_end=1019
+  _globals['_STATSDATAACCEPTED']._serialized_start=1021
+  _globals['_STATSDATAACCEPTED']._serialized_end=1040
+  _globals['_STATSDATADELIVERED']._serialized_start=1042
+  _globals['_STATSDATADELIVERED']._serialized_end=1062
+  _globals['_STATSDATAFAILED']._serialized_start=1064
+  _globals['_STATSDATAFAILED']._serialized_end=1097
+  _globals['_STATSDATABOUNCED']._serialized_start=1099
+  _globals['_STATSDATABOUNCED']._serialized_end=1177
+  _globals['_STATSDATAOPENED']._serialized_start=1179
+  _globals['_STATSDATAOPENED']._serialized_end=1228
+  _globals['_STATSDATACLICKED']._serialized_start=1230
+  _globals['_STATSDATACLICKED']._serialized_end=1293
+  _globals['_STATSDATAREJECTED']._serialized_start=1295
+  _globals['_STATSDATAREJECTED']._serialized_end=1330
+  _globals['_STATSDATAERROR']._serialized_start=1332
+  _globals['_STATSDATAERROR']._serialized_end=1375
+  _globals['_STATSDATACOMPLAINED']._serialized_start=1377
+  _globals['_STATSDATACOMPLAINED']._serialized_end=1416
 # @@protoc_insertion_point(module_scope)

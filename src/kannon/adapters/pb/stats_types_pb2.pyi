@@ -69,7 +69,7 @@ class Stats(_message.Message):
     """The Recipient's address."""
     type: _builtins.str
     """accepted (the address is verified), rejected, delivered, bounced, failed, error (deferred, to be tried
-    again), opened or clicked.
+    again), opened or clicked; and complained, which is ours, not Kannon's.
     """
     tracking_mode: _tracking_pb2.TrackingMode.ValueType
     """The mode under which an open or a click was recorded."""
@@ -110,6 +110,7 @@ class StatsData(_message.Message):
     CLICKED_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    COMPLAINED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def accepted(self) -> Global___StatsDataAccepted: ...
     @_builtins.property
@@ -126,6 +127,10 @@ class StatsData(_message.Message):
     def rejected(self) -> Global___StatsDataRejected: ...
     @_builtins.property
     def error(self) -> Global___StatsDataError: ...
+    @_builtins.property
+    def complained(self) -> Global___StatsDataComplained:
+        """Clients that do not know it find nothing set."""
+
     def __init__(
         self,
         *,
@@ -137,12 +142,13 @@ class StatsData(_message.Message):
         clicked: Global___StatsDataClicked | None = ...,
         rejected: Global___StatsDataRejected | None = ...,
         error: Global___StatsDataError | None = ...,
+        complained: Global___StatsDataComplained | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "bounced", b"bounced", "clicked", b"clicked", "data", b"data", "delivered", b"delivered", "error", b"error", "failed", b"failed", "opened", b"opened", "rejected", b"rejected"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "bounced", b"bounced", "clicked", b"clicked", "complained", b"complained", "data", b"data", "delivered", b"delivered", "error", b"error", "failed", b"failed", "opened", b"opened", "rejected", b"rejected"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "bounced", b"bounced", "clicked", b"clicked", "data", b"data", "delivered", b"delivered", "error", b"error", "failed", b"failed", "opened", b"opened", "rejected", b"rejected"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "bounced", b"bounced", "clicked", b"clicked", "complained", b"complained", "data", b"data", "delivered", b"delivered", "error", b"error", "failed", b"failed", "opened", b"opened", "rejected", b"rejected"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["accepted", "delivered", "failed", "bounced", "opened", "clicked", "rejected", "error"]  # noqa: Y015
+    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["accepted", "delivered", "failed", "bounced", "opened", "clicked", "rejected", "error", "complained"]  # noqa: Y015
     _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_data) -> _WhichOneofReturnType_data | None: ...
 
@@ -212,20 +218,24 @@ class StatsDataBounced(_message.Message):
     PERMANENT_FIELD_NUMBER: _builtins.int
     CODE_FIELD_NUMBER: _builtins.int
     MSG_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
     permanent: _builtins.bool
     code: _builtins.int
     """The SMTP reply code."""
     msg: _builtins.str
+    late: _builtins.bool
+    """By a report that came later: the exchanger had taken the mail over before. Ours, not Kannon's."""
     def __init__(
         self,
         *,
         permanent: _builtins.bool = ...,
         code: _builtins.int = ...,
         msg: _builtins.str = ...,
+        late: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "msg", b"msg", "permanent", b"permanent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "late", b"late", "msg", b"msg", "permanent", b"permanent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -328,3 +338,25 @@ class StatsDataError(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatsDataError: _TypeAlias = StatsDataError  # noqa: Y015
+
+@_typing.final
+class StatsDataComplained(_message.Message):
+    """The Recipient, or the Recipient's provider, complained of the mail. Ours, not Kannon's."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    category: _builtins.str
+    """The Feedback-Type: abuse, fraud, virus, opt-out or other."""
+    def __init__(
+        self,
+        *,
+        category: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatsDataComplained: _TypeAlias = StatsDataComplained  # noqa: Y015

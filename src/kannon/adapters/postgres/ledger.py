@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -18,8 +18,9 @@ from kannon.core.deliveries import WAITING, DeliveryId, Standing, Status
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import KannonError
 from kannon.core.keys import open_sealed
-from kannon.core.payloads import Candidate
-from kannon.ports import Announcement, LedgerWork, StreamState
+from kannon.core.payloads import Candidate, ReportJudged
+from kannon.core.reports.values import Kind
+from kannon.ports import REPORTS_KEPT, REPORTS_KEPT_FOR, Announcement, LedgerWork, StreamState
 
 SQL = queries("ledger")
 BATCHES_REMEMBERED = 64
@@ -140,6 +141,15 @@ class PostgresLedger:
             done = await connection.execute(SQL["forget_keys"], {"over": now - KEYS_KEPT_FOR, "limit": limit})
             return done.rowcount
 
+    async def forget_reports(self, limit: int, now: datetime) -> int:
+        """See `ports.Recovery`."""
+        async with self._database.transaction() as connection:
+            done = await connection.execute(
+                SQL["forget_reports"],
+                {"over": now - REPORTS_KEPT_FOR, "kept": REPORTS_KEPT, "limit": limit, "kinds": list(Kind)},
+            )
+            return done.rowcount
+
 
 class _InHand:
     """How many more Deliveries may be in `sending`: counted now and then, and kept up in between.
@@ -258,6 +268,35 @@ class _Work:
         ]
         await self._connection.execute(SQL["record"], {"outcomes": _json(rows)})
 
+    async def reported(self, deliveries: Sequence[DeliveryId]) -> Mapping[DeliveryId, Collection[str]]:
+        if not deliveries:
+            return {}
+        wanted = [(delivery.batch, delivery.seq) for delivery in deliveries]
+        rows = await self._connection.execute(SQL["reported"], {"wanted": _json(wanted)})
+        found: dict[DeliveryId, set[str]] = {}
+        for row in await rows.fetchall():
+            found.setdefault(DeliveryId(row["batch"], row["seq"]), set()).add(row["type"])
+        return found
+
+    async def keep_report(self, report: ReportJudged, domain: str) -> None:
+        await self._connection.execute(
+            SQL["keep_report"],
+            {
+                "identity": report.identity(),
+                "at": report.at,
+                "kind": report.kind,
+                "reason": report.reason,
+                "domain": domain,
+                "recipients": _json(report.recipients),
+                "deliveries": _json(report.deliveries),
+                "told": _json(report.told),
+                "sender": report.sender,
+                "client": report.client,
+                "size": report.size,
+                "head": report.head,
+            },
+        )
+
     async def _deliveries(self, query: str, arguments: dict[str, object]) -> list[Delivery]:
         async with self._connection.cursor(row_factory=tuple_row) as cursor:
             await cursor.execute(SQL[query], arguments)
@@ -279,7 +318,7 @@ def _delivery(row: TupleRow) -> Delivery:
     )
 
 
-def _json(rows: Sequence[tuple[object, ...]]) -> str:
+def _json(rows: Sequence[object]) -> str:
     """Rows for a statement as one parameter: psycopg takes 15 times as long for as many arrays as columns."""
     return msgspec.json.encode(rows).decode()
 

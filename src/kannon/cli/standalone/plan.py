@@ -66,7 +66,7 @@ _KEYS: Mapping[str, tuple[Purpose, ...]] = {
     "verify": (Purpose.EVENTS,),
     "dispatch": (Purpose.DKIM_KEYS, Purpose.ENVELOPES, Purpose.EVENTS, Purpose.RETURN_PATHS),
     "send": (Purpose.EVENTS,),
-    "bounce": (Purpose.EVENTS,),
+    "bounce": (Purpose.EVENTS, Purpose.RETURN_PATHS),
     "stats": (Purpose.EVENTS,),
     EDGE: (Purpose.ENVELOPES, Purpose.EVENTS, Purpose.RETURN_PATHS),
     SOURCE: (),

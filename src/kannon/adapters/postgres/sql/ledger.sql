@@ -120,7 +120,7 @@ WHERE d.batch = (wanted ->> 0)::bigint AND d.seq = (wanted ->> 1)::integer
   AND d.status = ANY(%(waiting)s::text[]) AND d.first_emitted_at IS NULL
 
 -- name: record
--- Each Outcome once, and `accepted` once of a Delivery, whenever; what is new is counted by the hour and put into
+-- Each Outcome once, and `accepted`, `bounced` and `complained` (by an index) once of a Delivery, whenever; what is new is counted by the hour and put into
 -- the outbox, all or nothing.
 WITH fresh AS (
     INSERT INTO stats (batch, seq, type, attempt, timestamp, message_id, domain, email, data)
@@ -143,6 +143,22 @@ SELECT CASE type WHEN 'error' THEN 'deferred' ELSE type END,
            'delivery', batch || '.' || seq, 'message_id', message_id, 'domain', domain, 'recipient', email,
            'attempt', attempt, 'at', timestamp, 'data', data) ORDER BY batch, seq)
 FROM fresh GROUP BY type
+
+-- name: reported
+SELECT s.batch, s.seq, s.type FROM jsonb_array_elements(%(wanted)s::jsonb) AS wanted
+CROSS JOIN LATERAL (SELECT * FROM stats WHERE batch = (wanted ->> 0)::bigint AND seq = (wanted ->> 1)::integer
+                                          AND type IN ('bounced', 'complained')) AS s
+
+-- name: keep_report
+WITH fresh AS (
+    INSERT INTO reports (identity, at, kind, reason, domain, recipients, deliveries, told, sender, client, size, head)
+    VALUES (%(identity)s, %(at)s, %(kind)s, %(reason)s, %(domain)s, %(recipients)s::jsonb, %(deliveries)s::jsonb,
+            %(told)s::jsonb, %(sender)s, %(client)s, %(size)s, %(head)s)
+    ON CONFLICT (identity) DO NOTHING
+    RETURNING at, domain, kind
+)
+INSERT INTO report_counts (hour, domain, kind, count) SELECT date_trunc('hour', at, 'UTC'), domain, kind, 1 FROM fresh
+ON CONFLICT (hour, domain, kind) DO UPDATE SET count = report_counts.count + 1
 
 -- name: batch
 -- Until a Batch is moved for the first time, all its Deliveries expire at the same time.
@@ -204,3 +220,13 @@ WHERE number = %(batch)s AND announced_seq < %(next_seq)s AND greatest(announcem
 DELETE FROM idempotency_keys WHERE (domain, key) IN (
     SELECT domain, key FROM idempotency_keys WHERE created_at <= %(over)s
     ORDER BY created_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+
+-- name: forget_reports
+WITH over AS (
+    (SELECT number FROM reports WHERE kept_at <= %(over)s ORDER BY kept_at LIMIT %(limit)s)
+    UNION ALL
+    SELECT beyond.number FROM unnest(%(kinds)s::text[]) AS kinds (kind) CROSS JOIN LATERAL
+        (SELECT number FROM reports WHERE kind = kinds.kind ORDER BY number DESC OFFSET %(kept)s LIMIT %(limit)s) AS beyond
+)
+DELETE FROM reports WHERE number IN (
+    SELECT number FROM reports WHERE number IN (SELECT number FROM over) FOR UPDATE SKIP LOCKED)
