@@ -24,6 +24,7 @@ from api_gateway.endpoints import Doorkeeper, endpoints
 from api_gateway.grpc_server import GrpcServer
 from api_gateway.hz import HZ, Check
 from api_gateway.mailer import Mailer
+from api_gateway.reports import ReportDesk
 from api_gateway.sender_rule import SenderRule
 from api_gateway.services import services
 from api_gateway.statistics import Statistics
@@ -41,6 +42,7 @@ from kannon.adapters.postgres.delivery_queries import PostgresDeliveryQueries
 from kannon.adapters.postgres.diagnosis import PostgresLedgerLook
 from kannon.adapters.postgres.directory import PostgresDirectory
 from kannon.adapters.postgres.intake import PostgresIntake
+from kannon.adapters.postgres.reports import PostgresReports
 from kannon.adapters.postgres.stats_queries import PostgresStatsQueries
 from kannon.adapters.postgres.templates import PostgresTemplates
 from kannon.core.errors import KannonError
@@ -150,6 +152,7 @@ class Gateway:
             TemplateDesk(directory, templates),
             Deliveries(directory, PostgresDeliveryQueries(database)),
             DeadLetterDesk(NatsDeadLetterStore(nats, wanted.replicas), sealer),
+            ReportDesk(PostgresReports(database), database.clock),
             Diagnosis(
                 PostgresLedgerLook(database, wanted.in_hand, wanted.lease),
                 NatsStreamsLook(nats),

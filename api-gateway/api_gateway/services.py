@@ -8,6 +8,7 @@ from api_gateway.diagnosis import Diagnosis
 from api_gateway.endpoints import Access, Service
 from api_gateway.hz import HZ
 from api_gateway.mailer import Mailer
+from api_gateway.reports import ReportDesk
 from api_gateway.statistics import Statistics
 from api_gateway.templates import TemplateDesk
 from kannon.adapters.pb import admin_pb2, mailer_pb2, stats_v1_pb2, stats_v2_pb2
@@ -20,6 +21,7 @@ def services(
     templates: TemplateDesk,
     deliveries: Deliveries,
     dead_letters: DeadLetterDesk,
+    reports: ReportDesk,
     diagnosis: Diagnosis,
     statistics: Statistics,
     hz: HZ,
@@ -58,6 +60,8 @@ def services(
                 "GetDeadLetter": dead_letters.get_dead_letter,
                 "RetryDeadLetters": dead_letters.retry_dead_letters,
                 "DropDeadLetters": dead_letters.drop_dead_letters,
+                "ListReports": reports.list_reports,
+                "GetReport": reports.get_report,
                 "Diagnose": diagnosis.diagnose,
             },
         ),

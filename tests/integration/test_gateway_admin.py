@@ -48,6 +48,8 @@ BUILT = {
     "Api/GetDeadLetter",
     "Api/RetryDeadLetters",
     "Api/DropDeadLetters",
+    "Api/ListReports",
+    "Api/GetReport",
     "Api/Diagnose",
     "StatsApiV1/GetStats",
     "StatsApiV1/GetStatsAggregated",

@@ -64,3 +64,8 @@ def test_a_file_that_cannot_be_read_stops_no_other(tmp_path: Path) -> None:
 
 def test_no_file_is_wrong_usage() -> None:
     assert kannon("bounces", "classify").code == 2
+
+
+def test_a_report_is_written_as_it_came_or_as_json_but_not_both() -> None:
+    done = kannon("bounces", "show", "1", "--raw", "-", "--json", "--admin-token", "t")
+    assert (done.code, "leave --json out" in done.err) == (2, True)

@@ -7,6 +7,7 @@ from typing import Final
 import click
 
 from kannon.cli.options import json_option, print_json
+from kannon.cli.reports import list_reports, show_report
 from kannon.cli.tables import Table
 from kannon.core.reports.entities import MAX_OCTETS
 from kannon.core.reports.reading import read_report
@@ -18,6 +19,10 @@ HEADINGS: Final = ("file", "kind", "address", "status", "code", "hard", "categor
 @click.group()
 def bounces() -> None:
     """Reports that came back: failures, delays, complaints."""
+
+
+bounces.add_command(list_reports)
+bounces.add_command(show_report)
 
 
 @bounces.command("classify")

@@ -1159,6 +1159,246 @@ class DeadLetterLeft(_message.Message):
 Global___DeadLetterLeft: _TypeAlias = DeadLetterLeft  # noqa: Y015
 
 @_typing.final
+class Report(_message.Message):
+    """A message that came back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    RECEIVED_AT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    RECIPIENTS_FIELD_NUMBER: _builtins.int
+    DELIVERIES_FIELD_NUMBER: _builtins.int
+    SENDER_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    TOLD_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Its name among the reports."""
+    kind: _builtins.str
+    """bounce, delayed, complaint, auto-reply or unrecognised."""
+    reason: _builtins.str
+    """Why it is of this kind, where that is not plain, such as "read-receipt"."""
+    domain: _builtins.str
+    """Whose mail it is about; where that is not known, the domain that it came to."""
+    sender: _builtins.str
+    """Envelope sender; empty for the null one."""
+    client: _builtins.str
+    """The address that brought it."""
+    size: _builtins.int
+    """Octets of all of it."""
+    @_builtins.property
+    def received_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def recipients(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """To what it came, such as "abuse example.com" or "return-path example.com"."""
+
+    @_builtins.property
+    def deliveries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The mails that it is about, as events name them: "<batch>.<seq>". Each was signed by this installation."""
+
+    @_builtins.property
+    def told(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportedRecipient]: ...
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        received_at: _timestamp_pb2.Timestamp | None = ...,
+        kind: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        domain: _builtins.str = ...,
+        recipients: _abc.Iterable[_builtins.str] | None = ...,
+        deliveries: _abc.Iterable[_builtins.str] | None = ...,
+        sender: _builtins.str = ...,
+        client: _builtins.str = ...,
+        size: _builtins.int = ...,
+        told: _abc.Iterable[Global___ReportedRecipient] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["received_at", b"received_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "deliveries", b"deliveries", "domain", b"domain", "kind", b"kind", "number", b"number", "reason", b"reason", "received_at", b"received_at", "recipients", b"recipients", "sender", b"sender", "size", b"size", "told", b"told"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Report: _TypeAlias = Report  # noqa: Y015
+
+@_typing.final
+class ReportedRecipient(_message.Message):
+    """What a report says of one recipient."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    HARD_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    REPORTING_MTA_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    action: _builtins.str
+    """failed, delayed, delivered, relayed, expanded; empty in complaints."""
+    status: _builtins.str
+    """The enhanced status code."""
+    code: _builtins.int
+    """The SMTP reply code; 0 where there is none."""
+    category: _builtins.str
+    """Why; of a complaint its Feedback-Type."""
+    hard: _builtins.bool
+    """The address is to be written off."""
+    text: _builtins.str
+    reporting_mta: _builtins.str
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        action: _builtins.str = ...,
+        status: _builtins.str = ...,
+        code: _builtins.int = ...,
+        category: _builtins.str = ...,
+        hard: _builtins.bool = ...,
+        text: _builtins.str = ...,
+        reporting_mta: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "address", b"address", "category", b"category", "code", b"code", "hard", b"hard", "reporting_mta", b"reporting_mta", "status", b"status", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportedRecipient: _TypeAlias = ReportedRecipient  # noqa: Y015
+
+@_typing.final
+class ReportCount(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    count: _builtins.int
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportCount: _TypeAlias = ReportCount  # noqa: Y015
+
+@_typing.final
+class ListReportsReq(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    TAKE_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """Only those of this kind; empty for all."""
+    domain: _builtins.str
+    """Only those of this domain; empty for all."""
+    before: _builtins.int
+    """What the answer before gave as next; 0 for the first page."""
+    take: _builtins.int
+    """How many to answer with, at most: 100 where it is left out or 0, up to 1,000."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        domain: _builtins.str = ...,
+        before: _builtins.int = ...,
+        take: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "domain", b"domain", "kind", b"kind", "take", b"take"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReportsReq: _TypeAlias = ListReportsReq  # noqa: Y015
+
+@_typing.final
+class ListReportsRes(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORTS_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    next: _builtins.int
+    """Where the next page begins; 0 at the end."""
+    @_builtins.property
+    def reports(self) -> _containers.RepeatedCompositeFieldContainer[Global___Report]: ...
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportCount]:
+        """How many of each kind came in the last 30 days, with those that are not kept any more; on the first page."""
+
+    def __init__(
+        self,
+        *,
+        reports: _abc.Iterable[Global___Report] | None = ...,
+        next: _builtins.int = ...,
+        counts: _abc.Iterable[Global___ReportCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "next", b"next", "reports", b"reports"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReportsRes: _TypeAlias = ListReportsRes  # noqa: Y015
+
+@_typing.final
+class GetReportReq(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReportReq: _TypeAlias = GetReportReq  # noqa: Y015
+
+@_typing.final
+class GetReportRes(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: _builtins.int
+    HEAD_FIELD_NUMBER: _builtins.int
+    head: _builtins.bytes
+    """Its octets from the beginning, 64,000 at the most."""
+    @_builtins.property
+    def report(self) -> Global___Report: ...
+    def __init__(
+        self,
+        *,
+        report: Global___Report | None = ...,
+        head: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "report", b"report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReportRes: _TypeAlias = GetReportRes  # noqa: Y015
+
+@_typing.final
 class DiagnoseReq(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

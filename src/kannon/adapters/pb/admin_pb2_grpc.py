@@ -125,6 +125,16 @@ class ApiStub:
                 request_serializer=kannonapi_dot_admin__pb2.DropDeadLettersReq.SerializeToString,
                 response_deserializer=kannonapi_dot_admin__pb2.DropDeadLettersRes.FromString,
                 _registered_method=True)
+        self.ListReports = channel.unary_unary(
+                '/pkg.kannon.admin.apiv1.Api/ListReports',
+                request_serializer=kannonapi_dot_admin__pb2.ListReportsReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.ListReportsRes.FromString,
+                _registered_method=True)
+        self.GetReport = channel.unary_unary(
+                '/pkg.kannon.admin.apiv1.Api/GetReport',
+                request_serializer=kannonapi_dot_admin__pb2.GetReportReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.GetReportRes.FromString,
+                _registered_method=True)
         self.Diagnose = channel.unary_unary(
                 '/pkg.kannon.admin.apiv1.Api/Diagnose',
                 request_serializer=kannonapi_dot_admin__pb2.DiagnoseReq.SerializeToString,
@@ -256,6 +266,20 @@ class ApiServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListReports(self, request, context):
+        """Reports that came back, newest first, and how many came of each kind. They are kept for 30 days, 1,000 of a
+        kind at the most. What they say is hearsay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReport(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Diagnose(self, request, context):
         """What waits, why, what happens next and when, and what needs a person. What does not answer is said so.
         """
@@ -355,6 +379,16 @@ def add_ApiServicer_to_server(servicer, server):
                     servicer.DropDeadLetters,
                     request_deserializer=kannonapi_dot_admin__pb2.DropDeadLettersReq.FromString,
                     response_serializer=kannonapi_dot_admin__pb2.DropDeadLettersRes.SerializeToString,
+            ),
+            'ListReports': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReports,
+                    request_deserializer=kannonapi_dot_admin__pb2.ListReportsReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.ListReportsRes.SerializeToString,
+            ),
+            'GetReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReport,
+                    request_deserializer=kannonapi_dot_admin__pb2.GetReportReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.GetReportRes.SerializeToString,
             ),
             'Diagnose': grpc.unary_unary_rpc_method_handler(
                     servicer.Diagnose,
@@ -849,6 +883,60 @@ class Api:
             '/pkg.kannon.admin.apiv1.Api/DropDeadLetters',
             kannonapi_dot_admin__pb2.DropDeadLettersReq.SerializeToString,
             kannonapi_dot_admin__pb2.DropDeadLettersRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReports(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/ListReports',
+            kannonapi_dot_admin__pb2.ListReportsReq.SerializeToString,
+            kannonapi_dot_admin__pb2.ListReportsRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/GetReport',
+            kannonapi_dot_admin__pb2.GetReportReq.SerializeToString,
+            kannonapi_dot_admin__pb2.GetReportRes.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,11 @@ class ApiStub:
     """
     DropDeadLetters: _aio.UnaryUnaryMultiCallable[_admin_pb2.DropDeadLettersReq, _admin_pb2.DropDeadLettersRes]
     """Deletes them. A mail whose Envelope was in one is taken back at the end of its lease."""
+    ListReports: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListReportsReq, _admin_pb2.ListReportsRes]
+    """Reports that came back, newest first, and how many came of each kind. They are kept for 30 days, 1,000 of a
+    kind at the most. What they say is hearsay.
+    """
+    GetReport: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetReportReq, _admin_pb2.GetReportRes]
     Diagnose: _aio.UnaryUnaryMultiCallable[_admin_pb2.DiagnoseReq, _admin_pb2.DiagnoseRes]
     """What waits, why, what happens next and when, and what needs a person. What does not answer is said so."""
 
@@ -191,6 +196,23 @@ class ApiServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_admin_pb2.DropDeadLettersReq, _admin_pb2.DropDeadLettersRes],
     ) -> _abc.Awaitable[_admin_pb2.DropDeadLettersRes]:
         """Deletes them. A mail whose Envelope was in one is taken back at the end of its lease."""
+
+    @_abc_1.abstractmethod
+    def ListReports(
+        self,
+        request: _admin_pb2.ListReportsReq,
+        context: _aio.ServicerContext[_admin_pb2.ListReportsReq, _admin_pb2.ListReportsRes],
+    ) -> _abc.Awaitable[_admin_pb2.ListReportsRes]:
+        """Reports that came back, newest first, and how many came of each kind. They are kept for 30 days, 1,000 of a
+        kind at the most. What they say is hearsay.
+        """
+
+    @_abc_1.abstractmethod
+    def GetReport(
+        self,
+        request: _admin_pb2.GetReportReq,
+        context: _aio.ServicerContext[_admin_pb2.GetReportReq, _admin_pb2.GetReportRes],
+    ) -> _abc.Awaitable[_admin_pb2.GetReportRes]: ...
 
     @_abc_1.abstractmethod
     def Diagnose(
