@@ -132,9 +132,7 @@ class _FakeWork:
 
     async def record(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
-            if outcome.type == "accepted" and any(
-                o.id == outcome.id for o in self._ledger.of_type("accepted")
-            ):
+            if outcome.only_first and any(o.id == outcome.id for o in self._ledger.of_type(outcome.type)):
                 continue
             key = (outcome.id, outcome.type, outcome.attempt, outcome.at)
             self._ledger.outcomes.setdefault(key, outcome)

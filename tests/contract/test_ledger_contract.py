@@ -182,6 +182,16 @@ async def test_an_emission_is_dated_and_remembers_the_first_of_its_attempt(subje
         assert (row.first_emitted_at, row.standing.attempts, row.edge) == (None, 1, "edge-0")
 
 
+async def test_an_outcome_that_is_only_to_be_the_first_of_its_type_is_written_once(subject: Subject) -> None:
+    async with subject.ledger.work() as work:
+        row, other = await work.lock([subject.name(0), subject.name(1)])
+        await work.record([outcome(row, "accepted", 0)])
+    async with subject.ledger.work() as work:
+        later = [outcome(one, "accepted", 0, NOW + timedelta(minutes=1)) for one in (row, other)]
+        await work.record([replace(one, only_first=True) for one in later])
+    assert await subject.outcomes() == [(0, "accepted"), (1, "accepted")]
+
+
 async def test_that_an_exchanger_answered_is_never_forgotten(subject: Subject) -> None:
     await subject.put(0, Status.SCHEDULED, answered=True)
     await subject.put(0, Status.SENDING, emission=1, answered=False)

@@ -252,7 +252,7 @@ class _Work:
         rows = [
             (
                 *(it.id.batch, it.id.seq, it.type, it.attempt, it.at, it.message_id, it.domain),
-                *(it.recipient, it.data),
+                *(it.recipient, it.data, it.only_first),
             )
             for it in outcomes
         ]
