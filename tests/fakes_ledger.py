@@ -11,7 +11,9 @@ from kannon.core.deliveries import DeliveryId, Fact, Status, transition
 from kannon.core.diagnosis import LedgerDiagnosis, Pile
 from kannon.core.errors import LedgerUnavailable
 from kannon.core.retries import LONGEST_REPLY, MAX_EMISSIONS, attempt_expires_at
+from kannon.core.suppression import Happening, Suppression
 from kannon.ports import LedgerWork
+from tests.fakes_suppressions import FakeSuppressions
 
 
 @dataclass
@@ -24,6 +26,7 @@ class FakeLedger:
     published: dict[DeliveryId, int] = field(default_factory=dict)
     emitted: dict[DeliveryId, datetime] = field(default_factory=dict)
     cancelled: set[int] = field(default_factory=set)
+    suppressions: FakeSuppressions = field(default_factory=FakeSuppressions)
     in_hand: int = 20_000
     lease: timedelta = timedelta(minutes=15)
     away: bool = False
@@ -32,11 +35,11 @@ class FakeLedger:
     async def work(self) -> AsyncIterator[LedgerWork]:
         if self.away:
             raise LedgerUnavailable("away")
-        before = deepcopy((self.rows, self.outcomes, self.published, self.emitted))
+        before = deepcopy((self.rows, self.outcomes, self.published, self.emitted, self.suppressions))
         try:
             yield _FakeWork(self)
         except BaseException:
-            self.rows, self.outcomes, self.published, self.emitted = before
+            self.rows, self.outcomes, self.published, self.emitted, self.suppressions = before
             raise
 
     def of_type(self, kind: str) -> list[Outcome]:
@@ -136,6 +139,12 @@ class _FakeWork:
                 continue
             key = (outcome.id, outcome.type, outcome.attempt, outcome.at)
             self._ledger.outcomes.setdefault(key, outcome)
+
+    async def note_soft_bounces(self, bounces: Sequence[Happening], window: timedelta) -> Sequence[int]:
+        return self._ledger.suppressions.note(bounces, window)
+
+    async def suppress(self, suppressions: Sequence[Suppression], now: datetime) -> None:
+        self._ledger.suppressions.write(suppressions, now)
 
     async def anything_due(self, now: datetime) -> bool:
         return bool(self._due(now))

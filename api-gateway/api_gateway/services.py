@@ -9,6 +9,7 @@ from api_gateway.endpoints import Access, Service
 from api_gateway.hz import HZ
 from api_gateway.mailer import Mailer
 from api_gateway.statistics import Statistics
+from api_gateway.suppressions import SuppressionDesk
 from api_gateway.templates import TemplateDesk
 from kannon.adapters.pb import admin_pb2, mailer_pb2, stats_v1_pb2, stats_v2_pb2
 
@@ -21,6 +22,7 @@ def services(
     deliveries: Deliveries,
     dead_letters: DeadLetterDesk,
     diagnosis: Diagnosis,
+    suppressions: SuppressionDesk,
     statistics: Statistics,
     hz: HZ,
 ) -> tuple[Service, ...]:
@@ -59,6 +61,10 @@ def services(
                 "RetryDeadLetters": dead_letters.retry_dead_letters,
                 "DropDeadLetters": dead_letters.drop_dead_letters,
                 "Diagnose": diagnosis.diagnose,
+                "ListSuppressions": suppressions.list_suppressions,
+                "GetSuppression": suppressions.get_suppression,
+                "AddSuppressions": suppressions.add_suppressions,
+                "RemoveSuppression": suppressions.remove_suppression,
             },
         ),
         Service(

@@ -13,12 +13,14 @@ from psycopg.rows import DictRow, TupleRow, tuple_row
 
 from kannon.adapters.postgres.batches import settle_some
 from kannon.adapters.postgres.connection import Connection, Database, queries
+from kannon.adapters.postgres.suppressions import note_soft_bounces, write_suppressions
 from kannon.core.batches import KEYS_KEPT_FOR, BatchContent, Delivery, Move, Outcome
 from kannon.core.deliveries import WAITING, DeliveryId, Standing, Status
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import KannonError
 from kannon.core.keys import open_sealed
 from kannon.core.payloads import Candidate
+from kannon.core.suppression import Happening, Suppression
 from kannon.ports import Announcement, LedgerWork, StreamState
 
 SQL = queries("ledger")
@@ -257,6 +259,12 @@ class _Work:
             for it in outcomes
         ]
         await self._connection.execute(SQL["record"], {"outcomes": _json(rows)})
+
+    async def note_soft_bounces(self, bounces: Sequence[Happening], window: timedelta) -> Sequence[int]:
+        return await note_soft_bounces(self._connection, bounces, window)
+
+    async def suppress(self, suppressions: Sequence[Suppression], now: datetime) -> None:
+        await write_suppressions(self._connection, suppressions, now)
 
     async def _deliveries(self, query: str, arguments: dict[str, object]) -> list[Delivery]:
         async with self._connection.cursor(row_factory=tuple_row) as cursor:
