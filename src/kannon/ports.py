@@ -1,20 +1,24 @@
 """What the stages need from outside, as Protocols. Adapters implement them; tests have fakes."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from kannon.core.batches import BatchContent, Body, Delivery, KeyedAnswer, Move, NewBatch, Outcome
-from kannon.core.dead_letters import DeadLetter, Retried
 from kannon.core.deliveries import DeliveryId, Status
-from kannon.core.diagnosis import EdgeDiagnosis, LedgerDiagnosis, StreamsDiagnosis
 from kannon.core.envelopes import Envelope
 from kannon.core.exchangers import Exchanger
 from kannon.core.payloads import AnyPayload, Candidate
 from kannon.core.suppression import Happening, Reason, Suppression
+
+if TYPE_CHECKING:  # the gateway has these; functions need not load them
+    from kannon.core.dead_letters import DeadLetter, Retried
+    from kannon.core.diagnosis import EdgeDiagnosis, LedgerDiagnosis, StreamsDiagnosis
 
 
 class Clock(Protocol):
