@@ -12,7 +12,9 @@ from kannon.core.diagnosis import LedgerDiagnosis, Pile
 from kannon.core.errors import LedgerUnavailable
 from kannon.core.payloads import ReportJudged
 from kannon.core.retries import LONGEST_REPLY, MAX_EMISSIONS, attempt_expires_at
+from kannon.core.suppression import Happening, Suppression
 from kannon.ports import LedgerWork
+from tests.fakes_suppressions import FakeSuppressions
 
 
 @dataclass
@@ -26,6 +28,7 @@ class FakeLedger:
     emitted: dict[DeliveryId, datetime] = field(default_factory=dict)
     cancelled: set[int] = field(default_factory=set)
     reports: dict[str, tuple[ReportJudged, str]] = field(default_factory=dict)
+    suppressions: FakeSuppressions = field(default_factory=FakeSuppressions)
     in_hand: int = 20_000
     lease: timedelta = timedelta(minutes=15)
     away: bool = False
@@ -34,11 +37,12 @@ class FakeLedger:
     async def work(self) -> AsyncIterator[LedgerWork]:
         if self.away:
             raise LedgerUnavailable("away")
-        before = deepcopy((self.rows, self.outcomes, self.published, self.emitted, self.reports))
+        kept = (self.rows, self.outcomes, self.published, self.emitted, self.suppressions, self.reports)
+        before = deepcopy(kept)
         try:
             yield _FakeWork(self)
         except BaseException:
-            self.rows, self.outcomes, self.published, self.emitted, self.reports = before
+            self.rows, self.outcomes, self.published, self.emitted, self.suppressions, self.reports = before
             raise
 
     def of_type(self, kind: str) -> list[Outcome]:
@@ -134,9 +138,7 @@ class _FakeWork:
 
     async def record(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
-            if outcome.type == "accepted" and any(
-                o.id == outcome.id for o in self._ledger.of_type("accepted")
-            ):
+            if outcome.only_first and any(o.id == outcome.id for o in self._ledger.of_type(outcome.type)):
                 continue
             if outcome.type in (await self.reported([outcome.id])).get(outcome.id, ()):
                 continue
@@ -152,6 +154,12 @@ class _FakeWork:
 
     async def keep_report(self, report: ReportJudged, domain: str) -> None:
         self._ledger.reports.setdefault(report.identity(), (report, domain))
+
+    async def note_soft_bounces(self, bounces: Sequence[Happening], window: timedelta) -> Sequence[int]:
+        return self._ledger.suppressions.note(bounces, window)
+
+    async def suppress(self, suppressions: Sequence[Suppression], now: datetime) -> None:
+        self._ledger.suppressions.write(suppressions, now)
 
     async def anything_due(self, now: datetime) -> bool:
         return bool(self._due(now))

@@ -25,6 +25,7 @@ from kannon.adapters.pb.mailer_pb2 import SendHTMLReq
 from kannon.adapters.pb.types_pb2 import Recipient, Sender
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.migrate import migrate
+from kannon.core.suppression import SuppressionRules
 
 ADMIN_TOKEN = "the-admin-token"
 EVENTS_KEY = b"e" * 32
@@ -138,6 +139,7 @@ async def running_gateway(
         in_hand=20_000,
         lease=timedelta(minutes=15),
         edges=edges or {},
+        suppression=SuppressionRules(),
     )
     database, nats = Database(database_url, 4), Connection(nats_url, "test")
     await database.open()

@@ -1,11 +1,9 @@
 """The procedures of `Mailer`."""
 
-import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from time import monotonic
 
 from api_gateway.announcer import Announcer
 from api_gateway.bodies import Bodies, Chosen
@@ -19,15 +17,13 @@ from api_gateway.send_request import (
     read_content,
 )
 from api_gateway.sender_rule import SenderRule
+from api_gateway.suppressed_recipients import SuppressedRecipients
 from api_gateway.timestamps import write_timestamp
+from api_gateway.turns import in_turns
 from kannon.adapters.pb.mailer_pb2 import SendHTMLReq, SendRes, SendTemplateReq
-from kannon.adapters.pb.types_pb2 import Recipient
 from kannon.core.batches import KeyedAnswer, NewBatch
 from kannon.core.failpoints import passing
 from kannon.ports import Clock, Intake
-
-TURN = 0.01
-"""Seconds for which Recipients are read before other calls are let run."""
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +41,7 @@ class Mailer:
         bodies: Bodies,
         announcer: Announcer,
         rule: SenderRule,
+        suppressed: SuppressedRecipients,
         clock: Clock,
         retry_budget: timedelta,
     ) -> None:
@@ -52,6 +49,7 @@ class Mailer:
         self._bodies = bodies
         self._announcer = announcer
         self._rule = rule
+        self._suppressed = suppressed
         self._clock = clock
         self._retry_budget = retry_budget
 
@@ -59,7 +57,8 @@ class Mailer:
         """Make a Batch and a transient Template of a call.
 
         Raises:
-            KannonError: what `Bodies`, `idempotency`, `send_request` and `SenderRule` raise.
+            KannonError: what `Bodies`, `idempotency`, `send_request`, `SenderRule` and `SuppressedRecipients`
+                raise.
         """
         return await self._send_once(request, call, lambda: self._bodies.given(request.html))
 
@@ -89,8 +88,9 @@ class Mailer:
         content = read_content(request, chosen, now, self._retry_budget)
         await self._rule.check(content.sender.ascii_domain, call.domain)
         reader = RecipientReader(content.rules)
-        async for recipient in _in_turns(request.recipients):
+        async for recipient in in_turns(request.recipients):
             reader.read(recipient)
+        await self._suppressed.refuse(reader, request.recipients, call.domain)
         taken = TakenRecipients(request.recipients, reader.taken)
         batch = new_batch(content, taken, call.domain, secrets.token_hex(16), call.traceparent)
         answer = _answered(reader.answer, batch)
@@ -110,18 +110,9 @@ class Mailer:
 
 async def _hash_of(request: SendRequest, call: Call) -> bytes:
     content = ContentHash(call.procedure, request)
-    async for recipient in _in_turns(request.recipients):
+    async for recipient in in_turns(request.recipients):
         content.add(recipient)
     return content.digest()
-
-
-async def _in_turns(recipients: Iterable[Recipient]) -> AsyncIterator[Recipient]:
-    turn_ends = monotonic() + TURN
-    for recipient in recipients:
-        yield recipient
-        if monotonic() >= turn_ends:
-            await asyncio.sleep(0)
-            turn_ends = monotonic() + TURN
 
 
 def _answered(answer: SendRes, batch: NewBatch) -> SendRes:

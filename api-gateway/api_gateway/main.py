@@ -29,6 +29,8 @@ from api_gateway.sender_rule import SenderRule
 from api_gateway.services import services
 from api_gateway.statistics import Statistics
 from api_gateway.stream_gauge import StreamGauge
+from api_gateway.suppressed_recipients import SuppressedRecipients
+from api_gateway.suppressions import SuppressionDesk
 from api_gateway.templates import TemplateDesk
 from kannon.adapters.edge_client import GrpcEdgeClient
 from kannon.adapters.envelope_codec import EnvelopeCodec
@@ -44,10 +46,12 @@ from kannon.adapters.postgres.directory import PostgresDirectory
 from kannon.adapters.postgres.intake import PostgresIntake
 from kannon.adapters.postgres.reports import PostgresReports
 from kannon.adapters.postgres.stats_queries import PostgresStatsQueries
+from kannon.adapters.postgres.suppressions import PostgresSuppressions
 from kannon.adapters.postgres.templates import PostgresTemplates
 from kannon.core.errors import KannonError
 from kannon.core.keys import Purpose
 from kannon.core.payloads import BatchAccepted, EnvelopesReady
+from kannon.core.suppression import SuppressionRules
 from kannon.events import Sealer
 from kannon.runtime.clock import utc_now
 from kannon.runtime.failpoints import arm_failpoints
@@ -69,6 +73,7 @@ from kannon.runtime.settings import (
     Settings,
     SettingsError,
 )
+from kannon.runtime.suppression import suppression_rules
 
 CONNECTIONS = 10
 """To PostgreSQL: enough that commits are grouped, few enough for several gateways."""
@@ -94,6 +99,7 @@ class Wanted:
     in_hand: int
     lease: timedelta
     edges: Mapping[str, str]
+    suppression: SuppressionRules
 
 
 def read_settings(settings: Settings) -> Wanted:
@@ -119,6 +125,7 @@ def read_settings(settings: Settings) -> Wanted:
         in_hand=settings[DISPATCH_IN_HAND],
         lease=settings[DISPATCH_LEASE],
         edges=settings[EDGE_TARGETS],
+        suppression=suppression_rules(settings),
     )
 
 
@@ -145,8 +152,10 @@ class Gateway:
             "nats": lambda: streams.fullness(BatchAccepted),
         }
         rule = SenderRule(directory, PublicSuffixList().is_public)
+        suppressions, clock = PostgresSuppressions(database), database.clock
+        suppressed = SuppressedRecipients(suppressions, clock)
         built = services(
-            Mailer(intake, Bodies(templates), self.announcer, rule, database.clock, wanted.retry_budget),
+            Mailer(intake, Bodies(templates), self.announcer, rule, suppressed, clock, wanted.retry_budget),
             BatchDesk(PostgresBatches(database), self.announcer, database.clock),
             Admin(directory, database.clock),
             TemplateDesk(directory, templates),
@@ -159,6 +168,7 @@ class Gateway:
                 self.edges,
                 database.clock,
             ),
+            SuppressionDesk(directory, suppressions, wanted.suppression, clock),
             Statistics(PostgresStatsQueries(database)),
             HZ(checks),
         )

@@ -23,6 +23,7 @@ MAX_RECIPIENTS: Final = 250_000
 """Of one call: with these, short ones take no more memory than long ones do."""
 INVALID_EMAIL: Final = "invalid_email"
 DUPLICATE_RECIPIENT: Final = "duplicate_recipient"
+SUPPRESSED: Final = "suppressed"
 
 SendRequest = SendHTMLReq | SendTemplateReq
 
@@ -113,6 +114,15 @@ class RecipientReader:
             return
         self._rules.check(place, address, dict(recipient.fields))
         self.taken[address] = self._index
+
+    def refuse_suppressed(self, address: str, email: str) -> None:
+        """Refuse one that was taken.
+
+        Args:
+            email: its address as the call had it.
+        """
+        del self.taken[address]
+        self._refuse(email, SUPPRESSED)
 
     def _refuse(self, email: str, reason: str) -> None:
         self.answer.rejected_recipients.add(email=email, reason=reason)

@@ -10,6 +10,7 @@ from api_gateway.hz import HZ
 from api_gateway.mailer import Mailer
 from api_gateway.reports import ReportDesk
 from api_gateway.statistics import Statistics
+from api_gateway.suppressions import SuppressionDesk
 from api_gateway.templates import TemplateDesk
 from kannon.adapters.pb import admin_pb2, mailer_pb2, stats_v1_pb2, stats_v2_pb2
 
@@ -23,6 +24,7 @@ def services(
     dead_letters: DeadLetterDesk,
     reports: ReportDesk,
     diagnosis: Diagnosis,
+    suppressions: SuppressionDesk,
     statistics: Statistics,
     hz: HZ,
 ) -> tuple[Service, ...]:
@@ -63,6 +65,10 @@ def services(
                 "ListReports": reports.list_reports,
                 "GetReport": reports.get_report,
                 "Diagnose": diagnosis.diagnose,
+                "ListSuppressions": suppressions.list_suppressions,
+                "GetSuppression": suppressions.get_suppression,
+                "AddSuppressions": suppressions.add_suppressions,
+                "RemoveSuppression": suppressions.remove_suppression,
             },
         ),
         Service(

@@ -153,11 +153,11 @@ def _overtaken(delivery: Delivery, now: datetime) -> tuple[Outcome, ...]:
     """The `accepted` that dispatch published an Envelope for, but did not live to commit.
 
     Its verdict will find the Delivery moved on, and write nothing. Of one that was cancelled since, nobody
-    knows any more whether it had its verdict: the ledger writes `accepted` only once.
+    knows any more whether it had its verdict: the ledger looks.
     """
     if delivery.standing.status not in (Status.ACCEPTED, Status.CANCELLED):
         return ()
-    return (delivery.outcome("accepted", 0, now, {}),)
+    return (replace(delivery.outcome("accepted", 0, now, {}), only_first=True),)
 
 
 def _budget_spent(answered: bool) -> tuple[Fact, Status]:

@@ -6,12 +6,14 @@ from dataclasses import replace
 
 from functions.stats.deciding import Learnt, RetryRules, decide, learnt_from
 from functions.stats.reporting import outcome_of
+from functions.stats.suppressing import suppress
 from kannon.core.batches import Delivery, Move, Outcome
 from kannon.core.deliveries import DeliveryId, Fact, Status
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import Unavailable
 from kannon.core.failpoints import passing
 from kannon.core.payloads import AnyPayload, DeliveriesDue, ReportJudged
+from kannon.core.suppression import SuppressionRules, bounce_of
 from kannon.ports import Clock, EventPublisher, Ledger, LedgerWork, Outbox
 
 log = logging.getLogger(__name__)
@@ -23,6 +25,7 @@ class Stats:
     Args:
         nonce: makes each request for more work an event of its own.
         chance: gives numbers from 0.0 up to 1.0.
+        suppression: which bounces suppress addresses.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class Stats:
         clock: Clock,
         nonce: Callable[[], str],
         chance: Callable[[], float],
+        suppression: SuppressionRules,
     ) -> None:
         self._ledger = ledger
         self._publisher = publisher
@@ -42,6 +46,7 @@ class Stats:
         self._clock = clock
         self._nonce = nonce
         self._chance = chance
+        self._suppression = suppression
 
     async def handle(self, payload: AnyPayload, traceparent: str) -> None:
         """Write a chunk of results, or a report; what is late or repeated changes nothing."""
@@ -78,6 +83,8 @@ class Stats:
         if back := [move.id for move in moves.values() if move.status is Status.SCHEDULED]:
             await work.end_cancelled(back)
         await work.record(outcomes)
+        bounces = [bounce for outcome in outcomes if (bounce := bounce_of(outcome))]
+        await suppress(work, bounces, self._suppression, now)
         return sum(
             before[move.id] is Status.SENDING and move.status is not Status.SENDING for move in moves.values()
         )

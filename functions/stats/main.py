@@ -35,6 +35,7 @@ from kannon.runtime.settings import (
     Settings,
 )
 from kannon.runtime.stage import START_PATIENCE, Stage, Wired
+from kannon.runtime.suppression import suppression_rules
 
 
 async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
@@ -58,6 +59,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
         database.clock,
         nonce=lambda: uuid.uuid4().hex,
         chance=random.random,
+        suppression=suppression_rules(settings),
     )
     return Wired(stats, sealer, (EnvelopesUntaken, TransmissionsDelivered, TransmissionsJudged, ReportJudged))
 

@@ -14,7 +14,14 @@ from typing import Any, Protocol, Self, TypeVar
 import msgspec
 
 from kannon.core.errors import ForgedEvent, MalformedEvent
-from kannon.core.payloads import AnyPayload, BatchAccepted, EnvelopesReady, Outcomes, RecipientsVerified
+from kannon.core.payloads import (
+    AnyPayload,
+    BatchAccepted,
+    EnvelopesReady,
+    Outcomes,
+    RecipientsVerified,
+    SuppressionChanges,
+)
 
 TYPE_PREFIX = "email.kannon."
 TYPE_SUFFIX = ".v1"
@@ -27,8 +34,12 @@ P = TypeVar("P", bound=AnyPayload)
 
 
 def name_of(payload: AnyPayload) -> str:
-    """The event's name; outcomes have one a kind."""
-    return f"{payload.NAME}.{payload.outcome}" if isinstance(payload, Outcomes) else payload.NAME
+    """The event's name; public facts have one a kind."""
+    if isinstance(payload, Outcomes):
+        return f"{payload.NAME}.{payload.outcome}"
+    if isinstance(payload, SuppressionChanges):
+        return f"{payload.NAME}.{payload.change}"
+    return payload.NAME
 
 
 def type_of(payload: AnyPayload | type[AnyPayload]) -> str:

@@ -1,20 +1,25 @@
 """What the stages need from outside, as Protocols. Adapters implement them; tests have fakes."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from kannon.core.batches import BatchContent, Body, Delivery, KeyedAnswer, Move, NewBatch, Outcome
-from kannon.core.dead_letters import DeadLetter, Retried
 from kannon.core.deliveries import DeliveryId, Status
-from kannon.core.diagnosis import EdgeDiagnosis, LedgerDiagnosis, StreamsDiagnosis
 from kannon.core.envelopes import Envelope
 from kannon.core.exchangers import Exchanger
 from kannon.core.payloads import AnyPayload, Candidate, ReportJudged, ReportRecipient
 from kannon.core.reports.values import Kind, Reported
+from kannon.core.suppression import Happening, Reason, Suppression
+
+if TYPE_CHECKING:  # the gateway has these; functions need not load them
+    from kannon.core.dead_letters import DeadLetter, Retried
+    from kannon.core.diagnosis import EdgeDiagnosis, LedgerDiagnosis, StreamsDiagnosis
 
 
 class Clock(Protocol):
@@ -149,6 +154,15 @@ class LedgerWork(Protocol):
         Args:
             domain: the tenant that it concerns, or the domain that it came to.
         """
+
+    async def note_soft_bounces(self, bounces: Sequence[Happening], window: timedelta) -> Sequence[int]:
+        """Remember soft bounces, one of a Delivery; tells of each how many there were of its address within
+        the `window` that ends with it, itself included."""
+
+    async def suppress(self, suppressions: Sequence[Suppression], now: datetime) -> None:
+        """Write suppressions, and put what changes by them into the outbox. Where an address is suppressed
+        already both count (`core.suppression.merged`), so a repeat changes nothing; but it would suppress
+        again what was removed meanwhile: give only what is learnt for the first time."""
 
     async def stranded(self, limit: int, now: datetime) -> Sequence[Delivery]:
         """Up to `limit` Deliveries in hand whose Envelope or result was lost, or that were without a result
@@ -509,6 +523,65 @@ class DeliveryQueries(Protocol):
 
     async def total(self, wanted: DeliveryFilter) -> int:
         """How many Deliveries of one Batch match, all pages together."""
+
+
+@dataclass(frozen=True, slots=True)
+class SuppressionFilter:
+    """Which suppressions of a Domain to list.
+
+    Attributes:
+        reason: None: any.
+        prefix: how an address begins, in lower case; empty: anyhow.
+        since: those that came about at this time or later.
+    """
+
+    domain: str
+    reason: Reason | None = None
+    prefix: str = ""
+    since: datetime = _ALWAYS
+
+
+@dataclass(frozen=True, slots=True)
+class SuppressionPage:
+    """Some suppressions.
+
+    Attributes:
+        next: the address behind which the next page begins; empty at the end.
+    """
+
+    suppressions: Sequence[Suppression]
+    next: str
+
+
+class Suppressions(Protocol):
+    """Addresses that a Domain does not send to, in canonical form; what has expired is not there. Every call
+    raises LedgerUnavailable."""
+
+    async def any(self, domain: str) -> bool:
+        """Whether a Domain has any at all; what has expired may count."""
+
+    async def reasons(self, domain: str, addresses: Collection[str], now: datetime) -> Mapping[str, Reason]:
+        """Those of these addresses that are suppressed, some thousands at the most, and why."""
+
+    async def suppression(self, domain: str, address: str, now: datetime) -> Suppression | None:
+        """The suppression of an address."""
+
+    async def page(self, wanted: SuppressionFilter, after: str, take: int, now: datetime) -> SuppressionPage:
+        """Up to `take` suppressions by address.
+
+        It looks at a bounded number of them, so a page may be short, or empty, though more follow.
+
+        Args:
+            after: what the page before gave as `next`; empty for the first.
+        """
+
+    async def add(self, suppressions: Sequence[Suppression], now: datetime) -> int:
+        """Write suppressions as `LedgerWork.suppress` does, of a Domain that exists; returns for how many
+        addresses something changed."""
+
+    async def remove(self, domain: str, address: str, now: datetime) -> Suppression | None:
+        """End a suppression, forget the soft bounces of its address, and put it into the outbox; returns it
+        as it was, None if there was none."""
 
 
 @dataclass(frozen=True, slots=True)

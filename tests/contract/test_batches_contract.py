@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pytest
@@ -14,7 +14,7 @@ from kannon.core.batches import Delivery, Move
 from kannon.core.deliveries import DeliveryId, Fact, Status, transition
 from kannon.core.errors import LedgerUnavailable
 from kannon.ports import Batches, BatchRecord, Ledger
-from tests.contract.test_ledger_contract import RECIPIENTS, move, outcome, postgres_subject
+from tests.contract.test_ledger_contract import RECIPIENTS, move, postgres_subject
 from tests.fakes_batches import FakeBatches
 from tests.fakes_ledger import FakeLedger
 from tests.mail import DOMAIN, NOW, delivery
@@ -218,22 +218,6 @@ async def test_a_cancelled_batch_is_not_moved(subject: Subject) -> None:
     assert not await subject.batches.reschedule(subject.number, LATER)
     assert (await subject.record()).scheduled_at == NOW
     assert {row.standing.due_at for row in await subject.rows()} == {NOW}
-
-
-async def test_accepted_is_written_once_of_a_delivery_whenever(subject: Subject) -> None:
-    counts = []
-    for at in (NOW, LATER):
-        async with subject.ledger.work() as work:
-            (row,) = await work.lock([subject.name(0)])
-            await work.record([replace(outcome(row, "accepted", 0), at=at), outcome(row, "error", 1, at)])
-    if isinstance(subject.ledger, FakeLedger):
-        counts = [o.type for o in subject.ledger.outcomes.values()]
-    else:
-        database: Database = subject.batches._database  # type: ignore[attr-defined]
-        async with database.statement() as connection:
-            found = await connection.execute("SELECT type FROM stats ORDER BY type")
-            counts = [row["type"] for row in await found.fetchall()]
-    assert sorted(counts) == ["accepted", "error", "error"]
 
 
 @pytest.mark.parametrize("real", [False, True])

@@ -14,6 +14,7 @@ from kannon.adapters.postgres.ledger import PostgresLedger
 from kannon.core.batches import TOLD_ONCE, Body, Delivery, Move, NewBatch, NewRecipient, Outcome
 from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.keys import seal
+from kannon.core.suppression import Happening, Reason, Source, Suppression
 from kannon.ports import Ledger
 from tests.fakes_ledger import FakeLedger
 from tests.mail import DOMAIN, NOW, batch_content, delivery, dkim_key
@@ -31,6 +32,7 @@ class Subject:
     batch: int
     read: Callable[[], Awaitable[dict[int, Status]]]
     outcomes: Callable[[], Awaitable[list[tuple[int, str]]]]
+    suppressed: Callable[[], Awaitable[list[tuple[str, str, str]]]]
 
     def name(self, seq: int) -> DeliveryId:
         return DeliveryId(self.batch, seq)
@@ -60,7 +62,10 @@ def fake_subject() -> Subject:
     async def outcomes() -> list[tuple[int, str]]:
         return sorted((o.id.seq, o.type) for o in ledger.outcomes.values())
 
-    return Subject(ledger, 7, read, outcomes)
+    async def suppressed() -> list[tuple[str, str, str]]:
+        return [(*place, one.reason.value) for place, one in ledger.suppressions.records.items()]
+
+    return Subject(ledger, 7, read, outcomes, suppressed)
 
 
 async def postgres_subject(url: str, database: Database) -> Subject:
@@ -99,7 +104,10 @@ async def postgres_subject(url: str, database: Database) -> Subject:
     async def outcomes() -> list[tuple[int, str]]:
         return list(await query("SELECT seq, type FROM stats ORDER BY seq, type"))
 
-    return Subject(PostgresLedger(database, KEY, in_hand=CAP), number, read, outcomes)
+    async def suppressed() -> list[tuple[str, str, str]]:
+        return list(await query("SELECT domain, address, reason FROM suppressions"))
+
+    return Subject(PostgresLedger(database, KEY, in_hand=CAP), number, read, outcomes, suppressed)
 
 
 @pytest.fixture(params=["in memory", "in PostgreSQL"])
@@ -180,6 +188,16 @@ async def test_an_emission_is_dated_and_remembers_the_first_of_its_attempt(subje
     async with subject.ledger.work() as work:
         (row,) = await work.lock([subject.name(0)])
         assert (row.first_emitted_at, row.standing.attempts, row.edge) == (None, 1, "edge-0")
+
+
+async def test_an_outcome_that_is_only_to_be_the_first_of_its_type_is_written_once(subject: Subject) -> None:
+    async with subject.ledger.work() as work:
+        row, other = await work.lock([subject.name(0), subject.name(1)])
+        await work.record([outcome(row, "accepted", 0)])
+    async with subject.ledger.work() as work:
+        later = [outcome(one, "accepted", 0, NOW + timedelta(minutes=1)) for one in (row, other)]
+        await work.record([replace(one, only_first=True) for one in later])
+    assert await subject.outcomes() == [(0, "accepted"), (1, "accepted")]
 
 
 async def test_that_an_exchanger_answered_is_never_forgotten(subject: Subject) -> None:
@@ -264,3 +282,33 @@ async def test_a_batch_comes_with_all_that_its_messages_share(subject: Subject) 
     assert (content.html, content.text) == (expected.html, expected.text)
     assert content.dkim_private_key == dkim_key()
     assert dict(content.global_fields) == dict(expected.global_fields)
+
+
+def soft_bounce(subject: Subject, seq: int, address: str = "ada@example.org", days: int = 0) -> Happening:
+    at = NOW + timedelta(days=days)
+    return Happening(Reason.SOFT_BOUNCE, DOMAIN, address, at, Source.TRANSMISSION, subject.name(seq))
+
+
+async def test_soft_bounces_are_counted_by_address_within_the_window_each_delivery_once(
+    subject: Subject,
+) -> None:
+    month = timedelta(days=30)
+    async with subject.ledger.work() as work:
+        first, other = soft_bounce(subject, 0), soft_bounce(subject, 1, "bea@example.org")
+        assert list(await work.note_soft_bounces([first, other], month)) == [1, 1]
+    async with subject.ledger.work() as work:
+        again = [first, soft_bounce(subject, 2, days=29), soft_bounce(subject, 3, days=30)]
+        assert list(await work.note_soft_bounces(again, month)) == [1, 2, 2]
+
+
+async def test_a_suppression_is_written_with_the_transaction_or_not_at_all(subject: Subject) -> None:
+    one = Suppression(DOMAIN, "ada@example.org", Reason.HARD_BOUNCE, Source.TRANSMISSION, NOW, None)
+    with pytest.raises(RuntimeError):  # noqa: PT012 - the transaction is what is tested
+        async with subject.ledger.work() as work:
+            await work.suppress([one], NOW)
+            raise RuntimeError
+    assert await subject.suppressed() == []
+    for _ in range(2):
+        async with subject.ledger.work() as work:
+            await work.suppress([one, one], NOW)
+    assert await subject.suppressed() == [(DOMAIN, "ada@example.org", "hard_bounce")]

@@ -56,7 +56,13 @@ class Tenant:
         credentials = base64.b64encode(f"{self.domain}:{self.key}".encode()).decode()
         return (("authorization", f"Basic {credentials}"),)
 
-    def send(self, recipients: Iterable[str | tuple[str, Mapping[str, str]]], **changes: Any) -> Any:
+    def send(
+        self,
+        recipients: Iterable[str | tuple[str, Mapping[str, str]]],
+        *,
+        ignore_suppression: bool = False,
+        **changes: Any,
+    ) -> Any:
         """Send one Batch; recipients are addresses, or addresses with fields."""
         listed = [one if isinstance(one, tuple) else (one, {}) for one in recipients]
         given: dict[str, Any] = {
@@ -64,7 +70,10 @@ class Tenant:
             "subject": "Hello {{ name }}",
             "html": "<p>Dear {{ name }}, a &amp; b.</p>",
             "global_fields": {"name": "friend"},
-            "recipients": [types_pb2.Recipient(email=email, fields=fields) for email, fields in listed],
+            "recipients": [
+                types_pb2.Recipient(email=email, fields=fields, ignore_suppression=ignore_suppression)
+                for email, fields in listed
+            ],
         }
         request = mailer_pb2.SendHTMLReq(**(given | changes))
         stub = mailer_pb2_grpc.MailerStub(self.system.channel)  # type: ignore[arg-type]

@@ -15,7 +15,15 @@ from kannon.adapters.nats.streams import STAGES, STREAMS, ensure_streams
 from kannon.cli.standalone.listening import free_port
 from kannon.cli.standalone.nats import EmbeddedNats
 from kannon.core.errors import EventsUnavailable
-from kannon.core.payloads import DeliveriesDue, OutcomeFact, Outcomes, RecipientsVerified, RecipientVerdict
+from kannon.core.payloads import (
+    DeliveriesDue,
+    OutcomeFact,
+    Outcomes,
+    RecipientsVerified,
+    RecipientVerdict,
+    SuppressionChanges,
+    SuppressionFact,
+)
 from kannon.events import CloudEvent, Sealer
 from kannon.runtime.clock import utc_now
 
@@ -166,6 +174,10 @@ async def test_fullness_waiting_and_states(js_connection: Connection) -> None:
     assert await streams.waiting(DeliveriesDue) == 3
     assert await streams.waiting(RecipientsVerified) == 1
     assert await streams.waiting(Outcomes) == 1
+    gone = SuppressionFact("d", "r", "hard_bounce", "transmission", utc_now(), None, "m", "")
+    for number, change in enumerate(("added", "removed")):
+        await publisher.publish(SuppressionChanges(change, number, (gone,)))
+    assert await streams.waiting(SuppressionChanges) == 2
     states = {state.name: state for state in await streams.states()}
     assert list(states) == [stream.name for stream in STAGES.values()]
     assert states["KANNON_DISPATCH"].last_seq == 4

@@ -46,7 +46,7 @@ async def real(migrated_database: str) -> AsyncIterator[Real]:
         await database.open()
         stack.push_async_callback(database.close)
         subject = await postgres_subject(migrated_database, database)
-        real = Real(subject.ledger, subject.batch, subject.read, subject.outcomes)
+        real = Real(subject.ledger, subject.batch, subject.read, subject.outcomes, subject.suppressed)
         real.database, real.url = database, migrated_database
         yield real
 

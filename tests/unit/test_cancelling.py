@@ -28,6 +28,7 @@ from kannon.core.payloads import (
 )
 from kannon.core.replies import Stage
 from kannon.core.retries import RetrySchedule
+from kannon.core.suppression import SuppressionRules
 from kannon.ports import LedgerWork
 from tests.fakes_batches import FakeBatches
 from tests.fakes_ledger import FakeLedger
@@ -115,6 +116,7 @@ class World:
         self.stats = Stats(
             self.ledger, self.around.publisher, self.around.outbox, RetryRules(SCHEDULE),
             lambda: self.around.now, lambda: "nonce", lambda: 0.0,
+            SuppressionRules(),
         )  # fmt: skip
         self.seen = self.asked = 0
 

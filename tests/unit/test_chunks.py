@@ -85,6 +85,7 @@ def test_the_same_command_has_the_same_keys_and_each_call_its_own() -> None:
         {"domain": "e.test"},
         {"sender": "b@d.test"},
         {"alias": ""},
+        {"ignore_suppression": True},
         {"subject": "Hello!"},
         {"html": "<p>y</p>"},
         {"html": "", "template_id": "<p>x</p>"},

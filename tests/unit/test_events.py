@@ -29,6 +29,8 @@ from kannon.core.payloads import (
     ReportReceived,
     ReportRecipient,
     ReportRole,
+    SuppressionChanges,
+    SuppressionFact,
     TransmissionsDelivered,
     TransmissionsJudged,
     TransmissionsRefused,
@@ -79,6 +81,11 @@ EXAMPLES: list[AnyPayload] = [
     TransmissionsJudged((Judged(REFUSED, "bounced", "bad-mailbox", True),)),
     REPORT,
     REPORT_JUDGED,
+    SuppressionChanges(
+        "added",
+        10,
+        (SuppressionFact("d", "a@example.com", "hard_bounce", "transmission", NOW, None, "msg_x@d", ""),),
+    ),
     Outcomes("delivered", 9, (OutcomeFact("7.3", "msg_x@d", "d", "a@example.com", 1, NOW, {"code": 250}),)),
 ]
 
@@ -87,7 +94,9 @@ def sealed(payload: AnyPayload) -> CloudEvent:
     return SEALER.seal(payload, NOW)
 
 
-@pytest.mark.parametrize("payload", [e for e in EXAMPLES if not isinstance(e, Outcomes)], ids=type_of)
+@pytest.mark.parametrize(
+    "payload", [e for e in EXAMPLES if not isinstance(e, Outcomes | SuppressionChanges)], ids=type_of
+)
 def test_what_is_sealed_opens_as_it_was(payload: AnyPayload) -> None:
     event = sealed(payload)
     again = CloudEvent.of(event.attributes(), event.data)
@@ -102,6 +111,8 @@ def test_names_give_type_and_subject() -> None:
     assert type_of(EXAMPLES[0]) == "email.kannon.batch.accepted.v1"
     assert subject_of(EXAMPLES[0]) == "kannon.v1.batch.accepted"
     assert type_of(EXAMPLES[-1]) == "email.kannon.outcomes.delivered.v1"
+    assert type_of(EXAMPLES[-2]) == "email.kannon.suppression.added.v1"
+    assert subject_of(EXAMPLES[-2]) == "kannon.v1.suppression.added"
 
 
 @pytest.mark.parametrize("name", ["id", "source", "subject", "datacontenttype", "partitionkey", "itemcount"])

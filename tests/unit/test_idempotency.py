@@ -14,11 +14,13 @@ from api_gateway.idempotency import ContentHash, check_key
 from api_gateway.mailer import Mailer
 from api_gateway.send_request import SendRequest
 from api_gateway.sender_rule import SenderRule
+from api_gateway.suppressed_recipients import SuppressedRecipients
 from kannon.adapters.pb.mailer_pb2 import SendHTMLReq, SendTemplateReq
 from kannon.adapters.pb.types_pb2 import Recipient, Sender
 from kannon.core.batches import KEYS_KEPT_FOR
 from kannon.core.errors import BadInput, Conflict
 from tests.fakes_gateway import FakeDirectory, FakeIntake, FakeTemplates
+from tests.fakes_suppressions import FakeSuppressions
 
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 SEND_HTML = "pkg.kannon.mailer.apiv1.Mailer/SendHTML"
@@ -78,6 +80,7 @@ class Gateway:
             Bodies(self.templates),
             self.announced,  # type: ignore[arg-type]
             SenderRule(FakeDirectory(), lambda name: "." not in name),
+            SuppressedRecipients(FakeSuppressions(), lambda: self.now),
             lambda: self.now,
             timedelta(days=1),
         )

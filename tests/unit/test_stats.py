@@ -23,9 +23,10 @@ from kannon.core.payloads import (
 )
 from kannon.core.replies import Stage
 from kannon.core.retries import RetrySchedule
+from kannon.core.suppression import Reason, SuppressionRules
 from tests.fakes import FakePublisher
 from tests.fakes_ledger import FakeLedger
-from tests.mail import NOW, delivery
+from tests.mail import DOMAIN, NOW, delivery
 
 SCHEDULE = RetrySchedule(timedelta(minutes=2), timedelta(minutes=5), timedelta(hours=4))
 
@@ -56,6 +57,7 @@ class Around:
             lambda: self.now,
             lambda: "nonce",
             lambda: 0.0,
+            SuppressionRules(soft_after=3),
         )
         self.sending(0)
 
@@ -239,3 +241,38 @@ async def test_two_results_of_one_delivery_in_one_chunk_count_as_one(around: Aro
 async def test_a_verdict_that_we_do_not_know_is_malformed(around: Around) -> None:
     with pytest.raises(MalformedEvent, match="verdict"):
         await around.learn(judged("perhaps"))
+
+
+def bounced(seq: int, hard: bool, category: str = "mailbox-full") -> TransmissionsJudged:
+    refused = Refused(Emitted(7, seq, 1, 1), NOW, Stage.RCPT, 550, "5.1.1", "no such user", "mx")
+    return TransmissionsJudged((Judged(refused, "bounced", category, hard),))
+
+
+async def test_a_hard_bounce_suppresses_its_address_for_the_domain_that_sent(around: Around) -> None:
+    await around.learn(bounced(0, hard=True), bounced(0, hard=True))
+    (suppression,) = around.ledger.suppressions.records.values()
+    assert (suppression.domain, suppression.address) == (DOMAIN, "r0@example.org")
+    assert (suppression.reason, suppression.message_id) == (Reason.HARD_BOUNCE, f"msg_7@{DOMAIN}")
+    assert suppression.detail == "550 5.1.1 no such user"
+    assert len(around.ledger.suppressions.told) == 1
+
+
+async def test_a_soft_bounce_suppresses_when_there_were_enough_to_the_address(around: Around) -> None:
+    for seq in range(4):
+        around.ledger.rows[DeliveryId(7, seq)] = delivery(
+            seq, Status.SENDING, recipient="Ada@example.org" if seq % 2 else "ada@EXAMPLE.org"
+        )
+    await around.learn(bounced(0, hard=False), bounced(0, hard=False), bounced(1, hard=False))
+    assert not around.ledger.suppressions.records
+    await around.learn(bounced(2, hard=False, category="policy"))
+    assert not around.ledger.suppressions.records
+    await around.learn(bounced(3, hard=False))
+    (suppression,) = around.ledger.suppressions.records.values()
+    assert (suppression.address, suppression.reason) == ("ada@example.org", Reason.SOFT_BOUNCE)
+
+
+async def test_where_nothing_bounced_nothing_is_asked_or_written(around: Around) -> None:
+    around.sending(1)
+    around.ledger.suppressions = None  # type: ignore[assignment]
+    await around.learn(delivered(0), judged("deferred", seq=1))
+    assert around.types() == ["delivered", "error"]

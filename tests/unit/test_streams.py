@@ -9,7 +9,7 @@ from nats.js.api import DiscardPolicy, RetentionPolicy
 
 from kannon.adapters.nats.publisher import headers_of
 from kannon.adapters.nats.streams import STAGES, STREAMS, stream_of
-from kannon.core.payloads import PAYLOADS, DeliveriesDue, Outcomes
+from kannon.core.payloads import PAYLOADS, DeliveriesDue, Outcomes, SuppressionChanges
 from kannon.events import CloudEvent, Sealer
 
 
@@ -27,6 +27,7 @@ def test_every_event_has_its_stream() -> None:
         "transmissions.judged": "KANNON_STATS",
         "reports.judged": "KANNON_STATS",
         "outcomes": "KANNON_OUTCOMES",
+        "suppression": "KANNON_OUTCOMES",
     }
 
 
@@ -44,7 +45,9 @@ def test_stages_are_work_queues_that_refuse_when_full() -> None:
 def test_what_anyone_may_read_is_kept_by_age() -> None:
     ages = {stream.name: stream.config(1).max_age for stream in STREAMS if not stream.stage}
     assert ages == {"KANNON_OUTCOMES": 72 * 3600, "KANNON_DLQ": 30 * 24 * 3600}
-    assert stream_of(Outcomes).config(1).retention == RetentionPolicy.LIMITS
+    for kind in (Outcomes, SuppressionChanges):
+        assert stream_of(kind).name == "KANNON_OUTCOMES"
+        assert stream_of(kind).config(1).retention == RetentionPolicy.LIMITS
 
 
 def test_all_streams_together_fit_a_small_machine() -> None:

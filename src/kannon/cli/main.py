@@ -28,6 +28,7 @@ from kannon.cli.run import run
 from kannon.cli.sending.command import send
 from kannon.cli.standalone.errors import Interrupted
 from kannon.cli.statistics import stats
+from kannon.cli.suppression.command import suppression
 from kannon.cli.templates import template
 from kannon.core.errors import KannonError, Unavailable
 from kannon.runtime.settings import (
@@ -132,7 +133,7 @@ def standalone(settings: Settings, verbose: bool, as_json: bool) -> None:
 
 for command in (
     *(config, run, domain, key, template),
-    *(send, batch, deliveries, bounces, stats, doctor, dlq),
+    *(send, batch, deliveries, bounces, suppression, stats, doctor, dlq),
     *(demo, completion),
 ):
     cli.add_command(command)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 
@@ -40,9 +40,9 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
-def print_json(value: object) -> None:
-    """Print one JSON value on a line of its own."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+def print_json(value: object, file: TextIO | None = None) -> None:
+    """Print one JSON value on a line of its own, to standard output where no file is given."""
+    click.echo(json.dumps(value, ensure_ascii=False), file=file)
 
 
 def parse_fields(pairs: tuple[str, ...]) -> Mapping[str, str]:

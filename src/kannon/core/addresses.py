@@ -86,12 +86,27 @@ class EmailAddress:
         return self.domain if self.domain.isascii() else domain_name(self.domain)
 
     @property
+    def canonical(self) -> str:
+        """What two ways to write one mailbox have in common: the domain in A-labels, all in lower case.
+
+        RFC 5321 §2.4 lets a host tell `Ada` from `ada`; hardly any does, and who is not to get mail shall not
+        get it by another spelling.
+        """
+        return canonical(str(self))
+
+    @property
     def wire(self) -> str:
         """The address with its domain in A-labels; only a local part can then need SMTPUTF8 (RFC 6531)."""
         return f"{self.local}@{self.ascii_domain}"
 
     def __str__(self) -> str:
         return f"{self.local}@{self.domain}"
+
+
+def canonical(address: str) -> str:
+    """The canonical form (`EmailAddress.canonical`) of an address as `EmailAddress` writes it."""
+    local, _, domain = address.lower().rpartition("@")
+    return f"{local}@{domain if domain.isascii() else domain_name(domain)}"
 
 
 def domain_name(text: str) -> str:

@@ -138,6 +138,7 @@ class Outcome:
             complained.
         attempt: 0 for what came before the first Attempt.
         data: what this kind of Outcome knows, as the Stats API gives it.
+        only_first: not to be written where the Delivery has one of this type already, whenever that was.
     """
 
     id: DeliveryId
@@ -148,6 +149,7 @@ class Outcome:
     message_id: str
     domain: str
     data: Mapping[str, Any]
+    only_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -356,6 +356,44 @@ class Outcomes(_Chunk):
         return str(self.outbox_id)
 
 
+@dataclass(frozen=True, slots=True)
+class SuppressionFact:
+    """A suppression as it stands, or stood until it was removed.
+
+    Attributes:
+        address: in canonical form.
+        expires_at: it ends then, and no event tells so; None: never.
+    """
+
+    domain: str
+    address: str
+    reason: str
+    source: str
+    created_at: datetime
+    expires_at: datetime | None
+    message_id: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class SuppressionChanges(_Chunk):
+    """Committed suppressions that were added or changed, or that were removed (outbox → anyone).
+
+    Attributes:
+        change: `added` or `removed`.
+        outbox_id: the outbox's own number; makes a repeat after a crash the same event.
+    """
+
+    NAME = "suppression"
+    ITEMS = "facts"
+    change: str
+    outbox_id: int
+    facts: tuple[SuppressionFact, ...]
+
+    def identity(self) -> str:
+        return str(self.outbox_id)
+
+
 AnyPayload = (
     BatchAccepted
     | RecipientsVerified
@@ -368,6 +406,7 @@ AnyPayload = (
     | ReportReceived
     | ReportJudged
     | Outcomes
+    | SuppressionChanges
 )
 PAYLOADS: tuple[type[AnyPayload], ...] = (
     BatchAccepted,
@@ -381,6 +420,7 @@ PAYLOADS: tuple[type[AnyPayload], ...] = (
     ReportReceived,
     ReportJudged,
     Outcomes,
+    SuppressionChanges,
 )
 
 

@@ -130,6 +130,10 @@ def _duration(value: str) -> timedelta:
     return duration
 
 
+def _lasting(value: str) -> timedelta | None:
+    return None if value == "never" else _duration(value)
+
+
 def _size(value: str) -> int:
     match = re.fullmatch(r"(\d+)\s*(b|kb|mb|gb)?", value.lower())
     if not match or not int(match[1]):
@@ -247,6 +251,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Gateway": ("api",),
     "Sending": ("sender", "dns"),
     "Dispatch, tick and edge": ("dispatch", "tick", "edge"),
+    "Suppression": ("suppression",),
     "Source": ("source",),
     "Taking reports": ("smtp",),
     "Fault tests": ("test",),
@@ -336,6 +341,25 @@ DISPATCH_IN_HAND = Setting("dispatch.in_hand", _count, "20000", "Deliveries in `
 DISPATCH_LEASE = Setting("dispatch.lease", _duration, "15m", "after this without result, emitted again")
 TICK_EVERY = Setting("tick.every", _duration, "1s", "standalone's timer")
 STREAM_REPLICAS = Setting("nats.replicas", _count, "1", "replicas of each stream")
+
+SUPPRESSION_HARD = Setting(
+    "suppression.hard", _lasting, "365d", "how long a hard bounce suppresses; or never"
+)
+SUPPRESSION_COMPLAINT = Setting(
+    "suppression.complaint", _lasting, "never", "when a complaint's suppression expires"
+)
+SUPPRESSION_UNSUBSCRIBE = Setting(
+    "suppression.unsubscribe", _lasting, "never", "when the suppression of who unsubscribed expires"
+)
+SUPPRESSION_SOFT = Setting(
+    "suppression.soft", _lasting, "30d", "how long many soft bounces suppress; or never"
+)
+SUPPRESSION_SOFT_AFTER = Setting(
+    "suppression.soft_after", _whole, "5", "so many soft bounces suppress an address; 0: they never do"
+)
+SUPPRESSION_SOFT_WINDOW = Setting(
+    "suppression.soft_window", _duration, "30d", "the time within which soft bounces are counted"
+)
 
 SOURCE_ROUTES = Setting("source.routes", _named_targets, "", "stage=URL,… that a nats-source feeds")
 SOURCE_ROUTE = Setting("source.route", _text, "", "stage that a SinkBinding's K_SINK is for")

@@ -28,6 +28,7 @@ from kannon.core.payloads import (
     RecipientsVerified,
     ReportJudged,
     ReportReceived,
+    SuppressionChanges,
     TransmissionsDelivered,
     TransmissionsJudged,
     TransmissionsRefused,
@@ -105,13 +106,14 @@ def _stage(stage: str, megabytes: int, *kinds: type[AnyPayload]) -> Stream:
     return Stream(f"KANNON_{stage.upper()}", stage, subjects, megabytes * _MB)
 
 
+_PUBLIC: Final = tuple(f"{subject_of(kind)}.>" for kind in (Outcomes, SuppressionChanges))
 STREAMS: Final = (
     _stage("verify", 128, BatchAccepted),
     _stage("dispatch", 128, RecipientsVerified, DeliveriesDue),
     _stage("send", 512, EnvelopesReady),
     _stage("bounce", 128, TransmissionsRefused, ReportReceived),
     _stage("stats", 256, EnvelopesUntaken, TransmissionsDelivered, TransmissionsJudged, ReportJudged),
-    Stream("KANNON_OUTCOMES", "", (f"{subject_of(Outcomes)}.>",), 1024 * _MB, 72 * _HOUR),
+    Stream("KANNON_OUTCOMES", "", _PUBLIC, 1024 * _MB, 72 * _HOUR),
     Stream(DLQ_STREAM, "", (f"{DLQ_PREFIX}>",), 128 * _MB, 30 * 24 * _HOUR),
 )
 STAGES: Final[Mapping[str, Stream]] = {stream.stage: stream for stream in STREAMS if stream.stage}

@@ -140,6 +140,26 @@ class ApiStub:
                 request_serializer=kannonapi_dot_admin__pb2.DiagnoseReq.SerializeToString,
                 response_deserializer=kannonapi_dot_admin__pb2.DiagnoseRes.FromString,
                 _registered_method=True)
+        self.ListSuppressions = channel.unary_unary(
+                '/pkg.kannon.admin.apiv1.Api/ListSuppressions',
+                request_serializer=kannonapi_dot_admin__pb2.ListSuppressionsReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.ListSuppressionsRes.FromString,
+                _registered_method=True)
+        self.GetSuppression = channel.unary_unary(
+                '/pkg.kannon.admin.apiv1.Api/GetSuppression',
+                request_serializer=kannonapi_dot_admin__pb2.GetSuppressionReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.GetSuppressionRes.FromString,
+                _registered_method=True)
+        self.AddSuppressions = channel.unary_unary(
+                '/pkg.kannon.admin.apiv1.Api/AddSuppressions',
+                request_serializer=kannonapi_dot_admin__pb2.AddSuppressionsReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.AddSuppressionsRes.FromString,
+                _registered_method=True)
+        self.RemoveSuppression = channel.unary_unary(
+                '/pkg.kannon.admin.apiv1.Api/RemoveSuppression',
+                request_serializer=kannonapi_dot_admin__pb2.RemoveSuppressionReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.RemoveSuppressionRes.FromString,
+                _registered_method=True)
 
 
 class ApiServicer:
@@ -287,6 +307,35 @@ class ApiServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSuppressions(self, request, context):
+        """Addresses that a Domain does not send to, by address; those whose suppression has expired are left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSuppression(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddSuppressions(self, request, context):
+        """Of an address that is suppressed already the stronger reason stays, and lasts as long as either does: nothing
+        that is added takes anything back. Done twice, it changes nothing but what expires by the settings and has no
+        created_at: that is counted anew.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveSuppression(self, request, context):
+        """Answers with the suppression as it was. The address is sent to again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ApiServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -394,6 +443,26 @@ def add_ApiServicer_to_server(servicer, server):
                     servicer.Diagnose,
                     request_deserializer=kannonapi_dot_admin__pb2.DiagnoseReq.FromString,
                     response_serializer=kannonapi_dot_admin__pb2.DiagnoseRes.SerializeToString,
+            ),
+            'ListSuppressions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSuppressions,
+                    request_deserializer=kannonapi_dot_admin__pb2.ListSuppressionsReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.ListSuppressionsRes.SerializeToString,
+            ),
+            'GetSuppression': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSuppression,
+                    request_deserializer=kannonapi_dot_admin__pb2.GetSuppressionReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.GetSuppressionRes.SerializeToString,
+            ),
+            'AddSuppressions': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddSuppressions,
+                    request_deserializer=kannonapi_dot_admin__pb2.AddSuppressionsReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.AddSuppressionsRes.SerializeToString,
+            ),
+            'RemoveSuppression': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveSuppression,
+                    request_deserializer=kannonapi_dot_admin__pb2.RemoveSuppressionReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.RemoveSuppressionRes.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -964,6 +1033,114 @@ class Api:
             '/pkg.kannon.admin.apiv1.Api/Diagnose',
             kannonapi_dot_admin__pb2.DiagnoseReq.SerializeToString,
             kannonapi_dot_admin__pb2.DiagnoseRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSuppressions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/ListSuppressions',
+            kannonapi_dot_admin__pb2.ListSuppressionsReq.SerializeToString,
+            kannonapi_dot_admin__pb2.ListSuppressionsRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSuppression(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/GetSuppression',
+            kannonapi_dot_admin__pb2.GetSuppressionReq.SerializeToString,
+            kannonapi_dot_admin__pb2.GetSuppressionRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddSuppressions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/AddSuppressions',
+            kannonapi_dot_admin__pb2.AddSuppressionsReq.SerializeToString,
+            kannonapi_dot_admin__pb2.AddSuppressionsRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveSuppression(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/RemoveSuppression',
+            kannonapi_dot_admin__pb2.RemoveSuppressionReq.SerializeToString,
+            kannonapi_dot_admin__pb2.RemoveSuppressionRes.FromString,
             options,
             channel_credentials,
             insecure,

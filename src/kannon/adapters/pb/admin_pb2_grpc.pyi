@@ -54,6 +54,16 @@ class ApiStub:
     GetReport: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetReportReq, _admin_pb2.GetReportRes]
     Diagnose: _aio.UnaryUnaryMultiCallable[_admin_pb2.DiagnoseReq, _admin_pb2.DiagnoseRes]
     """What waits, why, what happens next and when, and what needs a person. What does not answer is said so."""
+    ListSuppressions: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListSuppressionsReq, _admin_pb2.ListSuppressionsRes]
+    """Addresses that a Domain does not send to, by address; those whose suppression has expired are left out."""
+    GetSuppression: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetSuppressionReq, _admin_pb2.GetSuppressionRes]
+    AddSuppressions: _aio.UnaryUnaryMultiCallable[_admin_pb2.AddSuppressionsReq, _admin_pb2.AddSuppressionsRes]
+    """Of an address that is suppressed already the stronger reason stays, and lasts as long as either does: nothing
+    that is added takes anything back. Done twice, it changes nothing but what expires by the settings and has no
+    created_at: that is counted anew.
+    """
+    RemoveSuppression: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveSuppressionReq, _admin_pb2.RemoveSuppressionRes]
+    """Answers with the suppression as it was. The address is sent to again."""
 
 class ApiServicer(metaclass=_abc_1.ABCMeta):
     """Manages Domains, their Templates and their API keys. Every call carries "X-Kannon-Admin-Token: <token>"."""
@@ -221,6 +231,40 @@ class ApiServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_admin_pb2.DiagnoseReq, _admin_pb2.DiagnoseRes],
     ) -> _abc.Awaitable[_admin_pb2.DiagnoseRes]:
         """What waits, why, what happens next and when, and what needs a person. What does not answer is said so."""
+
+    @_abc_1.abstractmethod
+    def ListSuppressions(
+        self,
+        request: _admin_pb2.ListSuppressionsReq,
+        context: _aio.ServicerContext[_admin_pb2.ListSuppressionsReq, _admin_pb2.ListSuppressionsRes],
+    ) -> _abc.Awaitable[_admin_pb2.ListSuppressionsRes]:
+        """Addresses that a Domain does not send to, by address; those whose suppression has expired are left out."""
+
+    @_abc_1.abstractmethod
+    def GetSuppression(
+        self,
+        request: _admin_pb2.GetSuppressionReq,
+        context: _aio.ServicerContext[_admin_pb2.GetSuppressionReq, _admin_pb2.GetSuppressionRes],
+    ) -> _abc.Awaitable[_admin_pb2.GetSuppressionRes]: ...
+
+    @_abc_1.abstractmethod
+    def AddSuppressions(
+        self,
+        request: _admin_pb2.AddSuppressionsReq,
+        context: _aio.ServicerContext[_admin_pb2.AddSuppressionsReq, _admin_pb2.AddSuppressionsRes],
+    ) -> _abc.Awaitable[_admin_pb2.AddSuppressionsRes]:
+        """Of an address that is suppressed already the stronger reason stays, and lasts as long as either does: nothing
+        that is added takes anything back. Done twice, it changes nothing but what expires by the settings and has no
+        created_at: that is counted anew.
+        """
+
+    @_abc_1.abstractmethod
+    def RemoveSuppression(
+        self,
+        request: _admin_pb2.RemoveSuppressionReq,
+        context: _aio.ServicerContext[_admin_pb2.RemoveSuppressionReq, _admin_pb2.RemoveSuppressionRes],
+    ) -> _abc.Awaitable[_admin_pb2.RemoveSuppressionRes]:
+        """Answers with the suppression as it was. The address is sent to again."""
 
 def add_ApiServicer_to_server(servicer: ApiServicer, server: _aio.Server) -> None: ...
 

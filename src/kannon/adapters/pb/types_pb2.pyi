@@ -76,7 +76,12 @@ class Recipient(_message.Message):
     EMAIL_FIELD_NUMBER: _builtins.int
     FIELDS_FIELD_NUMBER: _builtins.int
     TRACKING_FIELD_NUMBER: _builtins.int
+    IGNORE_SUPPRESSION_FIELD_NUMBER: _builtins.int
     email: _builtins.str
+    ignore_suppression: _builtins.bool
+    """Send to this address though it is suppressed: for mail that its owner asked for, such as a receipt. An
+    address that is suppressed for a complaint is refused all the same.
+    """
     @_builtins.property
     def fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Values of {{ name }} placeholders. They win over the call's global_fields; "email" is always there."""
@@ -91,10 +96,11 @@ class Recipient(_message.Message):
         email: _builtins.str = ...,
         fields: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         tracking: _tracking_pb2.TrackingPolicy | None = ...,
+        ignore_suppression: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_tracking", b"_tracking", "tracking", b"tracking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tracking", b"_tracking", "email", b"email", "fields", b"fields", "tracking", b"tracking"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tracking", b"_tracking", "email", b"email", "fields", b"fields", "ignore_suppression", b"ignore_suppression", "tracking", b"tracking"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__tracking: _TypeAlias = _typing.Literal["tracking"]  # noqa: Y015
     _WhichOneofArgType__tracking: _TypeAlias = _typing.Literal["_tracking", b"_tracking"]  # noqa: Y015

@@ -13,6 +13,7 @@ from psycopg.rows import DictRow, TupleRow, tuple_row
 
 from kannon.adapters.postgres.batches import settle_some
 from kannon.adapters.postgres.connection import Connection, Database, queries
+from kannon.adapters.postgres.suppressions import note_soft_bounces, write_suppressions
 from kannon.core.batches import KEYS_KEPT_FOR, BatchContent, Delivery, Move, Outcome
 from kannon.core.deliveries import WAITING, DeliveryId, Standing, Status
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
@@ -20,6 +21,7 @@ from kannon.core.errors import KannonError
 from kannon.core.keys import open_sealed
 from kannon.core.payloads import Candidate, ReportJudged
 from kannon.core.reports.values import Kind
+from kannon.core.suppression import Happening, Suppression
 from kannon.ports import REPORTS_KEPT, REPORTS_KEPT_FOR, Announcement, LedgerWork, StreamState
 
 SQL = queries("ledger")
@@ -262,7 +264,7 @@ class _Work:
         rows = [
             (
                 *(it.id.batch, it.id.seq, it.type, it.attempt, it.at, it.message_id, it.domain),
-                *(it.recipient, it.data),
+                *(it.recipient, it.data, it.only_first),
             )
             for it in outcomes
         ]
@@ -296,6 +298,12 @@ class _Work:
                 "head": report.head,
             },
         )
+
+    async def note_soft_bounces(self, bounces: Sequence[Happening], window: timedelta) -> Sequence[int]:
+        return await note_soft_bounces(self._connection, bounces, window)
+
+    async def suppress(self, suppressions: Sequence[Suppression], now: datetime) -> None:
+        await write_suppressions(self._connection, suppressions, now)
 
     async def _deliveries(self, query: str, arguments: dict[str, object]) -> list[Delivery]:
         async with self._connection.cursor(row_factory=tuple_row) as cursor:

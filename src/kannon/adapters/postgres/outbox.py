@@ -1,4 +1,4 @@
-"""Publishes committed Outcomes: implements `ports.Outbox`."""
+"""Publishes committed Outcomes and suppressions: implements `ports.Outbox`."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ import msgspec
 
 from kannon.adapters.postgres.connection import Database, queries
 from kannon.core.errors import Unavailable
-from kannon.core.payloads import OutcomeFact, Outcomes
+from kannon.core.payloads import OutcomeFact, Outcomes, SuppressionChanges, SuppressionFact
 from kannon.ports import EventPublisher
 
 SQL = queries("outbox")
@@ -15,6 +15,7 @@ ROWS_AT_ONCE = 50
 LINGER = 0.02
 """Seconds for which the first of several nudges waits for the others."""
 _FACTS = msgspec.json.Decoder(tuple[OutcomeFact, ...])
+_SUPPRESSIONS = msgspec.json.Decoder(tuple[SuppressionFact, ...])
 log = logging.getLogger(__name__)
 
 
@@ -65,8 +66,15 @@ class PostgresOutbox:
             # A crash that loses this commit only repeats the same events: do not wait for the disk.
             await connection.execute("SET LOCAL synchronous_commit = off")
             rows = await (await connection.execute(SQL["waiting"], {"limit": ROWS_AT_ONCE})).fetchall()
-            events = [Outcomes(row["outcome"], row["id"], _FACTS.decode(row["facts"])) for row in rows]
+            events = [_event(row["outcome"], row["id"], row["facts"]) for row in rows]
             await asyncio.gather(*(self._publisher.publish(event) for event in events))
             if rows:
                 await connection.execute(SQL["published"], {"ids": [row["id"] for row in rows]})
         return len(rows)
+
+
+def _event(kind: str, number: int, facts: str) -> Outcomes | SuppressionChanges:
+    name, _, change = kind.partition(".")
+    if name == SuppressionChanges.NAME:
+        return SuppressionChanges(change, number, _SUPPRESSIONS.decode(facts))
+    return Outcomes(kind, number, _FACTS.decode(facts))

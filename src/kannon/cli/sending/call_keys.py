@@ -37,6 +37,7 @@ def derived(content: Content) -> CallKey:
         content.template_id,
         "" if content.at is None else content.at.isoformat(),
         *_flat(content.fields),
+        *(["ignore suppression"] if content.ignore_suppression else []),
     )
 
     def key(chunk: Chunk) -> str:

@@ -110,6 +110,11 @@ Exit codes:
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     help="File for the refused rows and why; in the form of the list.",
 )
+@click.option(
+    "--ignore-suppression",
+    is_flag=True,
+    help="Send to suppressed addresses, too: for what they asked for. Never to who complained.",
+)
 @click.option("--dry-run", is_flag=True, help="Check the list, and send nothing.")
 @api_option
 @json_option
@@ -130,6 +135,7 @@ def send(
     run_name: str | None,
     patience: float,
     refused_path: Path | None,
+    ignore_suppression: bool,
     dry_run: bool,
     api: str,
     as_json: bool,
@@ -153,6 +159,7 @@ def send(
         template_id=template_id,
         fields=parse_fields(pairs),
         at=at,
+        ignore_suppression=ignore_suppression,
     )
     key_of = _key_of(content, run_name, of_list=list_path is not None)
     with _disk():

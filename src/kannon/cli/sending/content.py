@@ -16,6 +16,7 @@ class Content:
         html: empty if a Template is sent.
         template_id: empty if HTML is sent.
         at: None for at once.
+        ignore_suppression: send to suppressed addresses, too.
     """
 
     domain: str
@@ -26,6 +27,7 @@ class Content:
     template_id: str
     fields: Mapping[str, str]
     at: datetime | None
+    ignore_suppression: bool = False
 
     def request(
         self, recipients: Sequence[ListedRecipient]
@@ -39,7 +41,12 @@ class Content:
         request.sender.CopyFrom(types_pb2.Sender(email=self.sender, alias=self.alias))
         request.subject = self.subject
         request.global_fields.update(self.fields)
-        request.recipients.extend(types_pb2.Recipient(email=r.email, fields=r.fields) for r in recipients)
+        request.recipients.extend(
+            types_pb2.Recipient(
+                email=one.email, fields=one.fields, ignore_suppression=self.ignore_suppression
+            )
+            for one in recipients
+        )
         if self.at is not None:
             request.scheduled_time.FromDatetime(self.at.replace(tzinfo=UTC))
         return request

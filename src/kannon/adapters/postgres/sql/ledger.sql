@@ -120,16 +120,16 @@ WHERE d.batch = (wanted ->> 0)::bigint AND d.seq = (wanted ->> 1)::integer
   AND d.status = ANY(%(waiting)s::text[]) AND d.first_emitted_at IS NULL
 
 -- name: record
--- Each Outcome once, and `accepted`, `bounced` and `complained` (by an index) once of a Delivery, whenever; what is new is counted by the hour and put into
--- the outbox, all or nothing.
+-- Each Outcome once, some only if they are the first of their type, and those that are told once (by an index) once of
+-- a Delivery; what is new is counted by the hour and put into the outbox, all or nothing.
 WITH fresh AS (
     INSERT INTO stats (batch, seq, type, attempt, timestamp, message_id, domain, email, data)
     SELECT (o ->> 0)::bigint, (o ->> 1)::integer, o ->> 2, (o ->> 3)::smallint, (o ->> 4)::timestamptz, o ->> 5, o ->> 6,
            o ->> 7, o -> 8
     FROM jsonb_array_elements(%(outcomes)s::jsonb) AS o
-    WHERE o ->> 2 <> 'accepted' OR NOT EXISTS (
+    WHERE NOT (o ->> 9)::boolean OR NOT EXISTS (
         SELECT 1 FROM stats s
-        WHERE s.batch = (o ->> 0)::bigint AND s.seq = (o ->> 1)::integer AND s.type = 'accepted')
+        WHERE s.batch = (o ->> 0)::bigint AND s.seq = (o ->> 1)::integer AND s.type = o ->> 2)
     ON CONFLICT DO NOTHING
     RETURNING *
 ), counted AS (

@@ -1,0 +1,23 @@
+"""Suppresses addresses for what happened, in the transaction that writes what happened."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from kannon.core.suppression import Happening, Reason, SuppressionRules, decide
+from kannon.ports import LedgerWork
+
+
+async def suppress(
+    work: LedgerWork, happenings: Sequence[Happening], rules: SuppressionRules, now: datetime
+) -> None:
+    """Write the suppressions that follow; where nothing happened nothing is asked or written.
+
+    Args:
+        happenings: all of the transaction at once, each learnt for the first time.
+    """
+    soft = [one for one in happenings if one.reason is Reason.SOFT_BOUNCE]
+    counts = await work.note_soft_bounces(soft, rules.soft_window) if soft and rules.soft_after else ()
+    decided = [decide(one, rules) for one in happenings if one.reason is not Reason.SOFT_BOUNCE]
+    decided += [decide(one, rules, count) for one, count in zip(soft, counts, strict=False)]
+    if suppressions := [one for one in decided if one is not None]:
+        await work.suppress(suppressions, now)

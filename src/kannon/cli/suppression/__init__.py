@@ -1,0 +1,1 @@
+"""`kannon suppression`: its commands, and the lists that they read and write."""
