@@ -6,14 +6,14 @@ from dataclasses import replace
 
 from functions.stats.deciding import Learnt, RetryRules, decide, learnt_from
 from functions.stats.reporting import outcome_of
-from functions.stats.suppressing import suppress
+from functions.stats.suppressing import suppress_for
 from kannon.core.batches import Delivery, Move, Outcome
 from kannon.core.deliveries import DeliveryId, Fact, Status
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import Unavailable
 from kannon.core.failpoints import passing
 from kannon.core.payloads import AnyPayload, DeliveriesDue, ReportJudged
-from kannon.core.suppression import SuppressionRules, bounce_of
+from kannon.core.suppression import SuppressionRules
 from kannon.ports import Clock, EventPublisher, Ledger, LedgerWork, Outbox
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class Stats:
     Args:
         nonce: makes each request for more work an event of its own.
         chance: gives numbers from 0.0 up to 1.0.
-        suppression: which bounces suppress addresses.
+        suppression: which bounces and complaints suppress addresses.
     """
 
     def __init__(
@@ -83,8 +83,7 @@ class Stats:
         if back := [move.id for move in moves.values() if move.status is Status.SCHEDULED]:
             await work.end_cancelled(back)
         await work.record(outcomes)
-        bounces = [bounce for outcome in outcomes if (bounce := bounce_of(outcome))]
-        await suppress(work, bounces, self._suppression, now)
+        await suppress_for(work, outcomes, self._suppression, now)
         return sum(
             before[move.id] is Status.SENDING and move.status is not Status.SENDING for move in moves.values()
         )
@@ -94,10 +93,9 @@ class Stats:
             rows = await work.lock(report.deliveries)
             had = await work.reported([row.id for row in rows])
             found = [outcome_of(row, had.get(row.id, ()), report) for row in rows]
-            # Each is learnt here for the first time: whatever else is to follow from a late bounce or a
-            # complaint follows from these, in this transaction.
             outcomes = [outcome for outcome in found if outcome is not None]
             await work.record(outcomes)
+            await suppress_for(work, outcomes, self._suppression, self._clock())
             await work.keep_report(report, rows[0].domain if rows else report.recipients[0].domain)
         self._outbox.nudge()
 

@@ -3,18 +3,20 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from kannon.core.suppression import Happening, Reason, SuppressionRules, decide
+from kannon.core.batches import Outcome
+from kannon.core.suppression import Reason, SuppressionRules, decide, happening_of
 from kannon.ports import LedgerWork
 
 
-async def suppress(
-    work: LedgerWork, happenings: Sequence[Happening], rules: SuppressionRules, now: datetime
+async def suppress_for(
+    work: LedgerWork, outcomes: Sequence[Outcome], rules: SuppressionRules, now: datetime
 ) -> None:
-    """Write the suppressions that follow; where nothing happened nothing is asked or written.
+    """Write the suppressions that follow from Outcomes; where none does nothing is asked or written.
 
     Args:
-        happenings: all of the transaction at once, each learnt for the first time.
+        outcomes: all of the transaction at once, each learnt for the first time.
     """
+    happenings = [happening for outcome in outcomes if (happening := happening_of(outcome))]
     soft = [one for one in happenings if one.reason is Reason.SOFT_BOUNCE]
     counts = await work.note_soft_bounces(soft, rules.soft_window) if soft and rules.soft_after else ()
     decided = [decide(one, rules) for one in happenings if one.reason is not Reason.SOFT_BOUNCE]

@@ -80,6 +80,7 @@ def test_a_mail_that_was_delivered_and_came_back_bounced_late_and_once(
         *("--admin-token", system.token, "--domain", tenant.domain),
     )
     assert json.loads(shown.out)["status"] == "delivered"
+    assert [one.reason for one in tenant.send(["late@example.org"]).rejected_recipients] == ["suppressed"]
 
 
 def test_a_complaint_counts_once_wherever_it_comes_to(system: System, sink: SmtpPeer, tenant: Tenant) -> None:
@@ -91,6 +92,8 @@ def test_a_complaint_counts_once_wherever_it_comes_to(system: System, sink: Smtp
     assert tenant.counts() == {"accepted": 1, "delivered": 1, "complained": 1}
     [complained] = [row for row in tenant.outcomes() if row.type == "complained"]
     assert complained.data.complained.category == "abuse"
+    refused = tenant.send(["annoyed@example.org"], ignore_suppression=True)
+    assert [one.reason for one in refused.rejected_recipients] == ["suppressed"]
 
 
 def test_what_is_neither_costs_nobody_anything_and_can_be_looked_at(

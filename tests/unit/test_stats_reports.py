@@ -10,6 +10,7 @@ from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.errors import LedgerUnavailable
 from kannon.core.payloads import AnyPayload, ReportJudged
 from kannon.core.reports.values import Action, Kind, Reported
+from kannon.core.suppression import Reason, Source
 from tests.mail import DOMAIN, NOW, delivery
 from tests.reports import failed, judged
 from tests.unit.test_stats import Around, delivered
@@ -53,6 +54,20 @@ async def test_a_complaint_is_counted_and_the_mail_stays_delivered(around: Aroun
         "category": "abuse",
         "reporting_mta": "fbl.example",
     }
+
+
+@pytest.mark.parametrize(("report", "reason"), [(BOUNCE, Reason.HARD_BOUNCE), (COMPLAINT, Reason.COMPLAINT)])
+async def test_what_comes_back_suppresses_the_address(
+    report: ReportJudged, reason: Reason, around: Around
+) -> None:
+    await around.learn(delivered(), report)
+    (found,) = around.ledger.suppressions.records.values()
+    assert (found.address, found.domain, found.reason, found.source) == (
+        "r0@example.org",
+        DOMAIN,
+        reason,
+        Source.REPORT,
+    )
 
 
 @pytest.mark.parametrize("report", [BOUNCE, COMPLAINT], ids=["bounce", "complaint"])

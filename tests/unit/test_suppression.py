@@ -15,8 +15,8 @@ from kannon.core.suppression import (
     Source,
     Suppression,
     SuppressionRules,
-    bounce_of,
     decide,
+    happening_of,
     merged,
     merged_by_address,
 )
@@ -131,7 +131,7 @@ def outcome(kind: str = "bounced", **data: Any) -> Outcome:
 
 
 def test_a_hard_bounce_is_of_the_address_and_says_what_was_answered() -> None:
-    found = bounce_of(outcome(hard=True, code=550, enhanced="5.1.1", msg="no such user", category="any"))
+    found = happening_of(outcome(hard=True, code=550, enhanced="5.1.1", msg="no such user", category="any"))
     assert found == Happening(
         Reason.HARD_BOUNCE,
         DOMAIN,
@@ -146,19 +146,28 @@ def test_a_hard_bounce_is_of_the_address_and_says_what_was_answered() -> None:
 
 @pytest.mark.parametrize("category", ["mailbox-full", "refused", "temporary", "connection", "greylisted"])
 def test_other_bounces_are_soft(category: str) -> None:
-    found = bounce_of(outcome(hard=False, category=category))
+    found = happening_of(outcome(hard=False, category=category))
     assert found
     assert found.reason is Reason.SOFT_BOUNCE
 
 
 @pytest.mark.parametrize("category", ["policy", "too-large", "relay-denied", "rate-limited", "bad-sender"])
 def test_what_is_said_of_the_sender_or_the_mail_is_not_held_against_the_address(category: str) -> None:
-    assert bounce_of(outcome(hard=False, category=category)) is None
+    assert happening_of(outcome(hard=False, category=category)) is None
+
+
+def test_what_comes_back_later_is_told_by_a_report() -> None:
+    late = happening_of(outcome(hard=True, late=True, category="bad-mailbox"))
+    complained = happening_of(outcome("complained", category="abuse"))
+    assert late
+    assert complained
+    assert (late.reason, late.source) == (Reason.HARD_BOUNCE, Source.REPORT)
+    assert (complained.reason, complained.source) == (Reason.COMPLAINT, Source.REPORT)
 
 
 @pytest.mark.parametrize("kind", ["delivered", "error", "failed", "accepted", "rejected"])
 def test_nothing_else_is_a_bounce(kind: str) -> None:
-    assert bounce_of(outcome(kind, hard=True)) is None
+    assert happening_of(outcome(kind, hard=True)) is None
 
 
 @pytest.mark.parametrize(

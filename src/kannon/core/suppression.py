@@ -135,24 +135,36 @@ class Suppression:
         return self.expires_at is None or now < self.expires_at
 
 
-def bounce_of(outcome: Outcome) -> Happening | None:
-    """What it means for its address that a Delivery bounced; None for any other Outcome, and for what says
-    nothing of the address."""
-    if outcome.type != "bounced":
+def happening_of(outcome: Outcome) -> Happening | None:
+    """What it means for its address that a Delivery bounced, or that its reader complained.
+
+    Returns:
+        None for any other Outcome, and for what says nothing of the address.
+    """
+    reason = _reason_of(outcome)
+    if reason is None:
         return None
-    is_hard = bool(outcome.data.get("hard"))
-    if not is_hard and outcome.data.get("category") in NOT_OF_THE_ADDRESS:
-        return None
+    is_reported = reason is Reason.COMPLAINT or bool(outcome.data.get("late"))
     return Happening(
-        reason=Reason.HARD_BOUNCE if is_hard else Reason.SOFT_BOUNCE,
+        reason=reason,
         domain=outcome.domain,
         address=canonical(outcome.recipient),
         at=outcome.at,
-        source=Source.TRANSMISSION,
+        source=Source.REPORT if is_reported else Source.TRANSMISSION,
         delivery=outcome.id,
         message_id=outcome.message_id,
         detail=_reply(outcome.data),
     )
+
+
+def _reason_of(outcome: Outcome) -> Reason | None:
+    if outcome.type == "complained":
+        return Reason.COMPLAINT
+    if outcome.type != "bounced":
+        return None
+    if outcome.data.get("hard"):
+        return Reason.HARD_BOUNCE
+    return None if outcome.data.get("category") in NOT_OF_THE_ADDRESS else Reason.SOFT_BOUNCE
 
 
 def decide(happening: Happening, rules: SuppressionRules, soft_bounces: int = 0) -> Suppression | None:
