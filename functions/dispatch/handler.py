@@ -52,8 +52,8 @@ class Dispatch:
     async def _apply_verdicts(self, verified: RecipientsVerified) -> None:
         reasons = {verdict.seq: verdict.reason for verdict in verified.verdicts}
         async with self._ledger.work() as work:
-            now = self._clock()
             deliveries = await work.lock_accepted(verified.batch, list(reasons))
+            now = self._clock()  # to lock them may have taken long
             rejected = [delivery for delivery in deliveries if reasons[delivery.id.seq]]
             passed = [delivery for delivery in deliveries if not reasons[delivery.id.seq]]
             due, waiting = await self._with_room(work, passed, now)

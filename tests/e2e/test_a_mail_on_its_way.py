@@ -69,6 +69,7 @@ def test_dkim_verifies_against_the_key_that_the_domain_publishes(
     records = json.loads(shown.stdout)["records"]
     published = {record["name"]: record["value"] for record in records if record["type"] == "TXT"}
     assert published[f"kannon._domainkey.{tenant.domain}"] == dns_record(tenant.public_key)
+    assert {"name": tenant.domain, "type": "MX", "value": "10 <smtp.domain>."} in records
 
     def look_up(name: bytes, timeout: int = 5) -> bytes:
         value: str = published[name.decode().rstrip(".")]

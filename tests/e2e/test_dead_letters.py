@@ -53,10 +53,10 @@ def test_a_poisoned_event_is_found_shown_and_dropped(system: System) -> None:
     doctor = run(system, "doctor")
     assert doctor.code == 1
     assert "  dead letters: 1 dead letter: see `kannon dlq list`" in doctor.out.splitlines()
-    shown = run(system, "dlq", "show", letter["sequence"]).out
+    shown = run(system, "dlq", "show", str(letter["sequence"])).out
     assert "it would be refused again: signature: not made with this installation's key" in shown
     assert "victim@" not in shown
-    assert run(system, "dlq", "drop", letter["sequence"]) == Done(0, "1 dropped, 0 left\n", "")
+    assert run(system, "dlq", "drop", str(letter["sequence"])) == Done(0, "1 dropped, 0 left\n", "")
     assert letters(system, "batch.accepted") == []
     assert "dead letters" not in run(system, "doctor").out
 

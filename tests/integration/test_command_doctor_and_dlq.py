@@ -112,7 +112,7 @@ async def test_letters_are_listed_shown_and_dropped(around: Around, tmp_path: Pa
     assert (age.endswith(" s"), reason) == (True, "status 500: <a…@example.org> is odd")
     assert second.split("\t")[3:5] == ["deliveries.due", ""]
     listed = json.loads((await around.run("dlq", "list", "--event", "batch.accepted", "--json")).out)
-    assert (listed["sequence"], listed["item"], listed["items"]) == ("1", "3", 5)
+    assert (listed["sequence"], listed["item"], listed["items"]) == (1, "3", 5)
 
     shown = (await around.run("dlq", "show", "1")).out
     assert "r3@example.org" not in shown
@@ -192,7 +192,10 @@ async def test_when_nothing_needs_you_the_doctor_says_so(around: Around) -> None
     assert lines[:3] == ["nothing needs you", "ledger", "  nothing waits"]
     assert "  edge-0 holds 313 of at most 20,000, transmits 0; 0 results unpublished" in lines
     assert lines[-1].startswith("  edge-0: exchanger mx.example.org:25 suspended, 312 wait, probed in ")
-    assert json.loads((await around.run("doctor", "--json")).out)["findings"] == []
+    found = json.loads((await around.run("doctor", "--json")).out)
+    assert (found["findings"], found["ledger"]["in_hand"]["count"]) == ([], 0)
+    (edge,) = found["edges"]
+    assert (edge["held"], edge["suspended"][0]["waiting"]) == (313, 312)
 
 
 async def test_what_needs_you_comes_first(around: Around) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.diagnosis import PILES, SQL, PostgresLedgerLook
+from kannon.adapters.postgres.ledger import PUBLISHING
 from kannon.adapters.postgres.migrate import migrate
 from kannon.core.diagnosis import Pile
 from kannon.core.retries import LEAST_TIME_TO_TRY, LONGEST_REPLY, MAX_EMISSIONS
@@ -35,6 +36,7 @@ FROM generate_series(0, {large} - 1) AS seq;
 QUERY = {
     "now": utc_now(),
     "lease": LEASE,
+    "publishing": PUBLISHING,
     "limit": 100_000,
     "after_dispatch": ["KANNON_SEND", "KANNON_STATS"],
     "envelopes": "KANNON_SEND",

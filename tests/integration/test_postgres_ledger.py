@@ -217,6 +217,20 @@ async def test_what_was_published_after_one_looked_is_not_stranded(real: Real) -
         assert not await work.stranded(10, LATER)
 
 
+async def test_what_is_published_while_one_looks_is_not_stranded(real: Real) -> None:
+    # Its transaction began before the stream was looked at, and it was published after that.
+    ledger = PostgresLedger(real.database, KEY, lease=timedelta(days=36500))
+    await real.put(0, Status.SENDING, emission=1, published_seq=11)
+    async with ledger.work() as work:
+        (sending,) = await work.lock([real.name(0)])
+    assert sending.first_emitted_at is not None
+    for seconds, stranded in ((1, 0), (14, 0), (16, 1)):
+        seen_at = sending.first_emitted_at + timedelta(seconds=seconds)
+        await ledger.notice([StreamState("KANNON_SEND", "first", 10)], seen_at)
+        async with ledger.work() as work:
+            assert len(await work.stranded(10, seen_at)) == stranded, f"seen after {seconds} s"
+
+
 async def test_room_that_was_freed_is_found_at_once(real: Real) -> None:
     for seq in range(3):
         await real.put(seq, Status.SENDING, emission=1)

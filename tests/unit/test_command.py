@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -13,12 +14,17 @@ SEND = ("send", "--domain", "d.test", "--key", "k", "--from", "a@d.test", "--to"
 
 
 def kannon(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return kannon_into(subprocess.PIPE, *words, **variables)
+
+
+def kannon_into(stdout: int | IO[str], *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("K")}
     return subprocess.run(
         [sys.executable, "-m", "kannon.cli", *words],
         env=own | {"K_CONFIG": os.devnull, "K_DATA_FOLDER": "/nonexistent"} | variables,
         cwd=ROOT,
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=60,
     )
@@ -64,6 +70,12 @@ def test_input_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     ):
         assert done.returncode == 2
         assert done.stderr.count("\n") == 1
+
+
+def test_output_that_finds_no_room_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = kannon_into(full, "config", "show")
+    assert (done.returncode, done.stderr) == (1, "error: the output: No space left on device\n")
 
 
 @pytest.mark.parametrize(

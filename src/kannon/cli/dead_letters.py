@@ -11,6 +11,7 @@ import click
 import grpc
 
 from kannon.cli.client import TIMEOUT, admin_metadata, call
+from kannon.cli.messages import as_object
 from kannon.cli.moments import moment_text, span_text
 from kannon.cli.options import admin_token_option, api_option, json_option, print_json
 from kannon.cli.tables import Table, printable
@@ -49,7 +50,7 @@ def list_letters(event: str | None, api: str, admin_token: str, as_json: bool) -
         async for page in _pages(channel, metadata, event or ""):
             if as_json:
                 for letter in page.letters:
-                    print_json(_as_object(letter))
+                    print_json(as_object(letter))
             else:
                 table.print([_row(letter, datetime.now(UTC)) for letter in page.letters])
 
@@ -236,18 +237,12 @@ def _item(letter: "admin_pb2.DeadLetter") -> str:
     return f"{letter.item} of {letter.items}" if letter.items else letter.item
 
 
-def _as_object(letter: "admin_pb2.DeadLetter") -> dict[str, Any]:
-    from google.protobuf.json_format import MessageToDict
-
-    return MessageToDict(letter, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-
-
 def _content(found: "admin_pb2.GetDeadLetterRes") -> Any:
     return json.loads(found.content) if found.content else None
 
 
 def _details(found: "admin_pb2.GetDeadLetterRes") -> dict[str, Any]:
-    return _as_object(found.letter) | {
+    return as_object(found.letter) | {
         "attributes": dict(found.attributes),
         "content": _content(found),
         "refusal": found.refusal,

@@ -79,8 +79,8 @@ def _records(name: str, public_key: str) -> list[dict[str, str]]:
     return [
         {"name": f"kannon._domainkey.{name}", "type": "TXT", "value": dns_record(public_key)},
         {"name": name, "type": "TXT", "value": "v=spf1 a:<sender.hostname> -all"},
-        {"name": f"_dmarc.{name}", "type": "TXT", "value": f"v=DMARC1; p=none; rua=mailto:postmaster@{name}"},
-        {"name": name, "type": "MX", "value": "10 <sender.hostname>."},
+        {"name": f"_dmarc.{name}", "type": "TXT", "value": "v=DMARC1; p=none; rua=mailto:<your address>"},
+        {"name": name, "type": "MX", "value": "10 <smtp.domain>."},
         {"name": f"stats.{name}", "type": "CNAME", "value": "<address of the tracking service>."},
     ]
 

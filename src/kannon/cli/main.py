@@ -169,6 +169,8 @@ def main() -> None:
         with contextlib.suppress(OSError):
             sys.stdout.close()
         code = 1
+    except OSError as error:  # files of ours are looked after where they are read: it is the output
+        code = _failed(f"{error.filename or 'the output'}: {error.strerror or error}", 1)
     sys.exit(code)
 
 

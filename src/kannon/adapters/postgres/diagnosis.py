@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from kannon.adapters.postgres.connection import Connection, Database, queries
-from kannon.adapters.postgres.ledger import STREAM_OF_ENVELOPES, STREAMS_AFTER_DISPATCH
+from kannon.adapters.postgres.ledger import PUBLISHING, STREAM_OF_ENVELOPES, STREAMS_AFTER_DISPATCH
 from kannon.core.diagnosis import COUNTED, LedgerDiagnosis, LostStream, Pile
 from kannon.core.retries import LEAST_TIME_TO_TRY, LONGEST_REPLY, MAX_EMISSIONS
 
@@ -52,6 +52,7 @@ class PostgresLedgerLook:
         return {
             "now": now,
             "lease": self._lease,
+            "publishing": PUBLISHING,
             "limit": self._limit,
             "after_dispatch": STREAMS_AFTER_DISPATCH,
             "envelopes": STREAM_OF_ENVELOPES,

@@ -32,6 +32,9 @@ _LAST_BATCH = 2**63 - 1
 ROOM_REMEMBERED = 0.25
 """Seconds for which a count of what is in hand is believed; what this process adds is counted at once."""
 
+PUBLISHING = timedelta(seconds=15)
+"""The longest that Envelopes take from when dispatch looked at the clock until the stream has them."""
+
 _STATUSES = {status.value: status for status in Status}
 
 STREAMS_BEFORE_DISPATCH = ["KANNON_VERIFY", "KANNON_DISPATCH"]
@@ -223,6 +226,7 @@ class _Work:
                 "limit": limit,
                 "now": now,
                 "lease": self._ledger._lease,
+                "publishing": PUBLISHING,
                 "after_dispatch": STREAMS_AFTER_DISPATCH,
                 "envelopes": STREAM_OF_ENVELOPES,
             },

@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 import grpc
 
 from kannon.cli.client import TIMEOUT, admin_metadata, call
 from kannon.cli.doctor.report import Section, sections, verdict
+from kannon.cli.messages import as_object
 from kannon.cli.options import admin_token_option, api_option, json_option, print_json
 from kannon.cli.retries import until_answered
 
@@ -95,7 +96,7 @@ class _Display:
     def show(self, found: "admin_pb2.DiagnoseRes") -> None:
         """Show it."""
         if self.as_json:
-            print_json(_as_object(found))
+            print_json(as_object(found))
             return
         parts = [verdict(found), *sections(found)]
         if self._live:
@@ -112,9 +113,3 @@ def _lines(parts: list[Section]) -> Iterator[str]:
         yield part.title
         for line in part.lines:
             yield f"  {line}"
-
-
-def _as_object(found: "admin_pb2.DiagnoseRes") -> dict[str, Any]:
-    from google.protobuf.json_format import MessageToDict
-
-    return MessageToDict(found, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)

@@ -48,7 +48,7 @@ FROM (SELECT * FROM deliveries WHERE status = 'sending' ORDER BY emitted_at LIMI
 WHERE d.emitted_at < %(now)s - %(lease)s
    OR d.emitted_at <= (SELECT max(lost_at) FROM streams WHERE name = ANY(%(after_dispatch)s))
    OR EXISTS (SELECT 1 FROM streams s WHERE s.name = %(envelopes)s
-              AND d.published_seq > s.last_seq AND d.emitted_at < s.seen_at)
+              AND d.published_seq > s.last_seq AND d.emitted_at < s.seen_at - %(publishing)s)
 
 -- name: fruitless
 -- As often emitted as it may be; given up once its Attempt has expired and no reply can come any more.

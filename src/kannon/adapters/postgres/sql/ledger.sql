@@ -71,7 +71,8 @@ FOR UPDATE OF d SKIP LOCKED
 
 -- name: stranded
 -- In hand, but the streams that held the Envelope or its result lost data since (or do not know its sequence),
--- or no result came for a whole lease.
+-- or no result came for a whole lease. `emitted_at` is when its transaction began: by the time that one looked at the
+-- stream it may not have been published yet.
 SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at,
        d.answered, d.edge, d.first_emitted_at, m.message_id, m.domain
 FROM deliveries d JOIN messages m ON m.number = d.batch
@@ -79,7 +80,7 @@ WHERE d.status = 'sending'
   AND (d.emitted_at < %(now)s - %(lease)s
        OR d.emitted_at <= (SELECT max(lost_at) FROM streams WHERE name = ANY(%(after_dispatch)s))
        OR EXISTS (SELECT 1 FROM streams s WHERE s.name = %(envelopes)s
-                  AND d.published_seq > s.last_seq AND d.emitted_at < s.seen_at))
+                  AND d.published_seq > s.last_seq AND d.emitted_at < s.seen_at - %(publishing)s))
 ORDER BY d.emitted_at
 LIMIT %(limit)s
 FOR UPDATE OF d SKIP LOCKED
