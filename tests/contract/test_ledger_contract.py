@@ -190,6 +190,13 @@ async def test_an_emission_is_dated_and_remembers_the_first_of_its_attempt(subje
         assert (row.first_emitted_at, row.standing.attempts, row.edge) == (None, 1, "edge-0")
 
 
+async def test_an_attempt_may_be_offered_for_weeks(subject: Subject) -> None:
+    await subject.put(0, Status.SENDING, emission=100_000)
+    async with subject.ledger.work() as work:
+        (row,) = await work.lock([subject.name(0)])
+    assert row.standing.emission == 100_000
+
+
 async def test_an_outcome_that_is_only_to_be_the_first_of_its_type_is_written_once(subject: Subject) -> None:
     async with subject.ledger.work() as work:
         row, other = await work.lock([subject.name(0), subject.name(1)])

@@ -107,7 +107,7 @@ UPDATE deliveries d SET
                             ELSE d.first_emitted_at END,
     emitted_at = CASE WHEN moved.emission > d.emission THEN %(now)s ELSE d.emitted_at END
 FROM (SELECT (m ->> 0)::bigint AS batch, (m ->> 1)::integer AS seq, m ->> 2 AS status, (m ->> 3)::smallint AS attempts,
-             (m ->> 4)::smallint AS emission, (m ->> 5)::timestamptz AS due_at, m ->> 6 AS edge,
+             (m ->> 4)::integer AS emission, (m ->> 5)::timestamptz AS due_at, m ->> 6 AS edge,
              (m ->> 7)::bigint AS published_seq, (m ->> 8)::boolean AS answered, (m ->> 9)::boolean AS untaken
       FROM jsonb_array_elements(%(moves)s::jsonb) AS m) AS moved
 WHERE d.batch = moved.batch AND d.seq = moved.seq
