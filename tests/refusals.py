@@ -1,4 +1,4 @@
-"""What mail systems answer, as `tests/corpus/replies/refusals.txt` has it, and reports that tell of such answers.
+"""What mail systems answer (`tests/corpus/replies/refusals.txt`), and reports that tell of such answers.
 
 `python -m tests.refusals` prints how many are judged right, and those that are not.
 """
@@ -63,7 +63,8 @@ def in_postfix_form(answer: Answer) -> bytes:
     """A standard report of the answer."""
     told = answer.text
     if answer.command != "-":
-        told = f"host mx.neko.example.org[192.0.2.9] said:\n    {told} (in reply to {AFTER[answer.command]} command)"
+        after = AFTER[answer.command]
+        told = f"host mx.neko.example.org[192.0.2.9] said:\n    {told} (in reply to {after} command)"
     kind = "X-Postfix" if answer.command == "-" else "smtp"
     return f"""\
 From: MAILER-DAEMON@mx.sender.example.com (Mail Delivery System)
@@ -160,7 +161,18 @@ def main() -> None:
     for form, answer, report in misjudged():
         one = report.recipients[0] if report.recipients else None
         got = one and (one.status, one.category, one.hard)
-        print(form, answer.category, answer.status_class, answer.hard, "|", answer.command, answer.text, "|", report.kind, got)
+        print(
+            form,
+            answer.category,
+            answer.status_class,
+            answer.hard,
+            "|",
+            answer.command,
+            answer.text,
+            "|",
+            report.kind,
+            got,
+        )
 
 
 if __name__ == "__main__":
