@@ -170,12 +170,15 @@ RULES: tuple[Rule, ...] = (
     Rule(_hard("bad-domain"), _OF_RECIPIENT, codes=r"5\d\d", text=words.UNKNOWN_HOST),
     # A code of policy says more than that an address is *refused* or *unavailable*.
     Rule(_hard("bad-mailbox"), _stages(Stage.RCPT), r"5\d\d", r"(?!5\.7\.).*", words.UNKNOWN_USER),
+    # Gateways that quote no code of the peer's call a recipient it refused 5.1.0, a mail 5.3.0.
+    Rule(_hard("bad-mailbox"), _OF_RECIPIENT, codes=r"5\d\d", enhanced=r"5\.1\.0", text=words.UNKNOWN_USER),
     # Some peers take all recipients, and say this of mails that they filter after the final dot.
     Rule(_soft("bad-mailbox"), codes=r"5\d\d", text=words.UNKNOWN_USER),
     Rule(_soft("relay-denied"), codes=r"5\d\d", text=words.RELAY),
     Rule(_soft("expired"), codes=r"5\d\d", text=words.EXPIRED),
     Rule(_soft("network"), codes=r"5\d\d", text=words.NETWORK),
     Rule(_soft("system"), codes=r"5\d\d", text=words.SYSTEM),
+    Rule(_hard("bad-mailbox"), _stages(Stage.RCPT), r"5\d\d", r"(?!5\.[37]\.).*", words.PERHAPS_UNKNOWN),
     # Permanent answers by what remains.
     Rule(_hard("bad-mailbox"), _NOT_OF_SENDER, codes=r"5\d\d", enhanced=r"5\.1\.0"),
     Rule(_soft("policy"), codes=r"5\d\d", enhanced=r"5\.7\.\d+"),

@@ -55,6 +55,15 @@ SURELY_UNKNOWN: Final = (
 )
 """The same in words that mean nothing else, whatever stands beside them; what is said of senders is looked for first."""
 
+PERHAPS_UNKNOWN: Final = (
+    r"\b(no|not|unknown|invalid|bad|wrong|undeliverable|cannot|can't|couldn't|could not|unable to|don't|doesn't)\b.{0,25}"
+    r"\b(user|recipient|mailbox|addressee|address|account|name)\b",
+    r"\b(user|recipient|mailbox|addressee|address|account|name)\b.{0,25}"
+    r"\b(no|not|isn't|doesn't|unknown|invalid|deleted|removed|terminated|closed|unavailable)\b",
+    r"\bnot (known|found|here|valid|local|recogni[sz]ed|listed)\b|\bwe do(n't| not) (have|know)\b|\bbad_?rcptto\b|^\W*unknown\b",
+)
+"""A mailbox, and a *no* near it: in reply to RCPT that is about the mailbox, if nothing else is spoken of."""
+
 NOT_IN_DIRECTORY: Final = (
     r"\bnot (listed|found|present) in .{0,30}(directory|address book|database)|\b(recipient|user|address) is not (in|on) (my|our) \w{0,12}(rcptto|recipient|user|list)",
     r"\brecipnotfound|recipientnotfound|\badr\.\w{0,20}notfound|\badr\.badrecipient",
@@ -160,7 +169,7 @@ BAD_SENDER: Final = (
 NO_REVERSE_NAME: Final = (
     r"\breverse.{0,3}dns\b|\brdns\b|\bptr\b|\bunverifiable sending ip|\bunresolvable relay|\breverse (lookup|mapping|name|hostname)",
     r"\b(cannot|can't|couldn't|could not|unable to) (find|resolve|verify) your (host ?name|ip|reverse|domain|server)",
-    r"\bclient host rejected|\bhelo command rejected|\b(helo|ehlo)\b.{0,60}\b(invalid|reject|not found|need fully)",
+    r"\bclient host rejected|\bhelo command rejected|\b(bad|invalid|illegal) (helo|ehlo)\b|\b(helo|ehlo)\b.{0,60}\b(invalid|reject|not found|need fully)",
     r"\b(dynamic|residential|generic)\b.{0,30}\b(ip|address|host|pool)",
 )
 """It knows nothing of the host that sends."""

@@ -13,6 +13,7 @@ MAX_TEXT: Final = 1_000
 """Characters of a recipient's text."""
 JUDGED: Final = 500
 """Characters of it that are judged: there may be many recipients, and each costs."""
+_OF_MAILBOXES: Final = (550, 551, 553)
 _NOT_FOR_GOOD: Final = re.compile(r"4\.(1\.\d{1,3}|2\.1|4\.4)")
 """Codes that, in the class of permanent failures, would write an address off by themselves."""
 
@@ -81,6 +82,7 @@ def _names_nobody(texts: tuple[str, ...]) -> bool:
 
 
 def _of_texts(stage: Stage, code: int, status: str, texts: tuple[str, ...]) -> Judgement:
-    """The judgement of the first text that says something."""
+    """The judgement of the first text that says something; a code alone that others tell of is never hard."""
+    code = 554 if code in _OF_MAILBOXES else code
     found = [judge(Refusal(stage, code, status, text)) for text in texts]
     return next((one for one in found if one.category not in UNSPECIFIC), found[0])
