@@ -345,7 +345,6 @@ To: shironeko@example.com
 Subject: Undeliverable Mail
 X-Mailer: <SMTP32 v8.22>
 
-User mailbox exceeds allowed size: none
 Unknown user: kijitora@example.com
 
 Original message follows.

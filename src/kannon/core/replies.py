@@ -136,15 +136,16 @@ RULES: tuple[Rule, ...] = (
     Rule(_deferred("temporary"), codes=r"4\d\d"),
     # RFC 5321 §4.5.3.1.10: an old 552 for too many recipients is to be treated as 452.
     Rule(_deferred("rate-limited"), codes="552", enhanced=r"5\.5\.3"),
-    # Permanent answers by an enhanced code that says all.
+    # Permanent answers by an enhanced code that says all; but some call each recipient refused a bad address.
+    Rule(_soft("mailbox-full"), codes=r"5\d\d", enhanced=r"5\.1\.\d", text=words.MAILBOX_FULL),
     Rule(_soft("authentication"), codes=r"5\d\d", enhanced=r"5\.7\.(2[0-9]|30)"),
     Rule(_soft("bad-sender"), codes=r"5\d\d", enhanced=r"5\.1\.(7|8)"),
     Rule(_soft("mailbox-full"), codes=r"5\d\d", enhanced=r"5\.2\.2"),
     Rule(_soft("too-large"), codes=r"5\d\d", enhanced=r"5\.(2\.3|3\.4)"),
     Rule(_hard("moved"), _NOT_OF_SENDER, codes=r"5\d\d", enhanced=r"5\.1\.6"),
     Rule(_hard("bad-mailbox"), _NOT_OF_SENDER, codes=r"5\d\d", enhanced=r"5\.1\.(1|3)"),
-    Rule(_hard("bad-domain"), codes=r"5\d\d", enhanced=r"5\.1\.2|5\.4\.4"),
-    Rule(_hard("accepts-no-mail"), codes=r"521|556", enhanced=r"|5\.3\.2|5\.1\.10"),  # RFC 7504 §4
+    Rule(_hard("bad-domain"), codes=r"5\d\d", enhanced=r"5\.1\.2|5\.4\.(4|310)"),
+    Rule(_hard("accepts-no-mail"), codes=r"521|556", enhanced=r"|5\.0\.0|5\.3\.2|5\.1\.10"),  # RFC 7504 §4
     Rule(_hard("accepts-no-mail"), codes=r"5\d\d", enhanced=r"5\.3\.2", text=words.ACCEPTS_NO_MAIL),
     Rule(_soft("expired"), codes=r"5\d\d", enhanced=r"5\.4\.7"),
     Rule(_soft("network"), codes=r"5\d\d", enhanced=r"5\.4\.(0|1|2|3|5|6)", text=words.NETWORK),
@@ -156,22 +157,28 @@ RULES: tuple[Rule, ...] = (
     Rule(_soft("too-large"), codes=r"5\d\d", text=words.TOO_LARGE),
     Rule(_soft("bad-sender"), codes=r"5\d\d", text=words.BAD_SENDER),
     Rule(_soft("no-reverse-name"), codes=r"5\d\d", text=words.NO_REVERSE_NAME),
-    Rule(_soft("mailbox-inactive"), codes=r"5\d\d", enhanced=r"(?!5\.2\.1).*", text=words.INACTIVE),
-    Rule(_hard("mailbox-disabled"), codes=r"5\d\d", enhanced=r"5\.2\.1"),
+    Rule(_hard("mailbox-disabled"), codes=r"5\d\d", enhanced=r"5\.2\.1", text=words.SURELY_UNKNOWN),
+    Rule(_soft("mailbox-inactive"), codes=r"5\d\d", text=words.INACTIVE),
     Rule(_soft("rate-limited"), codes=r"5\d\d", text=words.RATE),
+    Rule(_hard("mailbox-disabled"), codes=r"5\d\d", enhanced=r"5\.2\.1"),
     Rule(_hard("moved"), _OF_RECIPIENT, codes=r"5\d\d", text=words.MOVED),
     Rule(_hard("bad-mailbox"), _OF_RECIPIENT, codes=r"5\d\d", text=words.NOT_IN_DIRECTORY),
     Rule(_soft("network"), codes=r"5\d\d", text=words.NAME_SERVER_AWAY),
+    Rule(_hard("bad-mailbox"), _stages(Stage.RCPT), codes=r"5\d\d", text=words.SURELY_UNKNOWN),
     Rule(_soft("policy"), codes=r"5\d\d", text=words.POLICY),
     Rule(_hard("accepts-no-mail"), _OF_RECIPIENT, codes=r"5\d\d", text=words.ACCEPTS_NO_MAIL),
     Rule(_hard("bad-domain"), _OF_RECIPIENT, codes=r"5\d\d", text=words.UNKNOWN_HOST),
-    Rule(_hard("bad-mailbox"), _stages(Stage.RCPT), codes=r"5\d\d", text=words.UNKNOWN_USER),
+    # A code of policy says more than that an address is *refused* or *unavailable*.
+    Rule(_hard("bad-mailbox"), _stages(Stage.RCPT), r"5\d\d", r"(?!5\.7\.).*", words.UNKNOWN_USER),
+    # Gateways that quote no code of the peer's call a recipient it refused 5.1.0, a mail 5.3.0.
+    Rule(_hard("bad-mailbox"), _OF_RECIPIENT, codes=r"5\d\d", enhanced=r"5\.1\.0", text=words.UNKNOWN_USER),
     # Some peers take all recipients, and say this of mails that they filter after the final dot.
     Rule(_soft("bad-mailbox"), codes=r"5\d\d", text=words.UNKNOWN_USER),
     Rule(_soft("relay-denied"), codes=r"5\d\d", text=words.RELAY),
     Rule(_soft("expired"), codes=r"5\d\d", text=words.EXPIRED),
     Rule(_soft("network"), codes=r"5\d\d", text=words.NETWORK),
     Rule(_soft("system"), codes=r"5\d\d", text=words.SYSTEM),
+    Rule(_hard("bad-mailbox"), _stages(Stage.RCPT), r"5\d\d", r"(?!5\.[37]\.).*", words.PERHAPS_UNKNOWN),
     # Permanent answers by what remains.
     Rule(_hard("bad-mailbox"), _NOT_OF_SENDER, codes=r"5\d\d", enhanced=r"5\.1\.0"),
     Rule(_soft("policy"), codes=r"5\d\d", enhanced=r"5\.7\.\d+"),

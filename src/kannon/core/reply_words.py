@@ -43,10 +43,33 @@ UNKNOWN_USER: Final = (
 )
 """The address is wrong, whoever asks: nobody has it."""
 
+SURELY_UNKNOWN: Final = (
+    r"\b(user ?(name)?|recipient|mailbox|account|addressee|alias|local[- ]part)\b[^\w]{0,6}(is |was |are )?"
+    r"(an )?(unknown|not found|does ?n[o']t exist|doesn't exist|do not exist|not exist|nonexist[ea]nt|non-exist[ea]nt)",
+    r"\b(no|not) such (\w{1,10} )?(user|recipient|mailbox|person|account|addressee|inbox)",
+    r"\bunknown (local |virtual |destination )?(user|recipient|mailbox|account|addressee|alias|local[- ]part)\b",
+    r"\b(user|recipient|mailbox|account|addressee)\b.{0,30}\b(not found|does not exist|doesn't exist)",
+    r"\bno (mail ?box|user|account|one|recipient) (here )?(by|with|of) (that|this) name|\bno mailbox associated|\bmailbox name not allowed",
+    r"\b(account|mailbox|user|address) (\w{1,20} ){0,4}(that )?you (\w{1,20} ){1,4}(reach|deliver|entered).{0,10} does ?n[o']t exist",
+    r"\bdo(es)?(n't| not) have an? (\S{1,60} )?(account|mailbox)\b",
+)
+"""The same in words that mean nothing else, whatever stands beside them; what is said of senders is looked for first."""
+
+PERHAPS_UNKNOWN: Final = (
+    r"\b(no|not|unknown|invalid|bad|wrong|undeliverable|cannot|can't|couldn't|could not|unable to|don't|doesn't)\b.{0,25}"
+    r"\b(user|recipient|mailbox|addressee|address|account|name)\b",
+    r"\b(user|recipient|mailbox|addressee|address|account|name)\b.{0,25}"
+    r"\b(no|not|isn't|doesn't|unknown|invalid|deleted|removed|terminated|closed|unavailable)\b",
+    r"\bnot (known|found|here|valid|local|recogni[sz]ed|listed)\b|\bwe do(n't| not) (have|know)\b|\bbad_?rcptto\b|^\W*unknown\b",
+)
+"""A mailbox, and a *no* near it: in reply to RCPT that is about the mailbox, if nothing else is spoken of."""
+
 NOT_IN_DIRECTORY: Final = (
-    r"\bnot (listed|found|present) in .{0,30}(directory|address book)",
+    r"\bnot (listed|found|present) in .{0,30}(directory|address book|database)|\b(recipient|user|address) is not (in|on) (my|our) \w{0,12}(rcptto|recipient|user|list)",
     r"\brecipnotfound|recipientnotfound|\badr\.\w{0,20}notfound|\badr\.badrecipient",
     r"\brecipient address rejected: *(\.{3} *)?(access denied|user unknown)",
+    r"\baccount does not exist at the organi[sz]ation|\bnot found in the recipient's e-?mail system|\brecipient name is not recogni[sz]ed",
+    r"\bunknown or illegal (alias|user)|\bunknown local[- ](user|part)|\bin this post office\b|\bunrecogni[sz]ed o/r name",
     r"\baccount or domain may not exist",
     r"\brequested action not taken: {0,4}(mailbox|no such user)|\bno such (user|mailbox|person|account) here\b",
     r"\binvalid recipient\b|\bdestinataire invalide|\bunknown recipient\b",
@@ -66,13 +89,14 @@ UNKNOWN_HOST: Final = (
     r"\b(not found|unknown|(does|do) ?n[o']t exist|doesn't exist|not exist|unresolvable|no such|non-?exist[ea]nt)",
     r"\b(unknown|unresolvable|invalid|bad|illegal|no such|nonexist[ea]nt|non-exist[ea]nt) "
     r"(recipient |destination |mail |remote |target )?(host|domain|server|site)\b",
+    r"\b(host|domain|server)( name)?\b.{0,40}\b(does not|doesn't|did not|cannot be|could not be|couldn't be|can't be) (resolved?|found|located)",
     r"\bunrout(e)?able (address|mail|domain)|\ball relevant mx records point to non-?exist[ea]nt",
     r"\b(dns|mx|name server|nameserver|name service|domain)\b.{0,60}\b(nxdomain|not exist|no (such )?(host|records?|data))",
-    r"\bnxdomain\b|\bno such domain|\bno mx (record|host)?.{0,20}(found|for)|\bmissing the proper dns entr",
+    r"\bnxdomain\b|\bno such domain|\bno (dns|mx|a)( (or|and)( no)? (mx|a))? (entr(y|ies)|records?)|\bno mx (record|host)?.{0,20}(found|for)|\bmissing the proper dns entr",
     r"\b(couldn't|could not|cannot|can't|unable to|not able to) (find|resolve|look up|locate) "
     r"(any |the |a )?(\w{1,20} )?(host|domain|server|dns|mx)\b",
     r"\bname or service not known|\bno address associated with (host)?name",
-    r"(dom[äa]ne?|dom[aeí]n\w{1,3}|hôte|host|сервер|домен).{0,40}"
+    r"(dom[äaií]{1,2}n\w{0,3}|hôte|host|сервер|домен).{0,40}"
     r"(nicht gefunden|existiert nicht|n'existe pas|introuvable|no existe|inconnu|не найден|не существует)",
     r"(ドメイン|ホスト|サーバ).{0,20}(存在し|見つかり|不明)|域名.{0,10}(不存在|错误|找不到)",
 )
@@ -88,7 +112,7 @@ MOVED: Final = (
 ACCEPTS_NO_MAIL: Final = (
     r"\b(host|domain|server|system|machine|we)\b.{0,40}\b(does|do|will|can)( ?n[o']t|n't| not) (accept|receive|handle) "
     r"(\w{1,20} )?(e-?mails?|mails?|messages?)\b(?! from)",
-    r"\bcouldn't find (a|any) mail exchanger|\bnull mx\b|\bno mail (service|server) (here|at|on)|\bindicated no smtp service",
+    r"\bcouldn't find (a|any) mail exchanger|\bhas no mail exchangers?\b|\bnull mx\b|\bno mail (service|server) (here|at|on)|\bindicated no smtp service",
     r"\bname service error for .{0,80}malformed or unexpected name server reply",
     r"\bnot (a )?mail (server|host)\b|\bmail is not accepted (here|at)",
 )
@@ -96,7 +120,7 @@ ACCEPTS_NO_MAIL: Final = (
 
 INACTIVE: Final = (
     r"\b(user|recipient|mailbox|address|account|inbox|domain)\b.{0,60}"
-    r"\b(suspend|disabled|deactivat|inactive|frozen|locked|expired|on hold|closed|blocked due to inactiv|dormant)",
+    r"\b(suspend|disabled|deactivat|inactive|not active|frozen|locked|expired|on hold|closed|blocked due to inactiv|dormant)",
     r"\b(inactive|disabled|suspended|deactivated|frozen|locked|expired|dormant) (user|recipient|mailbox|account|address)",
     r"(postfach|konto|benutzer).{0,40}(deaktiviert|gesperrt)|(compte|adresse).{0,40}(d[ée]sactiv|suspendu)",
     r"(cuenta|conta).{0,40}(suspendida|desactivada|inativa|bloqueada)|(ящик|аккаунт).{0,40}(заблокирован|отключен)",
@@ -104,11 +128,13 @@ INACTIVE: Final = (
 """There is such a mailbox, and its owner may get it back."""
 
 MAILBOX_FULL: Final = (
-    r"\b(mailbox|mail box|quota|storage|inbox|mail ?drop|disk|account|user|mail folder|maildir|recipient|space)\b.{0,60}"
-    r"(\bfull|exceed|over|out of|insufficient|not enough|reached|too large|limit)\b",
-    r"\b(over|exceed\w{0,4}|out of|insufficient|not enough|no)\b.{0,40}"
-    r"\b(mailbox|quota|storage|disk|allocated|system storage|space|mail ?drop)",
-    r"\bover ?quota\b|\bis full\b|\bmailbox.?full\b|\bquota_?exceeded|\bexceeded the local limit",
+    r"\b(mailbox|mail box|inbox|mail ?drop|mail ?folder|maildir|quota|storage|disk|space)\b.{0,60}"
+    r"\b(full|exceed\w{0,3}|over|out of|insufficient|not enough|reached|too large|limit)\b",
+    r"\b(account|user|recipient)\b.{0,40}\b(full|over (the |its |his |their |my )?(quota|limit|storage|disk)|out of (storage|space)"
+    r"|exceed\w{0,3} .{0,40}(quota|storage|size|space|limit))\b",
+    r"\b(over|exceed\w{0,3}|out of|insufficient|not enough|no|violat\w{0,4})\b.{0,30}\b(quota|storage|disk|allocated|space|room)\b",
+    r"\b(exceed\w{0,3}|insufficient|not enough).{0,40}\b(mailbox|mail ?drop)\b|\btoo (much|many) (mails?|messages) (in|on)\b",
+    r"\bover ?quota\b|\bspace used up|\bquota violation|\bis full\b|\bmailbox.?full\b|\bquota_?exceeded|\bexceeded the local limit",
     r"postfach.{0,30}voll|speicherplatz.{0,30}(ersch(ö|oe)pft|(ü|ue)berschritten|voll)|quota.{0,20}(ü|ue)berschritten",
     r"bo[iî]te.{0,40}pleine|quota.{0,20}d[ée]pass|buz[oó]n.{0,20}lleno|caixa.{0,30}(cheia|lotada)|casella.{0,20}piena",
     r"ящик.{0,30}(переполнен|заполнен)|(переполнен|превышен\w{0,3}).{0,30}(ящик|квот)",
@@ -143,7 +169,7 @@ BAD_SENDER: Final = (
 NO_REVERSE_NAME: Final = (
     r"\breverse.{0,3}dns\b|\brdns\b|\bptr\b|\bunverifiable sending ip|\bunresolvable relay|\breverse (lookup|mapping|name|hostname)",
     r"\b(cannot|can't|couldn't|could not|unable to) (find|resolve|verify) your (host ?name|ip|reverse|domain|server)",
-    r"\bclient host rejected|\bhelo command rejected|\b(helo|ehlo)\b.{0,60}\b(invalid|reject|not found|need fully)",
+    r"\bclient host rejected|\bhelo command rejected|\b(bad|invalid|illegal) (helo|ehlo)\b|\b(helo|ehlo)\b.{0,60}\b(invalid|reject|not found|need fully)",
     r"\b(dynamic|residential|generic)\b.{0,30}\b(ip|address|host|pool)",
 )
 """It knows nothing of the host that sends."""
@@ -156,14 +182,14 @@ POLICY: Final = (
     r"\baccess denied|\bpermission denied|\bdenied by|\bnot (allowed|authori[sz]ed|permitted|accepted|acceptable)\b|\bforbidden",
     r"\b(your|sending|client|sender|invalid)\b.{0,20}\b(ip|ip address|host|server|network|address)\b.{0,50}\b(block|reject|den|listed|refus|not|poor|bad)",
     r"\binvalid ip\b|\bip (address )?.{0,40}(listed|blocked|rejected|denied)|\bnot (want|welcome)|\bcomplaints?\b",
-    r"\bplease use .{0,30}(smtp|relay|server)|\bsecurity (polic|violation|reason)|\bprotocol violation|\bsynchroni[sz]ation error",
+    r"\bplease use .{0,30}(smtp|relay|server)|\bsecurity (polic|violation|reason)|\bprotocol violation|\bauthentication required|(does not|doesn't|only) accepts? .{0,30}\bfrom\b|\bsynchroni[sz]ation error",
     r"zur(ü|ue)ckgewiesen|abgelehnt|verweigert|rejet[ée]|refus[ée]|rechazad[oa]|rejeitad[oa]|отклонен|отказано|спам|拒否|拒绝|拒絕|垃圾",
 )
 """It does not take this mail, or mail from here: reputation, content, local rules."""
 
 RATE: Final = (
-    r"\btoo (many|much|fast|frequent)|\bthrottl|\brate.{0,3}limit|\brate\b|\b(sending|message|mail|connection) (rate|frequency|limit)"
-    r"|\bfrequency limited|\bexceed\w{0,4}.{0,40}\b(rate|connections?|messages per|recipients|sending)\b",
+    r"\btoo (many|much|fast|frequent|quickly)|\bthrottl|\brate.{0,3}limit|\brate\b|\b(sending|message|mail|connection) (rate|frequency|limit)"
+    r"|\bfrequency limited|\b(hourly|daily) (\w{1,20} ){0,2}limit|\blimit (per|of|for) .{0,20}(hour|day)|\bexceed\w{0,4}.{0,40}\b(rate|connections?|messages per|recipients|sending)\b",
     r"\b(limit|maximum)\b.{0,30}\b(connections?|recipients|messages|sessions)|\bslow down|\btry again later|\bresources? (restrict|temporarily)",
 )
 """Too much at once."""
@@ -199,5 +225,5 @@ SYSTEM: Final = (
 )
 """Something is broken there."""
 
-GREYLISTED: Final = (r"gr[ea]y-?list", r"postgrey", r"\bgreylisting in action")
+GREYLISTED: Final = (r"gr[ea]y-?list", r"postgrey", r"\bunverified address|\bverification in progress")
 """Come back in a while."""

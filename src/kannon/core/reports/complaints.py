@@ -2,10 +2,13 @@
 
 import re
 
+from kannon.core.replies import any_of
 from kannon.core.reports.entities import Message, read_headers
+from kannon.core.reports.signs import ANSWERED
 from kannon.core.reports.values import Action, Kind, Report, Reported
 
 _FEEDBACK = re.compile(r"^Feedback-Type[ \t]{0,4}:[ \t]{0,8}[\w-]", re.MULTILINE | re.IGNORECASE)
+_AGENT = re.compile(r"^(User-Agent|Version)[ \t]{0,4}:", re.MULTILINE | re.IGNORECASE)
 _ADDRESS = re.compile(r"[^\s<>(),;:\"]{1,64}@[\w.-]{1,255}\w")
 _NAMED = ("original-rcpt-to", "removal-recipient", "x-hmxmroriginalrecipient", "redacted-address")
 
@@ -17,6 +20,8 @@ def read_complaint(message: Message) -> Report | None:
         fields = next(
             (part.text for part in message.parts if _FEEDBACK.search(part.text)), "Feedback-Type: abuse"
         )
+    if not fields and not any_of(ANSWERED).search(message.headers.get("subject")[:500]):
+        fields = _in_plain_words(message)
     if not fields and _is_of_jmrp(message):
         fields = "Feedback-Type: abuse"
     if not fields and message.headers.get("x-apple-unsubscribe").lower() == "true":
@@ -35,6 +40,14 @@ def read_complaint(message: Message) -> Report | None:
             for address in _complainants([*report.fields, *message.headers.fields], message)
         ),
     )
+
+
+def _in_plain_words(message: Message) -> str:
+    """The fields of a report, in a part that is not declared as such, beside the mail complained of."""
+    if not any(part.is_original for part in message.parts):
+        return ""
+    plain = (part.text[:20_000] for part in message.parts if part.content_type == "text/plain")
+    return next((text for text in plain if _FEEDBACK.search(text) and _AGENT.search(text)), "")
 
 
 def _is_of_jmrp(message: Message) -> bool:

@@ -32,7 +32,7 @@ _WORD = re.compile(
     r"=\?([\w.:-]{1,40})(?:\*[\w-]{0,20})?\?([bq])\?([^?\s]{0,2000})\?=(?:\s{1,8}(?==\?))?", re.IGNORECASE
 )
 _CHARSET = re.compile(
-    r"(utf-?8|us-ascii|ascii|iso-?8859-\d{1,2}|latin-?1|windows-\d{3,4}|cp\d{3,4}|koi8-[ru]|iso-2022-(jp|kr)"
+    r"(utf-?8|utf-?16(le|be)?|(unicode-1-1-)?utf-7|us-ascii|ascii|iso-?8859-\d{1,2}|latin-?1|windows-\d{3,4}|cp\d{3,4}|koi8-[ru]|iso-2022-(jp|kr)"
     r"|shift_?jis|sjis|euc-?(jp|kr)|gb2312|gbk|gb18030|big5|ks_c_5601-1987)"
 )
 _TAG = re.compile(
@@ -220,7 +220,9 @@ def _cut(body: bytes, boundary: bytes) -> list[bytes]:
 
 
 def _text(headers: Headers, content_type: str, parameters: dict[str, str], body: bytes) -> str:
-    if not content_type.startswith(("text/", "message/", "multipart/", "application/json")):
+    if not content_type.startswith(
+        ("text/", "message/", "multipart/", "application/json", "application/octet-stream")
+    ):
         return ""
     octets = body[: 4 * MAX_TEXT]
     encoding = headers.get("content-transfer-encoding").lower().strip()

@@ -23,12 +23,13 @@ ORIGINAL_BEGINS: Final = (
     r"^[\s>|*=_+#-]{0,80}(the )?(header|body|text|first \d{1,4} lines|copy) (line |lines )?of (the |your )?(original |returned |failed |undelivered |message|mail)",
     r"^[\s>|*=_+#-]{0,80}(original|urspr(ü|ue)ngliche|message d'origine|mensaje original|mensagem original|messaggio originale|исходное|оригинал)\w{0,3}( \w{1,12})?[\s:-]{1,40}$",
     r"^[\s>|*=_+#-]{0,80}message headers follow|^[\s>|*=_+#-]{0,80}unsent message|^[\s>|*=_+#-]{0,80}元の?(の)?メッセージ|^[\s>|*=_+#-]{0,80}原(始)?(邮件|信)",
-    r"^[ \t>|]{0,8}(return-path|received|x-[\w-]{1,40}|message-id|mime-version|dkim-signature|delivered-to):[ \t]",
+    r"^[\s>|*=_+#-]{0,80}(your |the )?message begins\b|^[\s>|*=_+#-]{0,80}the headers? and (the )?(top|first) \d{1,4} lines",
+    r"^([>|][ \t>|]{0,7})?(return-path|received|x-[\w-]{1,40}|message-id|mime-version|dkim-signature|delivered-to):[ \t]",
 )
 """Of a line: from here on it is what was sent, not the report."""
 
 # `<a@b>`, `a@b`, in quotes, after a bullet; what follows is up to the place where it is used.
-_ADDRESS = r"[^\s<>()\[\],;:\"'|&]{1,64}@[\w.-]{1,255}[\w]"
+_ADDRESS = r"[^\s<>()\[\],;:\"'|&\u3000-\u303f\uff00-\uff20]{1,64}@[\w.-]{1,255}[\w]"
 _MAILBOX = rf"(?:<(?:mailto:)?({_ADDRESS})>|({_ADDRESS}))"
 _IN_LINE = re.compile(_MAILBOX)
 _BEGINS = re.compile(
@@ -53,14 +54,15 @@ _QUOTED = re.compile(
     r"\bsmtp;|RCPT TO[^:\n]{0,80}:|\]:|\.{3} ?|:|\()\s{0,4}(?:\d\d\d )?([45]\d\d)(?=[\s\-#:,]|$)",
     re.IGNORECASE,
 )
-_STATUS = re.compile(r"(?<![\w.])([45]\.\d{1,3}\.\d{1,3})(?!\.?\d)")
+_STATUS = re.compile(r"(?<!version )(?<![\w./])([45]\.\d{1,3}\.\d{1,3})(?!\.?\d)")
 
 _AFTER_DATA: Final = (
     r"in reply to (the )?end of data|in reply to data|after end of data|final data|after (I|we) sent the message|after (the )?(data|dot|sending)"
     r"|end of (mail )?data|>>> (data|\.)\s|\[(data|body|end of data)\]|at the data|message content|while sending (message )?body",
 )
 _AFTER_RCPT: Final = (
-    r"in reply to (the )?rcpt|after rcpt|did not like our rcpt|>>> rcpt to|\[rcpt[_ ]to\]|does not like (the )?recipient|in response to (the )?rcpt|\bsmtp[:.]rcpt\b|to rcpt to\b",
+    r"in reply to (the )?rcpt|after rcpt|did not like our rcpt|>>> rcpt to|\[rcpt[_ ]to\]|does not like (the )?recipient|in response to (the )?rcpt|\bsmtp[:.]rcpt\b|to rcpt to\b"
+    r"|(-->|\bsent:|\bc:) {0,3}rcpt to|\brcpt( to)? command|\b(sending|in) rcpt to\b|\brecipient verify",
 )
 _ABOUT_SENDER: Final = (
     r"in reply to (the )?mail from|after mail from|after (the )?initial connection|in reply to (the )?[eh][eh]lo|after [eh][eh]lo|"
@@ -100,6 +102,20 @@ def notice_of(text: str) -> str:
         said = said or bool(line.strip())
         kept.append(line)
     return "\n".join(kept)[:MAX_NOTICE]
+
+
+def returns_message(text: str) -> bool:
+    """Whether a text goes over into the message that it returns."""
+    lines = text.strip("\n").split("\n")[1:MAX_LINES]
+    return any(any_of(ORIGINAL_BEGINS).search(line[:MAX_LINE]) for line in lines)
+
+
+def lines_about(notice: str, address: str) -> str:
+    """The lines in which an address stands, each with the line below it."""
+    lines = notice.split("\n")
+    name = address.lower()
+    at = [index for index, line in enumerate(lines) if name in line.lower()] if name else []
+    return "\n".join("\n".join(lines[index : index + 2]) for index in at[:10])
 
 
 def blocks_of(notice: str, not_these: frozenset[str]) -> list[Block]:

@@ -11,7 +11,9 @@ from kannon.core.reports.entities import Message, read_message
 from kannon.core.reports.judging import judged
 from kannon.core.reports.naming import ADDRESS, correspondents, otherwise_named
 from kannon.core.reports.notices import (
+    Quoted,
     blocks_of,
+    lines_about,
     named_in_line,
     notice_of,
     quoted_reply,
@@ -23,6 +25,8 @@ from kannon.core.reports.status_fields import StatusFields, read_status_fields
 from kannon.core.reports.values import Action, Kind, Report, Reported
 
 MAX_RECIPIENTS: Final = 50
+_SAYS_LITTLE: Final = 8
+"""Characters next to an address that are too few to be a reason."""
 
 _DELIVERY_STATUS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
 _FIELDS = re.compile(
@@ -115,7 +119,8 @@ def _of_status_fields(message: Message) -> Report | None:
     for one in fields[:MAX_RECIPIENTS]:
         address = one.address if "@" in one.address else otherwise_named(message, notice) or one.address
         one = StatusFields(address, one.action, one.status, one.diagnostic, one.reporting_mta)
-        recipients.append(judged(one, blocks.get(address.lower()) or notice))
+        rest = notice if len(fields) == 1 else lines_about(notice, address)
+        recipients.append(judged(one, blocks.get(address.lower()) or rest))
     return Report(_kind(recipients), tuple(recipients), _reason(recipients))
 
 
@@ -143,10 +148,16 @@ def _of_words(message: Message) -> Report | None:
     if not (named or reports_failure(message, notice)):
         return None
     subject = message.headers.get("subject")[:500]
-    delayed = bool(any_of(signs.DELAY_WORDS).search(notice) or any_of(signs.DELAY_SUBJECT).search(subject))
+    delayed = any_of(signs.DELAY_WORDS).search(notice) is not None or (
+        any_of(signs.DELAY_SUBJECT).search(subject) is not None and not _is_permanent(quoted_reply(notice))
+    )
     action = Action.DELAYED if delayed else Action.FAILED
     recipients = _named_by_words(message, notice, named, action)
     return Report(Kind.DELAYED if delayed else Kind.BOUNCE, tuple(recipients))
+
+
+def _is_permanent(reply: Quoted) -> bool:
+    return reply.code >= 500 or reply.status.startswith("5")
 
 
 def _named_by_words(message: Message, notice: str, named: list[str], action: Action) -> list[Reported]:
@@ -157,16 +168,21 @@ def _named_by_words(message: Message, notice: str, named: list[str], action: Act
     ):
         session = _session(notice) if len(blocks) == 1 else ""
         return [
-            judged(StatusFields(block.address, action, "", _better(block.text, session), ""), notice)
+            judged(
+                StatusFields(block.address, action, "", _better(block.text, session), ""),
+                notice if len(blocks) == 1 or len(block.text) < _SAYS_LITTLE else block.text,
+            )
             for block in blocks[:MAX_RECIPIENTS]
         ]
     addresses = (
         list(dict.fromkeys(named)) or named_in_line(notice, ours) or [otherwise_named(message, notice)]
     )
-    return [
-        judged(StatusFields(address, action, "", _session(notice), ""), notice)
-        for address in addresses[:MAX_RECIPIENTS]
-    ]
+    recipients = []
+    for address in addresses[:MAX_RECIPIENTS]:
+        about = lines_about(notice, address) if len(addresses) > 1 else ""
+        said = _session(about) or _session(notice)
+        recipients.append(judged(StatusFields(address, action, "", said, ""), about or notice))
+    return recipients
 
 
 def _better(said: str, session: str) -> str:

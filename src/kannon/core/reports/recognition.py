@@ -5,7 +5,7 @@ from typing import Final
 from kannon.core.replies import any_of
 from kannon.core.reports import signs
 from kannon.core.reports.entities import Message
-from kannon.core.reports.notices import quoted_reply
+from kannon.core.reports.notices import quoted_reply, returns_message
 
 _AUTOMATIC_HEADERS: Final = (
     "x-autoreply", "x-auto-reply", "x-autorespond", "x-autoresponder", "x-autoreply-from", "x-auto-respond",
@@ -23,7 +23,7 @@ def may_report(message: Message) -> bool:
         message.content_type == "multipart/report"
         or _from_daemon(message)
         or headers.get("return-path").replace(" ", "") == "<>"
-        or bool(any_of(signs.BOUNCE_SUBJECT).search(subject))
+        or (any_of(signs.BOUNCE_SUBJECT).search(subject) is not None and not _is_of_people(message))
     )
 
 
@@ -59,12 +59,24 @@ def reports_failure(message: Message, notice: str) -> bool:
     said = bool(any_of(signs.BOUNCE_WORDS).search(notice)) or bool(quoted_reply(notice).code)
     if message.parameters.get("report-type", "").lower() == "delivery-status":
         return True
-    returned = any(part.is_original for part in message.parts) or bool(quoted_reply(notice).code)
+    attached = any(part.is_original for part in message.parts)
+    returned = (
+        attached
+        or bool(quoted_reply(notice).code)
+        or any(returns_message(part.text) for part in message.parts[:2] if part.content_type == "text/plain")
+        or headers.get("auto-submitted").lower().startswith("auto-")
+    )
     if from_daemon:
         return titled or said or returned or no_sender
     if no_sender:
         return said or (titled and returned)
-    return titled and said and returned and not (headers.get("list-unsubscribe") or headers.get("list-id"))
+    by_robot = attached and any_of(signs.ROBOT).search(headers.get("from")[:500]) is not None
+    return said and (by_robot or (titled and returned)) and not _is_of_people(message)
+
+
+def _is_of_people(message: Message) -> bool:
+    """Whether it is a list's, or answers something: programs that report, under any name, do neither."""
+    return any(message.headers.get(name) for name in ("list-unsubscribe", "list-id", "in-reply-to"))
 
 
 def _titled_as_answer(subject: str) -> bool:

@@ -7,14 +7,19 @@ Each entry is a pattern of its own, looked for in any case. Words of bounces alo
 from typing import Final
 
 DAEMON: Final = (
-    r"mailer[-_.]?daemon|mail[-_.]?daemon|\bpost ?master\b|postmaster@|mail delivery (sub)?system|mail[-_ ]?deliver",
-    r"\bpost[-_ ]master\b|\bmta[-_.]?daemon|system administrator|mail administrator|delivery[-_ ]?(sub)?system|mail ?system",
+    r"mailer[-_.]?daemon|mail[-_.]?daemon|\bpost[-_ .]?master\b|mail delivery (sub)?system|mail[-_ ]?deliver",
+    r"\bmta[-_.]?daemon|system administrator|mail administrator|delivery[-_ ]?(sub)?system|mail ?system",
     r"\bdaemon@|\bmailer@|mail[-_ ]?server|microsoft (outlook|exchange)|smtp server|system attendant",
 )
 """Of `From`: programs that send reports."""
 
+ROBOT: Final = (
+    r"\b(no|do[-_.]?not)[-_.]?reply\b|\bnotif(y|ications?)\b|\brobot\b|\bauto(mat\w{0,4})?[-_.]?(reply|mail)",
+)
+"""Of `From`: programs of any kind."""
+
 BOUNCE_SUBJECT: Final = (
-    r"\bundeliver(able|ed)|\bnon[- ]?deliver(y|able|ed)|\bnot (be )?delivered|\bcould not be (delivered|sent)|\bunzustellbar",
+    r"\bundeliver(able|ed)|\bnon[- ]?deliver(y|able|ed)|\bnot (be )?delivered|\b(could|can|was|were|has|have) ?(not|n't)( been| be)? (delivered|deliver|sent|send)\b|\bunzustellbar",
     r"\bdelivery (status )?(notification|failure|failed|error|problem|report|notice|status|delayed|incomplete|has failed|to)",
     r"\b(mail|message|e-?mail) (delivery )?(failure|failed|error|returned|bounced|problem|not sent|undeliver|status report)",
     r"\bfailure notice|\bfailed (mail|delivery|message)|\breturned (mail|message|e-?mail|to sender)|\breturn(ing|ed)? .{0,20}to sender",
@@ -38,7 +43,7 @@ BOUNCE_WORDS: Final = (
     r"\b(could|can|was|were|has|have) ?(not|n't|n’t)( yet)?( been| be)?( successfully)? (deliver|sent to|reach)",
     r"\bunable to deliver|\bnot able to deliver|\bcan't deliver|\bfail(ed|ure|s)? to deliver|\bcouldn't (be )?deliver|\bundeliver(able|ed)\b",
     r"\b(wasn't|weren't|isn't|not been|not) deliver(ed|able)|\bnot be delivered|\bnot delivered to|\bnot been delivered",
-    r"\bdelivery (has |to .{0,80})?(failed|failure|aborted)|\bdele?ivery to .{0,60}(aborted|refused|rejected)|\bdelivery (attempt|error|problem|to the following)|\bpermanent (fatal )?(error|failure)",
+    r"\bdelivery (has |to .{0,80})?(failed|failure|aborted)|\bdele?ivery to .{0,60}(aborted|refused|rejected)|\bdelivery of (your |the |an? )(message|mail|e-?mail)\b.{0,80}\bfail|\bdelivery (attempt|error|problem|to the following)|\bpermanent (fatal )?(error|failure)",
     r"\b(following|these) (address|recipient|destination|user|distribution)\w{0,3}.{0,60}\b(fail|error|problem|not|reject|could|delivery)",
     r"\baddress(\(es\)|es)? (had|failed|follow|with)|\btranscript of (the )?session|\bfailed (addresses|recipients?)|\bunsent message",
     r"\bmessage (was|is|has been|were) (rejected|returned|refused|undeliver|bounced|blocked)|\b(rejected|returned) (your|the) (message|mail|e-?mail)",
