@@ -12,8 +12,6 @@ import trustme
 from edge_smtp.inbound.certificate import BadCertificate, Certificate
 from tests.inbound_harness import REPORT, Client, Eventually, Inbound, Make, quicker, return_path
 
-pytest_plugins = ["tests.inbound_harness"]
-
 AUTHORITY = trustme.CA()
 
 

@@ -4,8 +4,6 @@ import pytest
 
 from tests.inbound_harness import REPORT, Make, return_path
 
-pytest_plugins = ["tests.inbound_harness"]
-
 SECOND = f"MAIL FROM:<forger@example.net>\r\nRCPT TO:<{return_path(8)}>\r\nDATA\r\nforged\r\n.\r\n".encode()
 NO_ENDS = [
     b"\n.\n",

@@ -8,8 +8,6 @@ import pytest
 
 from tests.inbound_harness import BOUNDS, REPORT, Client, Eventually, Make, quicker, return_path
 
-pytest_plugins = ["tests.inbound_harness"]
-
 
 async def drip(client: Client, octets: bytes, every: float) -> None:
     """Send octet by octet until the connection ends."""

@@ -12,8 +12,6 @@ from kannon.core.payloads import MAX_REPORT_BYTES, ReportReceived, ReportRecipie
 from tests.fakes import FakePublisher
 from tests.inbound_harness import NOW, REPORT, Eventually, Make, quicker, return_path
 
-pytest_plugins = ["tests.inbound_harness"]
-
 OF_SEVEN = ReportRecipient(ReportRole.RETURN_PATH, "mail.example.com", DeliveryId(42, 7))
 
 
