@@ -609,18 +609,18 @@ add(
     "bounce",
     False,
     "5",
-    "libsisimai@googlegroups.com",
+    "gardeners@googlegroups.com",
     """
 From: Mail Delivery Subsystem <mailer-daemon@googlemail.com>
 To: shironeko@example.com
 Subject: Delivery Status Notification (Failure)
 Auto-Submitted: auto-replied
-X-Failed-Recipients: libsisimai@googlegroups.com
+X-Failed-Recipients: gardeners@googlegroups.com
 Content-Type: text/plain
 
 Hello shironeko@example.com,
 
-We're writing to let you know that the group you tried to contact (libsisimai) may not exist, or you may not have permission to post messages to the group. A few more details on why you weren't able to post:
+We're writing to let you know that the group you tried to contact (gardeners) may not exist, or you may not have permission to post messages to the group. A few more details on why you weren't able to post:
 
  * You might have spelled or formatted the group name incorrectly.
  * The owner of the group may have removed this group.
