@@ -5,10 +5,8 @@ import gc
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
-import uvloop
 
 from edge_smtp.connections import opportunistic_tls
 from edge_smtp.opening import NotTransmitted, Timeouts, TlsFailed
@@ -17,6 +15,7 @@ from edge_smtp.replies import Reply
 from edge_smtp.session import Session
 from kannon.core.exchangers import Exchanger
 from kannon.core.replies import Stage
+from tests.both_loops import event_loop_policy, loop  # noqa: F401 - fixtures
 from tests.edge_samples import BODY, an_envelope
 from tests.smtp_peer import SmtpPeer
 
@@ -29,24 +28,6 @@ HELLO = b"250-peer\r\n250-PIPELINING\r\n250 SIZE 1000\r\n"
 WITH_TLS = b"250-peer\r\n250 STARTTLS\r\n"
 CUT = b""
 """Instead of a reply: the connection is closed."""
-
-
-@pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy], ids=["asyncio", "uvloop"])
-def event_loop_policy(request: pytest.FixtureRequest) -> Any:
-    """Every test runs on both loops."""
-    return request.param()
-
-
-@pytest.fixture(autouse=True)
-async def loop(event_loop_policy: asyncio.AbstractEventLoopPolicy) -> AsyncIterator[None]:
-    """The loop of the policy; neither it nor aiosmtplib has anything to say of connections that are gone."""
-    running = asyncio.get_running_loop()
-    assert isinstance(running, uvloop.Loop) is isinstance(event_loop_policy, uvloop.EventLoopPolicy)
-    complaints: list[dict[str, Any]] = []
-    running.set_exception_handler(lambda _, context: complaints.append(context))
-    yield
-    gc.collect()
-    assert complaints == []
 
 
 class Script:
