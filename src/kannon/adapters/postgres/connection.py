@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import LiteralString, cast
 
+import msgspec
 import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -34,6 +35,11 @@ def queries(name: str) -> Mapping[str, LiteralString]:
     text = Path(__file__).with_name("sql").joinpath(f"{name}.sql").read_text()
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
     return {part: cast("LiteralString", query) for part, query in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def as_json(value: object) -> str:
+    """Rows or fields for a statement as one parameter: psycopg takes 15 times as long for arrays."""
+    return msgspec.json.encode(value).decode()
 
 
 class LedgerRefuses(KannonError):

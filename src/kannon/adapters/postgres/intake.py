@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-import msgspec
 from psycopg.errors import ForeignKeyViolation
 
-from kannon.adapters.postgres.connection import Connection, Database, queries
+from kannon.adapters.postgres.connection import Connection, Database, as_json, queries
 from kannon.core.batches import KEYS_KEPT_FOR, Body, KeyedAnswer, NewBatch, NewRecipient
 from kannon.core.errors import BodyGone
 from kannon.core.failpoints import passing
@@ -117,13 +116,13 @@ def _parameters(batch: NewBatch, few: Collection[NewRecipient]) -> Mapping[str, 
         "body": stored,
         "html": given.html if given else None,
         "text": given.text if given else None,
-        "global_fields": _json(batch.global_fields),
+        "global_fields": as_json(batch.global_fields),
         "recipients": len(batch.recipients),
         "scheduled_at": batch.scheduled_at,
         "expires_at": batch.expires_at,
         "traceparent": batch.traceparent,
         "emails": [recipient.address for recipient in few],
-        "fields": [_json(recipient.fields) if recipient.fields else None for recipient in few],
+        "fields": [as_json(recipient.fields) if recipient.fields else None for recipient in few],
     }
 
 
@@ -131,11 +130,7 @@ async def _copy_deliveries(connection: Connection, number: int, batch: NewBatch)
     due_at, expires_at = batch.scheduled_at.isoformat(), batch.expires_at.isoformat()
     async with connection.cursor() as cursor, cursor.copy(SQL["many_deliveries"]) as copy:
         for seq, recipient in enumerate(batch.recipients):
-            fields = _json(recipient.fields) if recipient.fields else None
+            fields = as_json(recipient.fields) if recipient.fields else None
             await copy.write_row((number, seq, recipient.address, fields, due_at, expires_at))
             if seq % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:
                 await asyncio.sleep(0)
-
-
-def _json(fields: Mapping[str, str]) -> str:
-    return msgspec.json.encode(fields).decode()

@@ -7,12 +7,11 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from itertools import groupby
 
-import msgspec
 from psycopg import AsyncCursor
 from psycopg.rows import DictRow, TupleRow, tuple_row
 
 from kannon.adapters.postgres.batches import settle_some
-from kannon.adapters.postgres.connection import Connection, Database, queries
+from kannon.adapters.postgres.connection import Connection, Database, as_json, queries
 from kannon.adapters.postgres.suppressions import note_soft_bounces, write_suppressions
 from kannon.core.batches import KEYS_KEPT_FOR, BatchContent, Delivery, Move, Outcome
 from kannon.core.deliveries import WAITING, DeliveryId, Standing, Status
@@ -217,7 +216,7 @@ class _Work:
 
     async def lock(self, deliveries: Sequence[DeliveryId]) -> Sequence[Delivery]:
         wanted = sorted((delivery.batch, delivery.seq) for delivery in deliveries)
-        return await self._deliveries("lock", {"wanted": _json(wanted)})
+        return await self._deliveries("lock", {"wanted": as_json(wanted)})
 
     async def stranded(self, limit: int, now: datetime) -> Sequence[Delivery]:
         return await self._deliveries(
@@ -253,13 +252,13 @@ class _Work:
             )
             for move in moves
         ]
-        await self._connection.execute(SQL["move"], {"now": now, "moves": _json(rows)})
+        await self._connection.execute(SQL["move"], {"now": now, "moves": as_json(rows)})
         self._ledger._in_hand.taken(sum(move.status is Status.SENDING for move in moves))
 
     async def end_cancelled(self, deliveries: Sequence[DeliveryId]) -> None:
         wanted = sorted((delivery.batch, delivery.seq) for delivery in deliveries)
         await self._connection.execute(
-            SQL["end_cancelled"], {"wanted": _json(wanted), "waiting": list(WAITING)}
+            SQL["end_cancelled"], {"wanted": as_json(wanted), "waiting": list(WAITING)}
         )
 
     async def record(self, outcomes: Sequence[Outcome]) -> None:
@@ -272,13 +271,13 @@ class _Work:
             )
             for it in outcomes
         ]
-        await self._connection.execute(SQL["record"], {"outcomes": _json(rows)})
+        await self._connection.execute(SQL["record"], {"outcomes": as_json(rows)})
 
     async def reported(self, deliveries: Sequence[DeliveryId]) -> Mapping[DeliveryId, Collection[str]]:
         if not deliveries:
             return {}
         wanted = [(delivery.batch, delivery.seq) for delivery in deliveries]
-        rows = await self._connection.execute(SQL["reported"], {"wanted": _json(wanted)})
+        rows = await self._connection.execute(SQL["reported"], {"wanted": as_json(wanted)})
         found: dict[DeliveryId, set[str]] = {}
         for row in await rows.fetchall():
             found.setdefault(DeliveryId(row["batch"], row["seq"]), set()).add(row["type"])
@@ -293,9 +292,9 @@ class _Work:
                 "kind": report.kind,
                 "reason": report.reason,
                 "domain": domain,
-                "recipients": _json(report.recipients),
-                "deliveries": _json(report.deliveries),
-                "told": _json(report.told),
+                "recipients": as_json(report.recipients),
+                "deliveries": as_json(report.deliveries),
+                "told": as_json(report.told),
                 "sender": report.sender,
                 "client": report.client,
                 "size": report.size,
@@ -328,11 +327,6 @@ def _delivery(row: TupleRow) -> Delivery:
         domain=domain,
         first_emitted_at=first_emitted_at,
     )
-
-
-def _json(rows: Sequence[object]) -> str:
-    """Rows for a statement as one parameter: psycopg takes 15 times as long for as many arrays as columns."""
-    return msgspec.json.encode(rows).decode()
 
 
 def _announcements(rows: Iterable[DictRow]) -> Iterable[Announcement]:

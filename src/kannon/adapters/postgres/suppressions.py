@@ -4,11 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-import msgspec
 from psycopg import AsyncCursor
 from psycopg.rows import DictRow
 
-from kannon.adapters.postgres.connection import Connection, Database, queries
+from kannon.adapters.postgres.connection import Connection, Database, as_json, queries
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.suppression import Happening, Reason, Source, Suppression, merged_by_address
 from kannon.ports import SuppressionFilter, SuppressionPage
@@ -41,7 +40,7 @@ class PostgresSuppressions:
 
     async def reasons(self, domain: str, addresses: Collection[str], now: datetime) -> Mapping[str, Reason]:
         """See `ports.Suppressions`."""
-        wanted = {"domain": domain, "addresses": _json(list(addresses)), "now": now}
+        wanted = {"domain": domain, "addresses": as_json(list(addresses)), "now": now}
         async with self._database.statement() as connection:
             found = await connection.execute(SQL["reasons"], wanted, prepare=False)
             return {row["address"]: Reason(row["reason"]) for row in await found.fetchall()}
@@ -97,7 +96,7 @@ async def write_suppressions(
         )
         for one in merged_by_address(suppressions, now)
     ]
-    values = {"suppressions": _json(rows), "now": now, "weakest_first": _WEAKEST_FIRST}
+    values = {"suppressions": as_json(rows), "now": now, "weakest_first": _WEAKEST_FIRST}
     return await connection.execute(SQL["suppress"], values | {"per_event": MAX_CHUNK_ITEMS})
 
 
@@ -111,7 +110,7 @@ async def note_soft_bounces(
         if one.delivery is not None
     ]
     assert len(rows) == len(bounces), "a soft bounce is of a Delivery"
-    values = {"bounces": _json(rows), "window": window}
+    values = {"bounces": as_json(rows), "window": window}
     await connection.execute(SQL["note_soft_bounces"], values)
     found = await connection.execute(SQL["count_soft_bounces"], values, prepare=False)
     return [row["count"] for row in await found.fetchall()]
@@ -119,7 +118,3 @@ async def note_soft_bounces(
 
 def _suppression(row: DictRow) -> Suppression:
     return Suppression(**row | {"reason": Reason(row["reason"]), "source": Source(row["source"])})
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
