@@ -12,12 +12,15 @@ from kannon.core.payloads import (
     MAX_REPORT_BYTES,
     MAX_REPORT_RECIPIENTS,
     PAYLOADS,
+    Act,
     AnyPayload,
     BatchAccepted,
     Candidate,
     Delivered,
     DeliveriesDue,
     Emitted,
+    Engagement,
+    EngagementsSeen,
     EnvelopesUntaken,
     Judged,
     OutcomeFact,
@@ -37,6 +40,7 @@ from kannon.core.payloads import (
 )
 from kannon.core.replies import Stage
 from kannon.core.reports.values import Action, Kind, Reported
+from kannon.core.tracking.policy import Mode
 from kannon.events import CloudEvent, Sealer, part_of, subject_of, type_of
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -81,6 +85,14 @@ EXAMPLES: list[AnyPayload] = [
     TransmissionsJudged((Judged(REFUSED, "bounced", "bad-mailbox", True),)),
     REPORT,
     REPORT_JUDGED,
+    EngagementsSeen(
+        (
+            Engagement(
+                "e1", Act.CLICKED, Mode.FULL, "d", 7, NOW, 3, "", "", "https://a.b/ü", "::1", "“curl”"
+            ),
+            Engagement("e2", Act.OPENED, Mode.ANONYMOUS, "d", 7, NOW),
+        )
+    ),
     SuppressionChanges(
         "added",
         10,

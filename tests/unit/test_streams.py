@@ -26,6 +26,7 @@ def test_every_event_has_its_stream() -> None:
         "transmissions.delivered": "KANNON_STATS",
         "transmissions.judged": "KANNON_STATS",
         "reports.judged": "KANNON_STATS",
+        "engagements.seen": "KANNON_STATS",
         "outcomes": "KANNON_OUTCOMES",
         "suppression": "KANNON_OUTCOMES",
     }

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from kannon.core.deliveries import DeliveryId, Standing, Status
+from kannon.core.tracking.policy import UNTRACKED, Policy
 
 KEYS_KEPT_FOR: Final = timedelta(hours=24)
 """For so long after its answer a call may be repeated under its key."""
@@ -82,6 +83,7 @@ class BatchContent:
         dkim_private_key: PKCS #8 DER, opened.
         created_at: when it was asked for.
         retry_budget: the span from when a Delivery is scheduled to when it expires.
+        tracking: what may be learnt of readers, where a Delivery has no stricter policy.
     """
 
     number: int
@@ -97,6 +99,7 @@ class BatchContent:
     retry_budget: timedelta
     traceparent: str
     dkim_private_key: bytes
+    tracking: Policy = UNTRACKED
 
     def dated_at(self, standing: Standing) -> datetime:
         """The Date of a Delivery's message, the same for each Attempt: when it was asked for or scheduled."""
@@ -158,6 +161,7 @@ class Delivery:
 
     Attributes:
         first_emitted_at: when its current Attempt was first published; None if no edge can have it.
+        tracking: what may be learnt of this reader; None: what the Batch says.
     """
 
     id: DeliveryId
@@ -168,6 +172,7 @@ class Delivery:
     message_id: str
     domain: str
     first_emitted_at: datetime | None = None
+    tracking: Policy | None = None
 
     @property
     def may_be_out(self) -> bool:

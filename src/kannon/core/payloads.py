@@ -12,6 +12,7 @@ from kannon.core.deliveries import DeliveryId
 from kannon.core.envelopes import Envelope
 from kannon.core.replies import Stage
 from kannon.core.reports.values import Kind, Reported
+from kannon.core.tracking.policy import Mode
 
 
 class _Chunk:
@@ -325,6 +326,56 @@ MAX_REPORTED = 50
 """Recipients that are told of, at the most; with the head, it fits an event."""
 
 
+class Act(StrEnum):
+    """What a reader did; opens and clicks are named as the Outcomes are."""
+
+    OPENED = "opened"
+    CLICKED = "clicked"
+    UNSUBSCRIBED = "unsubscribed"
+
+
+@dataclass(frozen=True, slots=True)
+class Engagement:
+    """Something that a reader did, by a token that was verified.
+
+    Attributes:
+        id: of the request; the same engagement may come again under it.
+        domain: the tenant.
+        batch: number of the Batch.
+        seq: the Delivery within it; None where the mode does not tell Recipients apart.
+        pseudonym: in mode pseudonymous, who it was; empty otherwise.
+        machine: what fetched it, if that was no person: the name of a rule; empty otherwise.
+        url: where the link led; empty for other acts.
+        ip: the reader's address, in mode full; empty otherwise.
+        user_agent: likewise.
+    """
+
+    id: str
+    act: Act
+    mode: Mode
+    domain: str
+    batch: int
+    at: datetime
+    seq: int | None = None
+    pseudonym: str = ""
+    machine: str = ""
+    url: str = ""
+    ip: str = ""
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EngagementsSeen(_Chunk):
+    """What readers did (track → stats)."""
+
+    NAME = "engagements.seen"
+    ITEMS = "engagements"
+    engagements: tuple[Engagement, ...]
+
+    def identity(self) -> str:
+        return _digest(item.id for item in self.engagements)
+
+
 @dataclass(frozen=True, slots=True)
 class OutcomeFact:
     """One Outcome as the ledger committed it."""
@@ -405,6 +456,7 @@ AnyPayload = (
     | TransmissionsJudged
     | ReportReceived
     | ReportJudged
+    | EngagementsSeen
     | Outcomes
     | SuppressionChanges
 )
@@ -419,6 +471,7 @@ PAYLOADS: tuple[type[AnyPayload], ...] = (
     TransmissionsJudged,
     ReportReceived,
     ReportJudged,
+    EngagementsSeen,
     Outcomes,
     SuppressionChanges,
 )
