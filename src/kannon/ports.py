@@ -20,6 +20,7 @@ from kannon.core.suppression import Happening, Reason, Suppression
 if TYPE_CHECKING:  # the gateway has these; functions need not load them
     from kannon.core.dead_letters import DeadLetter, Retried
     from kannon.core.diagnosis import EdgeDiagnosis, LedgerDiagnosis, StreamsDiagnosis
+    from kannon.core.tracking.keys import DatedKey  # dispatch has these
 
 
 class Clock(Protocol):
@@ -226,6 +227,24 @@ class Outbox(Protocol):
 
     async def drain(self) -> int:
         """Publish all that waits; returns how many rows that were. Raises Unavailable."""
+
+
+class SigningKeys(Protocol):
+    """The keys that tracking tokens are signed with; every call raises LedgerUnavailable."""
+
+    async def signing_keys(self) -> Sequence[DatedKey]:
+        """All that may have to sign, the oldest first."""
+
+    async def rotate(self, now: datetime) -> bool:
+        """Make the next key, if it is time for one and none has made it, and delete those of which no token
+        lives; returns whether one was made. Afterwards there is at least one."""
+
+
+class PublicKeys(Protocol):
+    """The keys that tracking tokens are read with."""
+
+    async def public_keys(self) -> Mapping[str, bytes]:
+        """Each key of which tokens may live, 32 octets, by its id; raises LedgerUnavailable."""
 
 
 @dataclass(frozen=True, slots=True)
