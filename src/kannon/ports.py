@@ -16,6 +16,7 @@ from kannon.core.exchangers import Exchanger
 from kannon.core.payloads import AnyPayload, Candidate, ReportJudged, ReportRecipient
 from kannon.core.reports.values import Kind, Reported
 from kannon.core.suppression import Happening, Reason, Suppression
+from kannon.core.tracking.policy import Policy
 
 if TYPE_CHECKING:  # the gateway has these; functions need not load them
     from kannon.core.dead_letters import DeadLetter, Retried
@@ -249,11 +250,16 @@ class PublicKeys(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DomainRecord:
-    """A sending tenant."""
+    """A sending tenant.
+
+    Attributes:
+        tracking: the most that may be learnt of its readers.
+    """
 
     name: str
     dkim_public_key: str
     created_at: datetime
+    tracking: Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +290,10 @@ class Directory(Protocol):
 
     async def domains(self) -> Sequence[DomainRecord]:
         """All Domains, by name."""
+
+    async def set_tracking(self, name: str, policy: Policy) -> DomainRecord | None:
+        """Give a Domain another Tracking Policy, for what is accepted from now on; None if it does not
+        exist."""
 
     async def add_key(self, record: KeyRecord, key_hash: bytes) -> None:
         """A new key of an existing Domain; `key_hash` is SHA-256 of the whole key."""
