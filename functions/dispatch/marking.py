@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import lru_cache
 
 from kannon.core.batches import BatchContent, Delivery
@@ -10,12 +9,11 @@ from kannon.core.fields import html_edits
 from kannon.core.quoted_printable import Quoted, QuotedPattern
 from kannon.core.tracking.claims import Audience, Claims
 from kannon.core.tracking.destinations import host_of
+from kannon.core.tracking.keys import TOKEN_LIFE
 from kannon.core.tracking.links import PIXEL_SLOT, Link, TrackedHtml, compile_tracked, link_destination
 from kannon.core.tracking.policy import Mode, Policy
 from kannon.core.tracking.tokens import tracking_host
 
-TRACKED_FOR = timedelta(days=92)
-"""From a mail's Date, for this long its links lead somewhere: three months."""
 BODIES_REMEMBERED = 16
 ADDRESSES_REMEMBERED = 100
 """Of one Batch, where they are the same for several Recipients."""
@@ -54,7 +52,7 @@ class MarkedHtml:
         Raises:
             UnsafeField: a value may not stand where the Template puts it.
         """
-        expires_at = self._content.dated_at(delivery.standing) + TRACKED_FOR
+        expires_at = self._content.dated_at(delivery.standing) + TOKEN_LIFE
         return self._form(self._policy(delivery)).render(delivery, int(expires_at.timestamp()), fields)
 
     def is_shared(self, delivery: Delivery) -> bool:
@@ -142,9 +140,7 @@ class _Form:
 class _Mail:
     """Links and pixel of one mail."""
 
-    def __init__(
-        self, addresses: _Addresses, policy: Policy, batch: int, seq: int, expires_at: int
-    ) -> None:
+    def __init__(self, addresses: _Addresses, policy: Policy, batch: int, seq: int, expires_at: int) -> None:
         self._addresses = addresses
         self._policy = policy
         self._batch, self._seq, self._expires_at = batch, seq, expires_at

@@ -1,6 +1,7 @@
 """Links and pixel, found and rewritten: a corpus of what is awkward, and what holds of any HTML."""
 
 import re
+import time
 from binascii import a2b_qp
 from html import unescape
 from urllib.parse import quote
@@ -66,7 +67,9 @@ def sent(html: str, policy: Policy, fields: dict[str, str] = FIELDS) -> tuple[st
 def test_what_is_awkward_is_sent_as_it_should_be(case: Case) -> None:
     opens = Mode.IDENTIFIED if case.has_pixel else Mode.OFF
     html, urls = sent(case.html, Policy(opens, Mode.IDENTIFIED))
-    marked = re.sub(rf"{re.escape(LINK)}(\d+)", r"{\1}", html.replace(PIXEL_HTML, "{pixel}")).replace("\r\n", "\n")
+    marked = re.sub(rf"{re.escape(LINK)}(\d+)", r"{\1}", html.replace(PIXEL_HTML, "{pixel}")).replace(
+        "\r\n", "\n"
+    )
     assert marked == case.sent
     assert tuple(urls) == case.urls
     assert all(map(is_destination, urls))
@@ -118,12 +121,31 @@ def is_valid(url: str) -> bool:
     return re.fullmatch(r"[\w.-]+", url.partition("//")[2].partition("/")[0], re.ASCII) is not None
 
 
-CONSTANT = (
-    "<a |<A\n|<area |<b |href=|HREF='|href=\"|href = | data-no-track|data-no-track=|https://e.co/|http://e.co/x"
-    "|HTTPS://e.co/?b|mailto:a@e.co|#|\"|'|>|/|=| |\n|</a>|<a href=\"https://e.co/\">|é|&amp;|&quot;|x|<|</|<!|--"
-    "|<!--|-->|--!>|<!-->|<!--[if mso]>|<![endif]-->|<!--[if !mso]><!-->|<!--<![endif]-->|<script>|</script>|<title"
-    "|</title>|<style>|</style |<textarea>|</textarea>|<body>|</body>|</BODY\n>|</html>|<html ⚡4email>|?"
-).split("|")
+CONSTANT = [
+    *(
+        "<a ",
+        "<A\n",
+        "<area ",
+        "<b ",
+        "</a>",
+        '<a href="https://e.co/">',
+        "<",
+        "</",
+        "<!",
+        "?",
+        ">",
+        "/",
+        "=",
+        " ",
+        "\n",
+    ),
+    *("href=", "HREF='", 'href="', "href = ", " data-no-track", "data-no-track=", '"', "'"),
+    *("https://e.co/", "http://e.co/x", "HTTPS://e.co/?b", "mailto:a@e.co", "#", "é", "&amp;", "&quot;", "x"),
+    *("--", "<!--", "-->", "--!>", "<!-->"),
+    *("<!--[if mso]>", "<![endif]-->", "<!--[if !mso]><!-->", "<!--<![endif]-->"),
+    *("<script>", "</script>", "<title", "</title>", "<style>", "</style ", "<textarea>", "</textarea>"),
+    *("<body>", "</body>", "</BODY\n>", "</html>", "<html ⚡4email>"),
+]
 FILLED = ["{{ word }}", "{{ url }}", "{{ email }}", "{{ none }}", "{{ markup }}", "{{ mail }}", "{{ empty }}"]
 POLICIES = [Policy(opens, links) for opens in Mode for links in Mode]
 constant_html = st.lists(st.sampled_from(CONSTANT), max_size=30).map("".join)
@@ -159,3 +181,53 @@ def test_what_is_not_tracked_is_as_if_there_were_no_tracking(html: str) -> None:
         return
     content = batch_content(html=html, tracking=UNTRACKED)
     assert MarkedHtml(content, TokenMaker(Told().mint, lambda: "x")).render(delivery(1), FIELDS) == plain
+
+
+@settings(deadline=None)
+@given(st.text(max_size=200))
+@example("https://e.co/" + "é" * 4000)
+@example("https://e.co\\@f.co:99999999999/\x85")
+def test_where_a_link_leads_is_ascii_that_can_be_tracked_and_stays_what_it_is(value: str) -> None:
+    for written in (value, f"https://{value}", f"https://e.co/{value}"):
+        url = destination(written)
+        if url is not None:
+            assert url.isascii()
+            assert is_destination(url)
+            assert destination(url) == url
+
+
+@pytest.mark.parametrize(("length", "is_tracked"), [(2000, True), (MAX_URL_OCTETS, True), (5000, False)])
+def test_long_urls_are_tracked_up_to_what_a_token_takes(length: int, is_tracked: bool) -> None:
+    url = "https://e.co/?q=".ljust(length, "x")
+    html, urls = sent(f'<a href="{url}">one</a>', Policy(Mode.OFF, Mode.FULL))
+    assert urls == ([url] if is_tracked else [])
+    assert html == (f'<a href="{LINK}1">one</a>' if is_tracked else f'<a href="{url}">one</a>')
+
+
+def test_links_that_hold_a_raw_field_are_left() -> None:
+    html = "<a href='https://e.co/{{ word }}'>{{ word }}</a><a href='https://e.co/{{ url }}'>"
+    tracked = compile_tracked(html, html_edits(html, ["word"]), opens=False, links=True)
+    (link,) = tracked.links
+    assert link.href.names == {"url"}
+    assert tracked.pattern.render({"word": "' x='", link.slot: "L"}) == (
+        "<a href='https://e.co/' x=''>' x='</a><a href='L'>"
+    )
+
+
+def test_a_field_cannot_have_the_name_of_a_slot() -> None:
+    html = "<a href='https://e.co/'>one</a>{{ {0} }}"
+    fields = {"{0}": "https://evil.example/", "{pixel}": "evil"}
+    assert "evil" not in sent(html, Policy(Mode.FULL, Mode.FULL), fields)[0]
+
+
+@pytest.mark.parametrize(
+    "piece", ["<a href=", "<a href='https://e.co/'>", "<!--", "<a data-no-track ", "<a href='"]
+)
+def test_finding_links_takes_time_by_the_length(piece: str) -> None:
+    def seconds(times: int) -> float:
+        html = piece * times
+        begin = time.process_time()
+        compile_tracked(html, html_edits(html), opens=True, links=True)
+        return time.process_time() - begin
+
+    assert min(seconds(20_000) for _ in range(3)) < 40 * max(min(seconds(2_000) for _ in range(3)), 0.001)

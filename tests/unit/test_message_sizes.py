@@ -70,14 +70,21 @@ def test_no_message_is_larger_than_its_bound(pieces: list[str], value: str, comm
     assert bound <= told.bound({"g": common}) + told.per_character * len(value)
 
 
-LINKS = ["<a href='https://e.co/{{x}}'>", "<a href='{{x}}'>", "<a href={{x}}/>a</a>", "<a href='https://e.co/é&amp;'>"]
+LINKS = [
+    "<a href='https://e.co/{{x}}'>",
+    "<a href='{{x}}'>",
+    "<a href={{x}}/>a</a>",
+    "<a href='https://e.co/é&amp;'>",
+]
 
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(LINKS), max_size=40), VALUES, st.sampled_from(list(Mode)))
 @example(LINKS * 10, "https://e.co/" + "\U0001f600" * 300, Mode.PSEUDONYMOUS)
 @example(LINKS * 10, "https://e.co/" + "'" * 1000, Mode.FULL)
-def test_whatever_is_tracked_no_message_is_larger_than_told(pieces: list[str], value: str, mode: Mode) -> None:
+def test_whatever_is_tracked_no_message_is_larger_than_told(
+    pieces: list[str], value: str, mode: Mode
+) -> None:
     html = "".join(pieces)
     content = batch_content(html=html, tracking=Policy(mode, mode), domain="x" * 61 + ".eu")
     try:

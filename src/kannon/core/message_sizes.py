@@ -10,7 +10,10 @@ from kannon.core.quoted_printable import QuotedPattern
 from kannon.core.tracking.links import Link, TrackedHtml, link_destination
 
 HEADER_ROOM: Final = 20_000
-"""Octets kept for headers, boundaries, signatures and a pixel; a subject of 1,000 characters takes up to 7,000."""
+"""Octets kept for headers, boundaries, signatures and a pixel.
+
+A subject of 1,000 characters takes up to 7,000.
+"""
 
 # The most octets that a character of a value takes: `'` is `&#x27;` in HTML, a character of four octets is
 # `%F0%9F…` in a URL and `=F0=9F…` in quoted-printable, whose lines break after 73 octets or more by three.
@@ -19,9 +22,9 @@ _ASCII_IN_TEXT = 4
 _ANY_IN_EITHER = 13
 _AT_A_SLOT = 8  # a line more, a space at the end of one
 
-# What a token says takes 160 octets at most, a signature 86, a header 70; a Domain's name stands in an address
-# once, twice in what is said. In base64, broken into lines, 3 octets take 4.2. A Domain of more than 64 octets
-# has less room than it may need in the largest mails.
+# What a token says takes 160 octets at most, a signature 86, a header 70; a Domain's name stands in an
+# address once, twice in what is said. In base64, broken into lines, 3 octets take 4.2. In the largest mails a
+# Domain of more than 64 octets has less room than it may need.
 _TOKEN_ROOM = 700
 _AT_A_CHARACTER_OF_A_URL = 1.4
 _ASCII_IN_A_TOKEN = 5
@@ -86,7 +89,10 @@ class MessageSizes:
             for _, name, _ in link.href.slots:
                 for_ascii, for_any = self._weights[name]
                 times = self._slots[link.slot]
-                self._weights[name] = (for_ascii + times * _ASCII_IN_A_TOKEN, for_any + times * _ANY_IN_A_TOKEN)
+                self._weights[name] = (
+                    for_ascii + times * _ASCII_IN_A_TOKEN,
+                    for_any + times * _ANY_IN_A_TOKEN,
+                )
 
     def _filling(self, fields: Mapping[str, str]) -> int:
         octets = 0

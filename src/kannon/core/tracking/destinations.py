@@ -17,7 +17,9 @@ _URL: Final = re.compile(
 _HOST: Final = re.compile(r"[A-Za-z0-9._~%!$&'()*+,;=-]+|\[.*\]")
 _ENDS: Final = "".join(map(chr, range(0x21)))
 _BREAKS: Final = str.maketrans("", "", "\t\n\r")
-_KEPT: Final = "!#$%&'()*+,/:;=?@[\\]^{|}"  # not percent-encoded by browsers everywhere, besides `~` and the like
+_KEPT: Final = (
+    "!#$%&'()*+,/:;=?@[\\]^{|}"  # not percent-encoded by browsers everywhere, besides `~` and the like
+)
 
 
 def destination(value: str) -> str | None:

@@ -55,8 +55,8 @@ def compile_tracked(source: str, edits: Sequence[Edit], *, opens: bool, links: b
 
     A link is the first `href` of an `<a>` or `<area>` that is http or https, or may become it by what is
     filled in. Not so in comments, those for Outlook among them, in scripts and their like, in AMP for email,
-    where a raw field stands in it, and where the tag says `data-no-track`. Of all this but
-    the links, that attribute and the pixel not an octet is changed.
+    where a raw field stands in it, and where the tag says `data-no-track`. But for links, that attribute and
+    the pixel not an octet is changed.
 
     Args:
         source: the HTML.
@@ -136,7 +136,7 @@ def _add_link(found: _Found, source: str, tag: Token) -> None:
 
 
 def _removed(source: str, tag: Token, named: Sequence[Attribute], number: int) -> _Place:
-    """What goes with an attribute: what divides it from the one before, unless that must divide what is left."""
+    """What goes with an attribute: the space before it, unless that must divide what is left."""
     one = named[number]
     before = named[number - 1].behind if number else tag.name_end
     divides = source[one.behind : one.behind + 1] not in "\t\n\f\r >"
