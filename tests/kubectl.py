@@ -37,9 +37,7 @@ def kustomize(folder: Path) -> str:
     Raises:
         AssertionError: it refuses; the text is kubectl's.
     """
-    done = subprocess.run(
-        [kubectl(), "kustomize", str(folder)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([kubectl(), "kustomize", str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
