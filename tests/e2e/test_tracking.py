@@ -1,7 +1,7 @@
 """Links and pixels as readers get them: what their tokens say in each mode, and that the keys are real."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email import message_from_bytes
 from email.policy import default
@@ -52,10 +52,12 @@ class Installation:
 
 
 @pytest.fixture
-def here(own_system: Callable[..., System], sink: SmtpPeer, migrated_database: str) -> Installation:
-    routes = f"example.org={sink.target}"
-    system = own_system(K_DATABASE_URL=migrated_database, K_SENDER_ROUTES=routes)
-    return Installation(system, sink, migrated_database)
+def here(system: System, sink: SmtpPeer) -> Installation:
+    data = system.folder / "data"
+    password = (data / "database_password").read_text().strip()
+    (running,) = data.rglob("postmaster.pid")
+    port = running.read_text().splitlines()[3]
+    return Installation(system, sink, f"postgresql://kannon:{password}@127.0.0.1:{port}/kannon")
 
 
 def html_of(content: bytes) -> str:
