@@ -13,9 +13,10 @@ from kannon.core.batches import BatchContent, Body, Delivery, KeyedAnswer, Move,
 from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.envelopes import Envelope
 from kannon.core.exchangers import Exchanger
-from kannon.core.payloads import AnyPayload, Candidate, ReportJudged, ReportRecipient
+from kannon.core.payloads import AnyPayload, Candidate, Engagement, ReportJudged, ReportRecipient
 from kannon.core.reports.values import Kind, Reported
 from kannon.core.suppression import Happening, Reason, Suppression
+from kannon.core.tracking.policy import Mode
 
 if TYPE_CHECKING:  # the gateway has these; functions need not load them
     from kannon.core.dead_letters import DeadLetter, Retried
@@ -116,6 +117,10 @@ class EdgeClient(Protocol):
         """
 
 
+ENGAGEMENTS_REMEMBERED = timedelta(days=35)
+"""For so long the ids of those that left no row are known: longer than a dead letter is kept."""
+
+
 class LedgerWork(Protocol):
     """One transaction over Deliveries. It commits when its context is left, rolls back on an exception."""
 
@@ -144,6 +149,24 @@ class LedgerWork(Protocol):
     async def record(self, outcomes: Sequence[Outcome]) -> None:
         """Write Outcomes once each (`accepted`, and what is `TOLD_ONCE`: once of a Delivery), count the new
         ones, and put them into the outbox."""
+
+    async def record_engagements(self, engagements: Sequence[Engagement], now: datetime) -> int:
+        """Write opens and clicks once each by their `id`, count the new ones, and put those that have a row
+        into the outbox.
+
+        Under `identified` and `full` the row is of the Delivery, with its address, which is looked up here;
+        under `pseudonymous` it has the pseudonym for an address and no Delivery. What is anonymous, or of a
+        Delivery that is not there any more, is counted and leaves no row: its id is remembered. What a
+        machine did has its row and is counted apart. Acts that are no Outcomes, and what says that nothing
+        may be learnt, are passed over. No Delivery is locked.
+
+        Args:
+            engagements: up to an event's worth, in any order, of any Domains and Batches.
+            now: from then on ids are remembered, for `ENGAGEMENTS_REMEMBERED`.
+
+        Returns:
+            How many were new.
+        """
 
     async def reported(self, deliveries: Sequence[DeliveryId]) -> Mapping[DeliveryId, Collection[str]]:
         """Which Outcomes of those that are `TOLD_ONCE` these Deliveries have, where they have any."""
@@ -419,7 +442,12 @@ class Batches(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StatsRow:
-    """One Outcome as the Stats API tells it."""
+    """One Outcome as the Stats API tells it.
+
+    Attributes:
+        email: the Recipient's address, or a pseudonym.
+        mode: under which an open or a click was recorded; None for other types.
+    """
 
     message_id: str
     domain: str
@@ -427,6 +455,7 @@ class StatsRow:
     at: datetime
     type: str
     data: dict[str, object]
+    mode: Mode | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,7 +468,8 @@ class StatsCount:
 
 
 class StatsQueries(Protocol):
-    """Reads the statistics; times are half-open [start, end). Raises LedgerUnavailable."""
+    """Reads the statistics; times are half-open [start, end). What machines opened and clicked is left out.
+    Every call raises LedgerUnavailable."""
 
     async def rows(
         self, domain: str, start: datetime, end: datetime, skip: int, take: int
