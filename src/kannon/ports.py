@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,8 +19,23 @@ from kannon.core.suppression import Happening, Reason, Suppression
 from kannon.core.tracking.policy import Mode
 
 if TYPE_CHECKING:  # the gateway has these; functions need not load them
+    from zoneinfo import ZoneInfo
+
     from kannon.core.dead_letters import DeadLetter, Retried
     from kannon.core.diagnosis import EdgeDiagnosis, LedgerDiagnosis, StreamsDiagnosis
+    from kannon.core.statistics import (
+        BatchFilter,
+        BatchPage,
+        Event,
+        EventFilter,
+        EventPage,
+        Interval,
+        Latencies,
+        Place,
+        Point,
+        Question,
+        Tally,
+    )
 
 
 class Clock(Protocol):
@@ -479,6 +494,51 @@ class StatsQueries(Protocol):
     async def counts(self, domain: str, start: datetime, end: datetime) -> Sequence[StatsCount]:
         """Counts by hour and type, hours in order."""
 
+
+class StatisticsQueries(Protocol):
+    """Counts, rates and single Events of a Domain, what machines did among them; every call raises
+    LedgerUnavailable. Counts stay for good, Events for `stats.retention`."""
+
+    async def breakdown(self, wanted: Question, take: int) -> Sequence[Tally]:
+        """Counts by the value of the dimension, over the whole range: up to `take`, those with the most that
+        has ended first. Of a Batch that is not one of the Domain's there is nothing."""
+
+    async def series(self, wanted: Question, interval: Interval, zone: ZoneInfo) -> Sequence[Point]:
+        """Counts by interval, in order, and by the value of the dimension, of which up to `SERIES_AT_ONCE`
+        are named, unless it is `all`; where nothing was there is no point. An hour belongs to the interval
+        that it begins in, also where a zone differs by half an hour."""
+
+    async def latencies(self, wanted: Question, take: int) -> Mapping[str, Latencies]:
+        """How long it took to deliver, by the value of the dimension: `all`, `template`, `provider` or
+        `batch`; up to `take`, those with the most mails."""
+
+    async def timeline(self, domain: str, delivery: DeliveryId) -> Sequence[Event]:
+        """All Events of a Delivery, oldest first; the last `TIMELINE_SHOWN` of them."""
+
+    async def events(self, wanted: EventFilter, start: Place | None, take: int) -> EventPage:
+        """Up to `take` Events, newest first; those of a Batch, where one is named, in the order of its
+        Deliveries.
+
+        It looks at a bounded number of them, so a page may be short, or empty, though more follow.
+
+        Args:
+            start: what the page before gave as `next`; None for the first.
+        """
+
+    def export(self, wanted: EventFilter) -> AsyncIterator[Sequence[Event]]:
+        """All Events, page by page, in the order of `events`; those that come in between may be missed."""
+
+    async def batches(self, wanted: BatchFilter, after: int | None, take: int) -> BatchPage:
+        """Up to `take` Batches, newest first. It looks at a bounded number of them, so a page may be short,
+        or empty, though more follow.
+
+        Args:
+            after: what the page before gave as `next`; None for the first.
+        """
+
+
+SERIES_AT_ONCE = 10
+TIMELINE_SHOWN = 1000
 
 _ALWAYS = datetime.min.replace(tzinfo=UTC)
 
