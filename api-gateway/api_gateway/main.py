@@ -14,6 +14,7 @@ from publicsuffixlist import PublicSuffixList
 
 from api_gateway.admin import Admin
 from api_gateway.announcer import Announcer
+from api_gateway.answering import Answering
 from api_gateway.batches import BatchDesk
 from api_gateway.bodies import Bodies
 from api_gateway.credentials import AdminCheck, KeyCheck
@@ -173,7 +174,7 @@ class Gateway:
             HZ(checks),
         )
         doorkeeper = Doorkeeper(KeyCheck(directory, database.clock), AdminCheck(wanted.admin_token))
-        self.server = GrpcServer(endpoints(built), doorkeeper, wanted.max_message)
+        self.server = GrpcServer(endpoints(built), Answering(doorkeeper), wanted.max_message)
 
 
 async def serve(wanted: Wanted, stop: asyncio.Event) -> None:
