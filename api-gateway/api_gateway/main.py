@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import uvloop
+from kannon.adapters.postgres.statistics_queries import PostgresStatisticsQueries
 from publicsuffixlist import PublicSuffixList
 
 from api_gateway.admin import Admin
@@ -29,6 +30,7 @@ from api_gateway.reports import ReportDesk
 from api_gateway.sender_rule import SenderRule
 from api_gateway.services import services
 from api_gateway.statistics import Statistics
+from api_gateway.statistics_desk import StatisticsDesk
 from api_gateway.stream_gauge import StreamGauge
 from api_gateway.suppressed_recipients import SuppressedRecipients
 from api_gateway.suppressions import SuppressionDesk
@@ -171,6 +173,9 @@ class Gateway:
             ),
             SuppressionDesk(directory, suppressions, wanted.suppression, clock),
             Statistics(PostgresStatsQueries(database)),
+            StatisticsDesk(
+                PostgresStatisticsQueries(database), PostgresDeliveryQueries(database), database.clock
+            ),
             HZ(checks),
         )
         doorkeeper = Doorkeeper(KeyCheck(directory, database.clock), AdminCheck(wanted.admin_token))
