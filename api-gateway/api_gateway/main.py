@@ -26,6 +26,7 @@ from api_gateway.endpoints import Doorkeeper, endpoints
 from api_gateway.grpc_server import GrpcServer
 from api_gateway.hz import HZ, Check
 from api_gateway.mailer import Mailer
+from api_gateway.recipients import RecipientDesk
 from api_gateway.reports import ReportDesk
 from api_gateway.sender_rule import SenderRule
 from api_gateway.services import services
@@ -47,6 +48,7 @@ from kannon.adapters.postgres.delivery_queries import PostgresDeliveryQueries
 from kannon.adapters.postgres.diagnosis import PostgresLedgerLook
 from kannon.adapters.postgres.directory import PostgresDirectory
 from kannon.adapters.postgres.intake import PostgresIntake
+from kannon.adapters.postgres.recipients import PostgresRecipientData
 from kannon.adapters.postgres.reports import PostgresReports
 from kannon.adapters.postgres.stats_queries import PostgresStatsQueries
 from kannon.adapters.postgres.suppressions import PostgresSuppressions
@@ -172,6 +174,7 @@ class Gateway:
                 database.clock,
             ),
             SuppressionDesk(directory, suppressions, wanted.suppression, clock),
+            RecipientDesk(directory, PostgresRecipientData(database), self.edges, clock),
             Statistics(PostgresStatsQueries(database)),
             StatisticsDesk(
                 PostgresStatisticsQueries(database), PostgresDeliveryQueries(database), database.clock

@@ -8,6 +8,7 @@ from api_gateway.diagnosis import Diagnosis
 from api_gateway.endpoints import Access, Service
 from api_gateway.hz import HZ
 from api_gateway.mailer import Mailer
+from api_gateway.recipients import RecipientDesk
 from api_gateway.reports import ReportDesk
 from api_gateway.statistics import Statistics
 from api_gateway.statistics_desk import StatisticsDesk
@@ -26,6 +27,7 @@ def services(
     reports: ReportDesk,
     diagnosis: Diagnosis,
     suppressions: SuppressionDesk,
+    recipients: RecipientDesk,
     statistics: Statistics,
     statistics_desk: StatisticsDesk,
     hz: HZ,
@@ -71,7 +73,9 @@ def services(
                 "GetSuppression": suppressions.get_suppression,
                 "AddSuppressions": suppressions.add_suppressions,
                 "RemoveSuppression": suppressions.remove_suppression,
+                "EraseRecipient": recipients.erase_recipient,
             },
+            streams={"ExportRecipient": recipients.export_recipient},
         ),
         Service(
             stats_v1_pb2.DESCRIPTOR.services_by_name["StatsApiV1"],

@@ -162,6 +162,8 @@ WIRE: dict[str, Declarations] = {
             "GetSuppression(GetSuppressionReq) -> GetSuppressionRes",
             "AddSuppressions(AddSuppressionsReq) -> AddSuppressionsRes",
             "RemoveSuppression(RemoveSuppressionReq) -> RemoveSuppressionRes",
+            "ExportRecipient(ExportRecipientReq) -> stream ExportRecipientRes",
+            "EraseRecipient(EraseRecipientReq) -> EraseRecipientRes",
         },
         "service HZService": {"HZ(HZRequest) -> HZResponse"},
         "message GetDomainsReq": set(),
@@ -367,6 +369,18 @@ WIRE: dict[str, Declarations] = {
             "2 int32 attempt",
             "3 int32 ambiguities",
             "4 string exchanger",
+        },
+        "message ExportRecipientReq": {"1 string domain", "2 string email"},
+        "message ExportRecipientRes": {"1 bytes data"},
+        "message EraseRecipientReq": {"1 string domain", "2 string email"},
+        "message EraseRecipientRes": {
+            "1 int64 deliveries",
+            "2 int64 cancelled",
+            "3 int64 in_hand",
+            "4 int64 outcomes",
+            "5 int64 reports",
+            "6 int64 suppressions",
+            "7 repeated string edges_not_reached",
         },
         "message Suppression": {
             "1 string domain",
@@ -594,6 +608,7 @@ WIRE: dict[str, Declarations] = {
         "service Edge": {
             "Submit(SubmitRequest) -> SubmitResponse",
             "Describe(DescribeRequest) -> DescribeResponse",
+            "Forget(ForgetRequest) -> ForgetResponse",
         },
         "message Envelope": {
             f"1 {EMAIL} email",
@@ -622,6 +637,9 @@ WIRE: dict[str, Declarations] = {
             "6 int64 wait_ms",
         },
         "message SubmitResponse": {"1 repeated SubmitAnswer answers"},
+        "message ForgetRequest": {"1 repeated DeliveryName deliveries"},
+        "message DeliveryName": {"1 int64 batch", "2 int32 seq"},
+        "message ForgetResponse": {"1 int64 forgotten"},
         "message DescribeRequest": set(),
         "message SuspendedExchanger": {
             "1 string host",
