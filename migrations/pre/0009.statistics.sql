@@ -63,6 +63,19 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION make_stats_month IS 'Makes the partition of a month (UTC), and moves its rows there; false if it is there.';
 
+CREATE OR REPLACE FUNCTION drop_stats_month(over timestamptz) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    name text;
+BEGIN
+    SELECT c.relname INTO name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'stats'::regclass AND c.relname ~ '^stats_[0-9]{4}_[0-9]{2}$'
+      AND (to_timestamp(right(c.relname, 7), 'YYYY_MM')::date + interval '1 month') AT TIME ZONE 'UTC' <= over
+    ORDER BY c.relname LIMIT 1;
+    IF name IS NOT NULL THEN EXECUTE format('DROP TABLE %I', name); END IF;
+    RETURN name;
+END $$;
+COMMENT ON FUNCTION drop_stats_month IS 'Drops the oldest partition if its month was over by then; its name, or null.';
+
 CREATE TABLE IF NOT EXISTS stats_firsts (
     batch     bigint NOT NULL,
     seq       integer NOT NULL,
@@ -267,5 +280,6 @@ END $$;
 DROP TABLE IF EXISTS aggregated_stats;
 
 -- The partitions that are needed next; the tick makes further ones.
-SELECT make_stats_month(now());
-SELECT make_stats_month(now() + interval '1 month');
+DO $$ BEGIN
+    PERFORM make_stats_month(now()), make_stats_month(now() + interval '28 days');
+END $$;

@@ -256,6 +256,21 @@ class Recovery(Protocol):
         its newest `REPORTS_KEPT`; returns how many that were. Outcomes and counts stay."""
 
 
+class StatisticsUpkeep(Protocol):
+    """What the tick does for the statistics; every call raises LedgerUnavailable."""
+
+    async def merge(self, pieces: int) -> int:
+        """Bring counts that wait into the rollups, up to so many pieces, each a transaction; returns how many
+        it were. What is asked for counts both, so nothing changes by it."""
+
+    async def make_months(self, now: datetime) -> None:
+        """Have room for the Outcomes of this month and the next."""
+
+    async def forget(self, limit: int, now: datetime) -> int:
+        """Drop the oldest month if all of it is older than the retention, and up to `limit` of each that is
+        remembered beside; returns how much that was. Counts stay."""
+
+
 class Outbox(Protocol):
     """Publishes committed Outcomes."""
 
