@@ -516,7 +516,9 @@ class StatisticsQueries(Protocol):
 
     async def breakdown(self, wanted: Question, take: int) -> Sequence[Tally]:
         """Counts by the value of the dimension, over the whole range: up to `take`, those with the most that
-        has ended first. Of a Batch that is not one of the Domain's there is nothing."""
+        has ended first. Of a Batch that is not one of the Domain's there is nothing. What no exchanger said,
+        such as opens, counts for the provider that last answered for the recipient's domain, or for none
+        until the tick has learnt that."""
 
     async def series(self, wanted: Question, interval: Interval, zone: ZoneInfo) -> Sequence[Point]:
         """Counts by interval, in order, and by the value of the dimension, of which up to `SERIES_AT_ONCE`
