@@ -257,6 +257,21 @@ class Recovery(Protocol):
         its newest `REPORTS_KEPT`; returns how many that were. Outcomes and counts stay."""
 
 
+class StatisticsUpkeep(Protocol):
+    """What the tick does for the statistics; every call raises LedgerUnavailable."""
+
+    async def merge(self, pieces: int) -> int:
+        """Bring counts that wait into the rollups, up to so many pieces, each a transaction; returns how many
+        it were. What is asked for counts both, so nothing changes by it."""
+
+    async def make_months(self, now: datetime) -> None:
+        """Have room for the Outcomes of this month and the next."""
+
+    async def forget(self, limit: int, now: datetime) -> int:
+        """Drop the oldest month if all of it is older than the retention, and up to `limit` of each that is
+        remembered beside; returns how much that was. Counts stay."""
+
+
 class Outbox(Protocol):
     """Publishes committed Outcomes."""
 
@@ -502,7 +517,9 @@ class StatisticsQueries(Protocol):
 
     async def breakdown(self, wanted: Question, take: int) -> Sequence[Tally]:
         """Counts by the value of the dimension, over the whole range: up to `take`, those with the most that
-        has ended first. Of a Batch that is not one of the Domain's there is nothing."""
+        has ended first. Of a Batch that is not one of the Domain's there is nothing. What no exchanger said,
+        such as opens, counts for the provider that last answered for the recipient's domain, or for none
+        until the tick has learnt that."""
 
     async def series(self, wanted: Question, interval: Interval, zone: ZoneInfo) -> Sequence[Point]:
         """Counts by interval, in order, and by the value of the dimension, of which up to `SERIES_AT_ONCE`
