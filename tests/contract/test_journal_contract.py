@@ -281,7 +281,7 @@ async def test_replies_of_what_has_ended_are_forgotten_on_demand_and_the_rest_is
     names = [DeliveryId(7, seq) for seq in (1, 2, 3)]
     assert await journal.forget(names) == 1
     assert await journal.forget(names) == 0
-    await take(journal, an_envelope(1))  # asked for again: told again
+    await take(journal, an_envelope(1, emission=2))  # asked for again: told again
     texts = {event.emitted.seq: event.text for event in await journal.unpublished(10)}
     assert texts == {1: "", 2: "no such user"}
 
