@@ -7,27 +7,20 @@ process and import Flask's server: twice the memory.)
 """
 
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import NoReturn
 
 from kannon.runtime import slim_imports  # noqa: F401 - first, for it decides what others load
 
 # isort: split
 from starlette.applications import Starlette
-from uvicorn.config import Config
-from uvicorn.server import Server
 
 from kannon.core.errors import KannonError
 from kannon.runtime.collector import collect_rarely
 from kannon.runtime.framework import create_app
-from kannon.runtime.settings import Settings
+from kannon.runtime.server import listening_port, serve
 from kannon.runtime.stage import Stage
-
-GRACE_SECONDS = 20
-_NOT_STARTED = 3
 
 
 @asynccontextmanager
@@ -48,41 +41,16 @@ async def _life_span(_app: Starlette) -> AsyncIterator[None]:
 
 def main() -> None:
     """Serve until SIGTERM; what is under way is finished first."""
-    port = os.environ.get("PORT", "8080")
-    if not port.isdecimal():
-        _refuse(f"PORT must be a number, not {port!r}")
-    try:
-        Settings.load()
-    except KannonError as error:
-        _refuse(str(error))
+    port = listening_port()
     app = create_app(os.environ.get("FUNCTION_TARGET"), os.environ.get("FUNCTION_SOURCE"))
     app.router.lifespan_context = _life_span
-    for asked in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn raises what it caught once more when it is done: to be asked to stop is no failure.
-        signal.signal(asked, lambda *_: None)
-    server = Server(
-        Config(
-            app,
-            host=os.environ.get("HOST", "0.0.0.0"),  # noqa: S104 - a container's address is its own
-            port=int(port),
-            loop="asyncio",  # uvloop, 2 MB, gains nothing where events carry chunks
-            http="httptools",
-            lifespan="on",
-            access_log=False,
-            log_config=None,
-            log_level="warning",
-            timeout_graceful_shutdown=GRACE_SECONDS,
-            timeout_keep_alive=120,
-        )
+    serve(
+        app,
+        port,
+        loop="asyncio",  # uvloop, 2 MB, gains nothing where events carry chunks
+        http="httptools",
+        timeout_keep_alive=120,
     )
-    server.run()
-    if not server.started:
-        sys.exit(_NOT_STARTED)
-
-
-def _refuse(why: str) -> NoReturn:
-    print(f"error: {why}", file=sys.stderr)
-    sys.exit(2)
 
 
 if __name__ == "__main__":
