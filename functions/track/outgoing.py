@@ -3,9 +3,8 @@
 import asyncio
 import logging
 from collections import deque
-from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Final, TypedDict
 
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import EventsUnavailable
@@ -29,12 +28,12 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _REMIND_EVERY: Final = 10.0
 
 
-@dataclass(slots=True)
-class Counters:
-    """What became of engagements since the start."""
+class Counts(TypedDict):
+    """What became of engagements since the start, and how many are kept."""
 
-    published: int = 0
-    lost: int = 0
+    published: int
+    lost: int
+    pending: int
 
 
 class Outgoing:
@@ -45,7 +44,8 @@ class Outgoing:
     """
 
     def __init__(self, publisher: EventPublisher) -> None:
-        self.counters = Counters()
+        self._published = 0
+        self._lost = 0
         self._publisher = publisher
         self._bursts = Bursts()
         self._waiting: deque[Engagement] = deque()
@@ -55,9 +55,12 @@ class Outgoing:
         self._lost_untold = 0
         self._told_at = float("-inf")
 
+    def counts(self) -> Counts:
+        """As they are now; what is held back counts among what is kept."""
+        return Counts(published=self._published, lost=self._lost, pending=self._kept)
+
     @property
-    def pending(self) -> int:
-        """Engagements that are kept, those included that are held back."""
+    def _kept(self) -> int:
         return len(self._waiting) + len(self._bursts)
 
     def put(self, engagement: Engagement) -> None:
@@ -110,7 +113,7 @@ class Outgoing:
             is_stored = not self._waiting or await self._publish()
             pause = 0.0 if is_stored else min(2 * pause + _FIRST_PAUSE, _LONGEST_PAUSE)
             self._tell()
-            if not self.pending:
+            if not self._kept:
                 self._wanted.clear()
 
     async def _drain(self) -> None:
@@ -158,11 +161,11 @@ class Outgoing:
             log.exception("a chunk cannot be published")
             self._lose(len(chunk))
             return True
-        self.counters.published += len(chunk)
+        self._published += len(chunk)
         return True
 
     def _lose(self, count: int) -> None:
-        self.counters.lost += count
+        self._lost += count
         self._lost_untold += count
 
     def _tell(self, force: bool = False) -> None:
@@ -170,7 +173,7 @@ class Outgoing:
         if self._lost_untold and (force or now - self._told_at >= _REMIND_EVERY):
             log.error(
                 "engagements are lost: NATS did not take them",
-                extra={"lost": self._lost_untold, "lost_in_all": self.counters.lost},
+                extra={"lost": self._lost_untold, "lost_in_all": self._lost},
             )
             self._lost_untold, self._told_at = 0, now
 
