@@ -23,10 +23,14 @@ _AS_IT_IS: Final = "".join(map(chr, range(0x21, 0x7F)))
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP response, ready to be sent."""
+    """An HTTP response, ready to be sent.
+
+    Attributes:
+        head: its headers, a line each.
+    """
 
     status: int
-    headers: Headers
+    head: bytes
     body: bytes = b""
 
     def without_body(self) -> "Answer":
@@ -34,9 +38,13 @@ class Answer:
         return replace(self, body=b"")
 
 
+def _lines(headers: Headers) -> bytes:
+    return b"".join(b"%s: %s\r\n" % header for header in headers)
+
+
 def _answer(status: int, kind: bytes, body: bytes, *more: tuple[bytes, bytes]) -> Answer:
     told = ((b"content-type", kind), (b"content-length", b"%d" % len(body)))
-    return Answer(status, (*told, *_ALWAYS, *more), body)
+    return Answer(status, _lines((*told, *_ALWAYS, *more)), body)
 
 
 def _text(status: int, body: bytes, *more: tuple[bytes, bytes]) -> Answer:
@@ -49,20 +57,19 @@ PIXEL: Final = _answer(
 NOT_FOUND: Final = _text(404, b"Not found.\n")
 READING_ONLY: Final = _text(405, b"Method not allowed.\n", (b"allow", b"GET, HEAD"))
 NOT_SO: Final = _text(405, b"Method not allowed.\n", (b"allow", b"GET, HEAD, POST"))
+BAD_REQUEST: Final = _text(400, b"Bad request.\n")
 TOO_LARGE: Final = _text(413, b"Too large.\n")
 FAILED: Final = _text(500, b"Something went wrong.\n")
+TOO_MANY: Final = _text(503, b"Too many connections.\n", (b"retry-after", b"5"))
 NOT_NOW: Final = _text(503, b"Not now, please try again.\n", (b"retry-after", b"5"))
+
+
+_REDIRECT: Final = _text(302, b"").head + b"location: "
 
 
 def redirect(url: str) -> Answer:
     """302 to an absolute http or https URL; what is not ASCII in it is percent-encoded (RFC 3987 §3.1)."""
-    return _answer(
-        302,
-        b"text/plain; charset=utf-8",
-        b"",
-        (b"location", quote(url, safe=_AS_IT_IS).encode()),
-        *_NOTHING_LOADED,
-    )
+    return Answer(302, _REDIRECT + quote(url, safe=_AS_IT_IS).encode() + b"\r\n")
 
 
 def page(status: int, html: str, policy: str, *more: tuple[bytes, bytes]) -> Answer:

@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 from functions.track import pages
 from functions.track.answers import (
@@ -15,9 +15,11 @@ from functions.track.answers import (
     READING_ONLY,
     Answer,
     redirect,
+    told,
 )
 from functions.track.outgoing import Outgoing
 from functions.track.requests import Request
+from functions.track.tokens import Tokens
 from functions.track.unsubscribing import Unsubscribing
 from kannon.core.errors import Unavailable
 from kannon.core.payloads import Act, Engagement
@@ -25,26 +27,19 @@ from kannon.core.tracking.claims import Audience, Claims
 from kannon.core.tracking.clients import Proxies
 from kannon.core.tracking.machines import machine_of
 from kannon.core.tracking.policy import Mode
-from kannon.core.tracking.tokens import BadToken
+from kannon.core.tracking.tokens import BadToken, UnknownKey, tracking_host
 from kannon.ports import Clock
 
 log = logging.getLogger(__name__)
 
 _PATH: Final = re.compile(r"/([ocu])/([A-Za-z0-9_.-]+)")
+_PUBLIC: Final = tracking_host("")
 _AUDIENCES: Final = {"o": Audience.OPEN, "c": Audience.CLICK, "u": Audience.UNSUBSCRIBE}
-_READING: Final = ("GET", "HEAD")
-
-
-class Tokens(Protocol):
-    """Reads tokens by the keys that there are at present."""
-
-    async def read(self, token: str, audience: Audience, host: str, now: datetime) -> Claims:
-        """What a token says, as `TokenReader.read`.
-
-        Raises:
-            BadToken: it is none.
-            Unavailable: the key that it names cannot be looked for now.
-        """
+_METHODS: Final = {
+    Audience.OPEN: ("GET", "HEAD"),
+    Audience.CLICK: ("GET", "HEAD"),
+    Audience.UNSUBSCRIBE: ("GET", "HEAD", "POST"),
+}
 
 
 class Track:
@@ -52,6 +47,7 @@ class Track:
 
     Args:
         new_id: makes the id of an engagement.
+        state: JSON that tells how the process does; at `/`, for who comes by another host than the public.
     """
 
     def __init__(
@@ -62,6 +58,7 @@ class Track:
         proxies: Proxies,
         clock: Clock,
         new_id: Callable[[], str],
+        state: Callable[[], bytes],
     ) -> None:
         self._tokens = tokens
         self._outgoing = outgoing
@@ -69,60 +66,71 @@ class Track:
         self._proxies = proxies
         self._clock = clock
         self._new_id = new_id
-        self._ways: dict[Audience, Callable[[Request, Claims, datetime], Awaitable[Answer]]] = {
-            Audience.OPEN: self._open,
-            Audience.CLICK: self._click,
-            Audience.UNSUBSCRIBE: self._unsubscribe,
-        }
+        self._state = state
 
-    async def answer(self, request: Request) -> Answer:
-        """The response; where a token is bad it is the same whatever the cause."""
-        answer = await self._answer(request)
-        return answer.without_body() if request.method == "HEAD" else answer
+    def answer(self, request: Request) -> Answer | Awaitable[Answer]:
+        """The response, at once where there is nothing to wait for.
 
-    async def _answer(self, request: Request) -> Answer:
+        Where a token is bad it is the same whatever the cause.
+        """
+        if request.path == "/" and not request.host.lower().startswith(_PUBLIC):
+            return _fit(told(self._state()), request)
         match = _PATH.fullmatch(request.path)
         if match is None:
-            return NOT_FOUND
+            return _fit(NOT_FOUND, request)
         audience = _AUDIENCES[match[1]]
-        if request.method not in _READING and (
-            audience is not Audience.UNSUBSCRIBE or request.method != "POST"
-        ):
+        if request.method not in _METHODS[audience]:
             return NOT_SO if audience is Audience.UNSUBSCRIBE else READING_ONLY
         now = self._clock()
         try:
-            claims = await self._tokens.read(match[2], audience, request.host, now)
-            return await self._ways[audience](request, claims, now)
-        except BadToken as error:
-            log.debug("no token", extra={"reason": str(error)})
-            return NOT_FOUND
+            claims = self._tokens.read(match[2], audience, request.host, now)
+        except UnknownKey:
+            return self._look_and_answer(request, match[2], audience, now)
+        except BadToken:
+            return _fit(NOT_FOUND, request)
+        return self._answer(request, claims, now)
+
+    async def _look_and_answer(
+        self, request: Request, token: str, audience: Audience, now: datetime
+    ) -> Answer:
+        try:
+            await self._tokens.look()
+            claims = self._tokens.read(token, audience, request.host, now)
+        except BadToken:
+            return _fit(NOT_FOUND, request)
         except Unavailable as error:
             log.warning("a token cannot be read now", extra={"reason": str(error)})
-            return NOT_NOW
+            return _fit(NOT_NOW, request)
+        answer = self._answer(request, claims, now)
+        return answer if isinstance(answer, Answer) else await answer
 
-    async def _open(self, request: Request, claims: Claims, now: datetime) -> Answer:
+    def _answer(self, request: Request, claims: Claims, now: datetime) -> Answer | Awaitable[Answer]:
+        if claims.audience is Audience.UNSUBSCRIBE:
+            return self._unsubscribe(request, claims, now)
         if request.method == "GET" and claims.mode is not Mode.OFF:
-            self._outgoing.put(self._seen(Act.OPENED, request, claims, now))
-        return PIXEL
+            self._note(request, claims, now)
+        return _fit(PIXEL if claims.audience is Audience.OPEN else redirect(claims.url), request)
 
-    async def _click(self, request: Request, claims: Claims, now: datetime) -> Answer:
-        if request.method == "GET" and claims.mode is not Mode.OFF:
-            click = self._seen(Act.CLICKED, request, claims, now)
-            if click.machine:
-                self._outgoing.put(click)
-            else:
-                self._outgoing.put_click(self._reader(request, click), click)
-        return redirect(claims.url)
+    def _note(self, request: Request, claims: Claims, now: datetime) -> None:
+        act = Act.OPENED if claims.audience is Audience.OPEN else Act.CLICKED
+        seen = self._seen(act, request, claims, now)
+        if act is Act.CLICKED and not seen.machine:
+            self._outgoing.put_click(self._reader(request, seen), seen)
+        else:
+            self._outgoing.put(seen)
 
-    async def _unsubscribe(self, request: Request, claims: Claims, now: datetime) -> Answer:
+    def _unsubscribe(self, request: Request, claims: Claims, now: datetime) -> Answer | Awaitable[Answer]:
         if claims.seq is None:
-            raise BadToken("unsubscribes nobody")
+            return _fit(NOT_FOUND, request)
         if request.method != "POST":
-            return pages.asking(claims.domain)
+            return _fit(pages.asking(claims.domain), request)
         if not request.is_one_click:
             return pages.not_asked(claims.domain)
+        return self._store_unsubscription(claims, claims.seq, now)
+
+    async def _store_unsubscription(self, claims: Claims, seq: int, now: datetime) -> Answer:
         try:
-            await self._unsubscribing.unsubscribe(claims, claims.seq, now, self._new_id())
+            await self._unsubscribing.unsubscribe(claims, seq, now, self._new_id())
         except Unavailable as error:
             log.warning("an unsubscription is put off", extra={"reason": str(error)})
             return pages.not_now()
@@ -158,3 +166,7 @@ class Track:
 
     def _client(self, request: Request) -> str:
         return self._proxies.client(request.peer, request.headers)
+
+
+def _fit(answer: Answer, request: Request) -> Answer:
+    return answer.without_body() if request.method == "HEAD" else answer

@@ -7,6 +7,7 @@ process and import Flask's server: twice the memory.)
 """
 
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,12 +16,16 @@ from kannon.runtime import slim_imports  # noqa: F401 - first, for it decides wh
 
 # isort: split
 from starlette.applications import Starlette
+from uvicorn.config import Config
+from uvicorn.server import Server
 
 from kannon.core.errors import KannonError
 from kannon.runtime.collector import collect_rarely
 from kannon.runtime.framework import create_app
-from kannon.runtime.server import listening_port, serve
+from kannon.runtime.listening import GRACE_SECONDS, place
 from kannon.runtime.stage import Stage
+
+_NOT_STARTED = 3
 
 
 @asynccontextmanager
@@ -41,16 +46,30 @@ async def _life_span(_app: Starlette) -> AsyncIterator[None]:
 
 def main() -> None:
     """Serve until SIGTERM; what is under way is finished first."""
-    port = listening_port()
+    host, port = place()
     app = create_app(os.environ.get("FUNCTION_TARGET"), os.environ.get("FUNCTION_SOURCE"))
     app.router.lifespan_context = _life_span
-    serve(
-        app,
-        port,
-        loop="asyncio",  # uvloop, 2 MB, gains nothing where events carry chunks
-        http="httptools",
-        timeout_keep_alive=120,
+    for asked in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises what it caught once more when it is done: to be asked to stop is no failure.
+        signal.signal(asked, lambda *_: None)
+    server = Server(
+        Config(
+            app,
+            host=host,
+            port=port,
+            loop="asyncio",  # uvloop, 2 MB, gains nothing where events carry chunks
+            http="httptools",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            log_level="warning",
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_keep_alive=120,
+        )
     )
+    server.run()
+    if not server.started:
+        sys.exit(_NOT_STARTED)
 
 
 if __name__ == "__main__":

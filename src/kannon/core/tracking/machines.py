@@ -7,6 +7,7 @@ than which library they were made with (curl, Python) are not named, nor is who 
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from kannon.core.payloads import Act
@@ -47,10 +48,16 @@ def machine_of(act: Act, user_agent: str, headers: Mapping[str, str]) -> str:
     Args:
         headers: of the request, names in lower case.
     """
-    if any(word in headers.get(name, "").lower() for name in _PURPOSES for word in _EARLY):
-        return PREFETCH
+    for name in _PURPOSES:
+        if (purpose := headers.get(name)) and any(word in purpose.lower() for word in _EARLY):
+            return PREFETCH
     if act is Act.OPENED and user_agent == _APPLE_AGENT:
         return APPLE_MPP
+    return _named(user_agent)
+
+
+@lru_cache(2_000)
+def _named(user_agent: str) -> str:
     if user_agent.endswith(_GMAIL_AGENT):
         return GMAIL_PREFETCH
     if _SCANNERS.search(user_agent):
