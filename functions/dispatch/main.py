@@ -16,6 +16,7 @@ from kannon.adapters.nats.publisher import NatsPublisher, NatsStreams
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.ledger import PostgresLedger
 from kannon.adapters.postgres.outbox import PostgresOutbox
+from kannon.adapters.postgres.statistics_upkeep import PostgresStatisticsUpkeep
 from kannon.core.keys import Purpose
 from kannon.core.payloads import AnyPayload, DeliveriesDue, EnvelopesReady, RecipientsVerified
 from kannon.events import Codec, Sealer
@@ -27,6 +28,7 @@ from kannon.runtime.settings import (
     DISPATCH_LEASE,
     EDGE_TARGETS,
     NATS_URL,
+    STATS_RETENTION,
     STREAM_REPLICAS,
     Settings,
 )
@@ -53,7 +55,8 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
     stack.push_async_callback(outbox.close)
     emitter = Emitter(publisher, keys, list(settings[EDGE_TARGETS]))
     dispatch = Dispatch(ledger, publisher, emitter, outbox, database.clock, _nonce)
-    tick = Tick(ledger, ledger, streams, streams, publisher, outbox, database.clock, _nonce)
+    upkeep = PostgresStatisticsUpkeep(database, settings[STATS_RETENTION])
+    tick = Tick(ledger, ledger, upkeep, streams, streams, publisher, outbox, database.clock, _nonce)
     return Wired(dispatch, sealer, (RecipientsVerified, DeliveriesDue), on_tick=tick)
 
 
