@@ -13,6 +13,7 @@ import pytest
 from functions.dispatch.building import BatchBuilder, Keys, TooLarge
 from functions.dispatch.emitting import Emitter
 from functions.dispatch.handler import Dispatch
+from functions.dispatch.signing import TokenSigner
 from functions.dispatch.tick import MERGED_EVERY, PIECES_SETTLED, Tick
 from kannon.core.batches import Delivery
 from kannon.core.deliveries import DeliveryId, Status
@@ -31,6 +32,7 @@ from kannon.core.return_path import read
 from kannon.ports import Announcement, StreamState
 from tests.fakes import FakePublisher
 from tests.fakes_ledger import FakeLedger
+from tests.fakes_tracking_keys import FakeTrackingKeys
 from tests.mail import DOMAIN, NOW, batch_content, delivery
 
 KEYS = Keys(envelopes=b"e" * 32, return_paths=b"r" * 32)
@@ -58,6 +60,7 @@ class Surroundings:
     ledger: FakeLedger = field(default_factory=FakeLedger)
     publisher: FakePublisher = field(default_factory=FakePublisher)
     outbox: NoOutbox = field(default_factory=NoOutbox)
+    tracking_keys: FakeTrackingKeys = field(default_factory=FakeTrackingKeys)
     now: datetime = NOW
 
     def __post_init__(self) -> None:
@@ -67,6 +70,7 @@ class Surroundings:
             self.ledger,
             self.publisher,
             self.emitter,
+            TokenSigner(self.tracking_keys, lambda: self.now),
             self.outbox,
             lambda: self.now,
             lambda: str(next(numbers)),
@@ -292,6 +296,7 @@ class Ticking:
     def new(self) -> Tick:
         return Tick(
             self.around.ledger, self.recovery, self.upkeep, self.streams, self.streams, self.around.publisher,
+            TokenSigner(self.around.tracking_keys, lambda: self.around.now),
             self.around.outbox, lambda: self.around.now, lambda: "nonce",
         )  # fmt: skip
 
@@ -326,6 +331,15 @@ async def test_the_tick_keeps_the_statistics_in_order_and_merges_counts_now_and_
         await tick.tick()
         ticking.around.now += MERGED_EVERY / 2
     assert Counter(ticking.upkeep.asked) == {"make_months": 3, "forget": 3, "merge": 2}
+
+
+async def test_the_tick_sees_to_it_that_tokens_have_a_key_whatever_else_it_cannot_do(
+    ticking: Ticking,
+) -> None:
+    ticking.around.publisher.away = True
+    await ticking.tick()
+    await ticking.tick()
+    assert len(await ticking.around.tracking_keys.signing_keys()) == 1
 
 
 async def test_the_tick_goes_on_with_batches_that_were_cancelled_or_moved(ticking: Ticking) -> None:
