@@ -12,7 +12,9 @@ _ALWAYS: Final[Headers] = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-robots-tag", b"noindex, nofollow"),
 )
-_NOTHING_LOADED: Final[Headers] = ((b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),)
+_NOTHING_LOADED: Final[Headers] = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
 _PIXEL: Final = (
     b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff"  # one pixel, two colours
     b"!\xf9\x04\x01\x00\x00\x00\x00"  # the first of which is transparent

@@ -168,7 +168,9 @@ class Connection(asyncio.Protocol):
         self._arrived = 0
         self._deadline = self._loop.time() + IDLE_SECONDS
         parser = self._parser
-        keep = parser.should_keep_alive() and not parser.should_upgrade() and parser.get_http_version() == "1.1"
+        keep = (
+            parser.should_keep_alive() and not parser.should_upgrade() and parser.get_http_version() == "1.1"
+        )
         request = Request(
             method=parser.get_method().decode("latin-1"),
             path=httptools.parse_url(self._target).path.decode("latin-1"),

@@ -54,4 +54,3 @@ class Tokens:
         finally:
             self._looked_at = time.monotonic()
             self._looking = None
-

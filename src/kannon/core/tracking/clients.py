@@ -39,7 +39,10 @@ class Proxies:
             return _plain(peer) or peer
         told = [
             self._walk(peer, chain)
-            for chain in (_chain(headers.get("x-forwarded-for", "")), _forwarded(headers.get("forwarded", "")))
+            for chain in (
+                _chain(headers.get("x-forwarded-for", "")),
+                _forwarded(headers.get("forwarded", "")),
+            )
             if chain
         ]
         if not told or any(one != told[0] for one in told):
