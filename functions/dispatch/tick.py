@@ -1,6 +1,6 @@
 """The tick: takes stranded work back, goes on with cancelling and moving Batches, re-announces, asks for
-claims, publishes what the outbox holds, forgets idempotency keys and reports, keeps the statistics in order, and
-sees to it that tracking tokens have a key.
+claims, publishes what the outbox holds, forgets idempotency keys and reports, keeps the statistics in order,
+and sees to it that tracking tokens have a key.
 
 It is disposable: each of its steps is a transaction of its own, a step that cannot be done now is left to the
 next tick, and throughput never waits for it.

@@ -12,7 +12,7 @@ GRACE_SECONDS = 20
 
 
 def place() -> tuple[str, int]:
-    """Host and port, by `HOST` and `PORT`; ends the process, in one line, where that or a setting is wrong."""
+    """Host and port, by `HOST` and `PORT`: ends the process, in one line where a setting is wrong."""
     port = os.environ.get("PORT", "8080")
     if not port.isdecimal():
         _refuse(f"PORT must be a number, not {port!r}")

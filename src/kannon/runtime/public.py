@@ -51,7 +51,7 @@ class PublicFunction:
         self._build = build
 
     async def serve(self, host: str, port: int) -> None:
-        """Serve until SIGTERM or SIGINT; what is under way is finished first, and then what was opened closed.
+        """Serve until SIGTERM or SIGINT; what is under way is finished first, then what was opened is closed.
 
         Raises:
             KannonError: it cannot be started.

@@ -1,6 +1,7 @@
 """Serves one public function: `python -m kannon.runtime.serve_public`, as the image and standalone start it.
 
-`FUNCTION_SOURCE` names the file, `FUNCTION_TARGET` the `PublicFunction` in it, `PORT` and `HOST` where to listen.
+`FUNCTION_SOURCE` names the file, `FUNCTION_TARGET` the `PublicFunction` in it, `PORT` and `HOST` where to
+listen.
 """
 
 import os
