@@ -1,8 +1,8 @@
 """What fetched a pixel or followed a link, where that was no person.
 
 A rule names itself; what no rule names counts as a person. So a rule is here only where what it names is
-never a reader: who is missed makes a number too large, who is named wrongly is lost from it. Programs that say
-no more than which library they were made with (curl, Python) are not named, nor is who says nothing.
+never a reader: who is missed makes a number too large, who is named wrongly is lost from it. Programs that
+say no more than which library they were made with (curl, Python) are not named, nor is who says nothing.
 """
 
 import re
@@ -29,7 +29,7 @@ _PURPOSES: Final = ("sec-purpose", "purpose", "x-purpose", "x-moz")
 _EARLY: Final = ("prefetch", "prerender", "preview")
 _APPLE_AGENT: Final = "Mozilla/5.0"
 _GMAIL_AGENT: Final = "Chrome/42.0.2311.135 Safari/537.36 Edge/12.246 Mozilla/5.0"
-"""How it ends. `GoogleImageProxy` is another matter, as Yahoo's proxy: that fetches when the mail is opened."""
+"""How it ends. `GoogleImageProxy` is another matter, as is Yahoo's: they fetch when the mail is opened."""
 _SCANNERS: Final = re.compile(
     r"barracuda|mimecast|proofpoint|messagelabs|symantec|trend ?micro|fireeye|forcepoint|websense|zscaler"
     r"|sophos|ironport|cloudmark|fortiguard|virustotal|urlscan|bitdefender|kaspersky|safe ?browsing"
