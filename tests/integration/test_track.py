@@ -272,7 +272,8 @@ async def test_a_new_key_is_found_without_a_restart(running: Running, eventually
     path = f"/o/{new.mint(running.claims(Audience.OPEN))}"
 
     async def is_known() -> bool:
-        return (await client.ask(path))[0] == 200
+        status, _, _ = await client.ask(path)
+        return status == 200
 
     await eventually(is_known, within=20)
 
@@ -294,7 +295,7 @@ async def test_while_nats_is_away_readers_are_answered_and_what_they_did_is_told
     await fresh_nats.start()
 
     async def all_told() -> bool:
-        return (await running.state())["published"] == 150
+        return bool((await running.state())["published"] == 150)
 
     await eventually(all_told, within=30)
     assert {one.seq for one in await running.told()} == set(range(150))
@@ -334,6 +335,7 @@ async def learn(database: Database, *events: EngagementsSeen) -> list[AnyPayload
 
 
 COUNTED = "SELECT measure, sum(count)::int FROM rollup_deltas GROUP BY measure"
+WRITTEN = "SELECT type, count(*) FROM stats GROUP BY type"
 
 
 async def test_what_is_counted_is_what_was_asked_for_under_load_and_after_a_replay(running: Running) -> None:
@@ -359,8 +361,8 @@ async def test_what_is_counted_is_what_was_asked_for_under_load_and_after_a_repl
         for _ in range(2):
             await learn(database, *events)
             with psycopg.connect(running.database_url) as connection:
-                measures = dict(connection.execute(COUNTED).fetchall())
-                rows = dict(connection.execute("SELECT type, count(*) FROM stats GROUP BY type").fetchall())
+                measures: dict[str, int] = dict(connection.execute(COUNTED).fetchall())
+                rows: dict[str, int] = dict(connection.execute(WRITTEN).fetchall())
             counted = Counter[str]()
             for measure, count in measures.items():
                 counted[measure.partition("_")[0]] += count

@@ -251,6 +251,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Gateway": ("api",),
     "Sending": ("sender", "dns"),
     "Dispatch, tick and edge": ("dispatch", "tick", "edge", "stats"),
+    "Tracking": ("track",),
     "Suppression": ("suppression",),
     "Source": ("source",),
     "Taking reports": ("smtp",),
