@@ -1,6 +1,6 @@
 """Readers: a process that asks track for pixels and links, on a few connections that are kept.
 
-`python -m bench.readers PORT REQUESTS CONNECTIONS`; the requests' octets are read from standard input, as JSON.
+`python -m bench.readers PORT REQUESTS CONNECTIONS`; what is asked for is read from standard input, as JSON.
 """
 
 import json
@@ -18,7 +18,7 @@ PATIENCE: Final = 30.0
 
 
 def ask(port: int, wanted: list[bytes], count: int, connections: int) -> dict[str, Any]:
-    """Ask for `count` in turn, one at a time on each connection; tells seconds, answers by status, latencies."""
+    """Ask for `count`, one at a time on each connection; tells seconds, answers by status, and latencies."""
     requests = islice(cycle(wanted), count)
     chosen = selectors.DefaultSelector()
     answers: Counter[int] = Counter()

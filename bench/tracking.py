@@ -5,7 +5,7 @@ import json
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from bench.measures import NoProgress
 from bench.processes import usages
@@ -86,7 +86,7 @@ def _request(ring: KeyRing, domain: str, number: int) -> str:
     return f"GET {path} HTTP/1.1\r\nHost: {tracking_host(domain)}\r\nUser-Agent: {_AGENT}\r\n\r\n"
 
 
-async def _ask(port: int, wanted: list[str]) -> dict[str, object]:
+async def _ask(port: int, wanted: list[str]) -> dict[str, Any]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bench.readers", str(port), str(REQUESTS), str(CONNECTIONS)),
         stdin=asyncio.subprocess.PIPE,
