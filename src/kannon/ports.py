@@ -184,6 +184,10 @@ class LedgerWork(Protocol):
             How many were new.
         """
 
+    async def remember_engagements(self, ids: Sequence[str], now: datetime) -> Collection[str]:
+        """Remember engagements that have no row in the statistics, for `ENGAGEMENTS_REMEMBERED`; gives the
+        ids of those that were not known."""
+
     async def reported(self, deliveries: Sequence[DeliveryId]) -> Mapping[DeliveryId, Collection[str]]:
         """Which Outcomes of those that are `TOLD_ONCE` these Deliveries have, where they have any."""
 
