@@ -141,6 +141,7 @@ class Tick:
         if self._merge_at is None or now >= self._merge_at:
             self._merge_at = now + MERGED_EVERY
             await self._upkeep.merge(PIECES_MERGED)
+            await self._upkeep.sum_up(now)
 
     async def _turn_months(self) -> None:
         await self._upkeep.make_months(self._clock())
