@@ -1,5 +1,6 @@
 """The tick: takes stranded work back, goes on with cancelling and moving Batches, re-announces, asks for
-claims, publishes what the outbox holds, forgets idempotency keys and reports, keeps the statistics in order.
+claims, publishes what the outbox holds, forgets idempotency keys and reports, keeps the statistics in order,
+and sees to it that tracking tokens have a key.
 
 It is disposable: each of its steps is a transaction of its own, a step that cannot be done now is left to the
 next tick, and throughput never waits for it.
@@ -9,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
+from functions.dispatch.signing import TokenSigner
 from kannon.core.batches import Delivery, Move, Outcome
 from kannon.core.deliveries import Fact, transition
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
@@ -56,6 +58,7 @@ class Tick:
         streams: StreamStates,
         room: StreamRoom,
         publisher: EventPublisher,
+        signer: TokenSigner,
         outbox: Outbox,
         clock: Clock,
         nonce: Callable[[], str],
@@ -67,6 +70,7 @@ class Tick:
         self._streams = streams
         self._room = room
         self._publisher = publisher
+        self._signer = signer
         self._outbox = outbox
         self._clock = clock
         self._nonce = nonce
@@ -82,6 +86,7 @@ class Tick:
             self._publish_outcomes,
             self._forget_keys,
             self._forget_reports,
+            self._signer.rotate,
             self._merge_counts,
             self._turn_months,
         )

@@ -23,6 +23,7 @@ from kannon.core.payloads import Candidate, Engagement, ReportJudged
 from kannon.core.providers import provider_of
 from kannon.core.reports.values import Kind
 from kannon.core.suppression import Happening, Suppression
+from kannon.core.tracking.policy import Policy
 from kannon.ports import REPORTS_KEPT, REPORTS_KEPT_FOR, Announcement, LedgerWork, StreamState
 
 SQL = queries("ledger")
@@ -87,8 +88,9 @@ class PostgresLedger:
         row = await asked.fetchone()
         if row is None:
             raise KannonError(f"there is no Batch {number}")
-        sealed = row.pop("dkim_private_key")
-        content = BatchContent(**row, dkim_private_key=open_sealed(self._dkim_key, sealed, row["domain"]))
+        sealed, tracking = row.pop("dkim_private_key"), Policy.of_digits(row.pop("tracking"))
+        opened = open_sealed(self._dkim_key, sealed, row["domain"])
+        content = BatchContent(**row, dkim_private_key=opened, tracking=tracking)
         self._batches[number] = content
         if len(self._batches) > BATCHES_REMEMBERED:
             self._batches.popitem(last=False)
@@ -298,8 +300,8 @@ class _Work:
             found.setdefault(DeliveryId(row["batch"], row["seq"]), set()).add(row["type"])
         return found
 
-    async def keep_report(self, report: ReportJudged, domain: str) -> None:
-        await self._connection.execute(
+    async def keep_report(self, report: ReportJudged, domain: str) -> bool:
+        counted = await self._connection.execute(
             SQL["keep_report"],
             {
                 "identity": report.identity(),
@@ -316,6 +318,7 @@ class _Work:
                 "head": report.head,
             },
         )
+        return counted.rowcount == 1
 
     async def note_soft_bounces(self, bounces: Sequence[Happening], window: timedelta) -> Sequence[int]:
         return await note_soft_bounces(self._connection, bounces, window)
@@ -331,7 +334,7 @@ class _Work:
 
 def _delivery(row: TupleRow) -> Delivery:
     batch, seq, status, attempts, emission, email, fields, due_at, expires_at, *rest = row
-    answered, edge, first_emitted_at, message_id, domain = rest
+    answered, edge, first_emitted_at, tracking, message_id, domain = rest
     return Delivery(
         id=DeliveryId(batch, seq),
         recipient=email,
@@ -341,6 +344,7 @@ def _delivery(row: TupleRow) -> Delivery:
         message_id=message_id,
         domain=domain,
         first_emitted_at=first_emitted_at,
+        tracking=None if tracking is None else Policy.of_digits(tracking),
     )
 
 
