@@ -269,6 +269,9 @@ class StatisticsUpkeep(Protocol):
         """Bring counts that wait into the rollups, up to so many pieces, each a transaction; returns how many
         it were. What is asked for counts both, so nothing changes by it."""
 
+    async def sum_up(self, now: datetime) -> None:
+        """Sum hours up to days, and days to months, that are over; a long range is then read quickly."""
+
     async def make_months(self, now: datetime) -> None:
         """Have room for the Outcomes of this month and the next."""
 
