@@ -1,5 +1,6 @@
 """Wires dispatch: verdicts, claims and ticks in, Envelopes out."""
 
+import os
 import uuid
 from contextlib import AsyncExitStack
 
@@ -9,6 +10,7 @@ from starlette.responses import Response
 from functions.dispatch.building import Keys
 from functions.dispatch.emitting import Emitter
 from functions.dispatch.handler import Dispatch
+from functions.dispatch.marking import TokenMaker
 from functions.dispatch.signing import TokenSigner
 from functions.dispatch.tick import Tick
 from kannon.adapters.envelope_codec import EnvelopeCodec
@@ -41,6 +43,10 @@ def _nonce() -> str:
     return uuid.uuid4().hex
 
 
+def _random_name() -> str:
+    return os.urandom(10).hex()
+
+
 async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
     codecs: dict[type[AnyPayload], Codec] = {EnvelopesReady: EnvelopeCodec()}
     sealer = Sealer(key_for(settings, Purpose.EVENTS), "/kannon/dispatch", codecs)
@@ -57,7 +63,8 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
     stack.push_async_callback(outbox.close)
     tracking_keys = PostgresTrackingKeys(database, key_for(settings, Purpose.TRACKING_KEYS))
     signer = TokenSigner(tracking_keys, database.clock)
-    emitter = Emitter(publisher, keys, list(settings[EDGE_TARGETS]))
+    tokens = TokenMaker(signer.mint, _random_name)
+    emitter = Emitter(publisher, keys, list(settings[EDGE_TARGETS]), tokens)
     dispatch = Dispatch(ledger, publisher, emitter, signer, outbox, database.clock, _nonce)
     upkeep = PostgresStatisticsUpkeep(database, settings[STATS_RETENTION])
     tick = Tick(ledger, ledger, upkeep, streams, streams, publisher, signer, outbox, database.clock, _nonce)

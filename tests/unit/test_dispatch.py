@@ -33,7 +33,7 @@ from kannon.ports import Announcement, StreamState
 from tests.fakes import FakePublisher
 from tests.fakes_ledger import FakeLedger
 from tests.fakes_tracking_keys import FakeTrackingKeys
-from tests.mail import DOMAIN, NOW, batch_content, delivery
+from tests.mail import DOMAIN, NOW, batch_content, delivery, token_maker
 
 KEYS = Keys(envelopes=b"e" * 32, return_paths=b"r" * 32)
 LEASE = timedelta(minutes=15)
@@ -65,7 +65,7 @@ class Surroundings:
 
     def __post_init__(self) -> None:
         numbers = count()
-        self.emitter = Emitter(self.publisher, KEYS, ["edge-0"])
+        self.emitter = Emitter(self.publisher, KEYS, ["edge-0"], token_maker())
         self.dispatch = Dispatch(
             self.ledger,
             self.publisher,
@@ -198,7 +198,7 @@ async def test_dispatch_refuses_events_that_are_not_its_own(around: Surroundings
 
 
 def test_an_envelope_holds_the_personal_message_sealed_and_with_its_return_path() -> None:
-    envelope = BatchBuilder(batch_content(), KEYS).build(delivery(5), 1, NOW)
+    envelope = BatchBuilder(batch_content(), KEYS, token_maker()).build(delivery(5), 1, NOW)
     message = message_from_bytes(envelope.body, policy=default)
     assert message["Subject"] == "Hello Number 5"
     assert message["From"] == f"The News <hello@{DOMAIN}>"
@@ -212,7 +212,7 @@ def test_an_envelope_holds_the_personal_message_sealed_and_with_its_return_path(
 
 
 def test_a_message_that_fits_into_no_event_is_refused() -> None:
-    builder = BatchBuilder(batch_content(html="<p>{{ name }}</p>"), KEYS)
+    builder = BatchBuilder(batch_content(html="<p>{{ name }}</p>"), KEYS, token_maker())
     with pytest.raises(TooLarge):
         builder.build(delivery(0, fields={"name": "x" * 800_000}), 1, NOW)
 
