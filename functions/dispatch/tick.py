@@ -1,6 +1,6 @@
 """The tick: takes stranded work back, goes on with cancelling and moving Batches, re-announces, asks for
-claims, publishes what the outbox holds, forgets idempotency keys and reports, keeps the statistics in order,
-and sees to it that tracking tokens have a key.
+claims, publishes what the outbox holds, forgets idempotency keys and reports, sees to it that tracking tokens
+have a key, and keeps the statistics in order.
 
 It is disposable: each of its steps is a transaction of its own, a step that cannot be done now is left to the
 next tick, and throughput never waits for it.
@@ -86,9 +86,9 @@ class Tick:
             self._publish_outcomes,
             self._forget_keys,
             self._forget_reports,
+            self._signer.rotate,
             self._merge_counts,
             self._turn_months,
-            self._signer.rotate,
         )
         for step in steps:
             try:

@@ -40,6 +40,8 @@ COMMENT ON COLUMN stats.id IS 'Of an open or a click: the request; empty for oth
 COMMENT ON COLUMN stats.machine IS 'Of an open or a click: the rule by which no person did it; empty: a person.';
 COMMENT ON COLUMN stats.mode IS 'Of an open or a click: the tracking mode; 0 for other types.';
 CREATE INDEX IF NOT EXISTS stats_of_domain ON stats (domain, timestamp);
+CREATE INDEX IF NOT EXISTS stats_of_type ON stats (domain, type, timestamp);
+CREATE INDEX IF NOT EXISTS stats_of_recipient ON stats (email, timestamp);
 
 CREATE TABLE IF NOT EXISTS stats_elsewhen PARTITION OF stats DEFAULT;
 COMMENT ON TABLE stats_elsewhen IS 'Outcomes of months that have no partition (yet).';
@@ -139,6 +141,39 @@ CREATE TABLE IF NOT EXISTS providers (
 COMMENT ON TABLE providers IS 'Who last ran the exchanger that took or refused mail for a recipient''s domain.';
 COMMENT ON COLUMN providers.recipient_domain IS 'The domain of addresses.';
 COMMENT ON COLUMN providers.provider IS 'The name of the provider.';
+
+CREATE OR REPLACE FUNCTION waiting_counts(of_domain text, by_dimension text) RETURNS TABLE (
+    hour timestamptz, batch bigint, value text, bucket smallint,
+    accepted integer, rejected integer, delivered integer, deferred integer, bounced integer,
+    bounced_late integer, failed integer, complained integer, opened integer, opened_first integer,
+    opened_machine integer, clicked integer, clicked_first integer, clicked_machine integer
+) LANGUAGE sql STABLE AS $$
+    SELECT d.hour, d.batch,
+           CASE by_dimension
+               WHEN 'template' THEN coalesce((SELECT m.template_id FROM messages m WHERE m.number = d.batch), '')
+               WHEN 'recipient_domain' THEN d.recipient_domain
+               WHEN 'provider' THEN coalesce(nullif(d.provider, ''), (
+                   SELECT p.provider FROM providers p WHERE p.recipient_domain = d.recipient_domain), '')
+               WHEN 'category' THEN d.category
+               ELSE '' END,
+           d.bucket,
+           CASE WHEN d.measure = 'accepted' THEN d.count ELSE 0 END,
+           CASE WHEN d.measure = 'rejected' THEN d.count ELSE 0 END,
+           CASE WHEN d.measure = 'delivered' THEN d.count ELSE 0 END,
+           CASE WHEN d.measure = 'error' THEN d.count ELSE 0 END,
+           CASE WHEN d.measure IN ('bounced', 'bounced_late') THEN d.count ELSE 0 END,
+           CASE WHEN d.measure = 'bounced_late' THEN d.count ELSE 0 END,
+           CASE WHEN d.measure = 'failed' THEN d.count ELSE 0 END,
+           CASE WHEN d.measure = 'complained' THEN d.count ELSE 0 END,
+           CASE WHEN d.measure IN ('opened', 'opened_first', 'opened_rowless') THEN d.count ELSE 0 END,
+           CASE WHEN d.measure = 'opened_first' THEN d.count ELSE 0 END,
+           CASE WHEN d.measure = 'opened_machine' THEN d.count ELSE 0 END,
+           CASE WHEN d.measure IN ('clicked', 'clicked_first', 'clicked_rowless') THEN d.count ELSE 0 END,
+           CASE WHEN d.measure = 'clicked_first' THEN d.count ELSE 0 END,
+           CASE WHEN d.measure = 'clicked_machine' THEN d.count ELSE 0 END
+    FROM rollup_deltas d WHERE d.domain = of_domain AND (by_dimension <> 'category' OR d.category <> '')
+$$;
+COMMENT ON FUNCTION waiting_counts IS 'What is still to come to the rollups of a dimension, with their columns.';
 
 CREATE TABLE IF NOT EXISTS rollups (
     domain          text NOT NULL,

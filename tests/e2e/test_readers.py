@@ -1,4 +1,4 @@
-"""From a mail that arrived to the statistics: its pixel and its link, asked for as a reader's program does."""
+"""From a mail that arrived to the statistics: its pixel and its link, asked for as by a reader."""
 
 import http.client
 import re
