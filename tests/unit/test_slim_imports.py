@@ -55,8 +55,8 @@ def test_track_loads_neither_a_framework_nor_what_others_need() -> None:
         "from kannon.core.tracking.tokens import TokenReader\n"
         "load('functions/track/main.py', 'track')\n"
         "TokenReader({})\n"
-        f"loaded = [getattr(sys.modules.get(name), '__spec__', None) for name in {dear}]\n"
-        "print(','.join(spec.name for spec in loaded if getattr(spec, 'origin', None)))"
+        f"specs = {{name: getattr(sys.modules.get(name), '__spec__', None) for name in {dear}}}\n"
+        "print(','.join(name for name, spec in specs.items() if spec and spec.origin))"
     )
     assert told_by(code) == "cryptography,psycopg"
 
