@@ -590,7 +590,7 @@ class StatisticsQueries(Protocol):
         """
 
 
-SERIES_AT_ONCE = 10
+SERIES_AT_ONCE = 5
 TIMELINE_SHOWN = 1000
 
 _ALWAYS = datetime.min.replace(tzinfo=UTC)
