@@ -105,6 +105,27 @@ class SubmitAnswer:
     wait_ms: int = 0
 
 
+class ObjectStore(Protocol):
+    """The attachment store: octets by name. Every call raises StoreUnavailable."""
+
+    async def put(self, name: str, octets: bytes) -> None:
+        """Store an object, durably; it is there as a whole or not at all. A name says what its content is, so one
+        that is there already, of that size, is left as it is."""
+
+    async def get(self, name: str, most: int) -> bytes:
+        """Up to `most` octets of an object, from its beginning.
+
+        Raises:
+            NoSuchObject: there is none of that name, though the store is there.
+        """
+
+    async def delete(self, name: str) -> None:
+        """Delete an object; harmless if there is none."""
+
+    async def names(self, beginning: str, most: int) -> Sequence[str]:
+        """The first names, in their order, that begin so."""
+
+
 class EdgeClient(Protocol):
     """Hands Envelopes to an edge."""
 
