@@ -1,6 +1,10 @@
-"""The attachment store in memory; it keeps to the contract suite of its port."""
+"""The attachment store, and what lies in it, in memory; both keep to the contract suites of their ports."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 
 from kannon.core.errors import NoSuchObject, StoreUnavailable
+from kannon.core.stored_objects import NEEDED_AFTER_EXPIRY
 
 
 class FakeObjects:
@@ -46,3 +50,29 @@ class FakeObjects:
     def _check(self) -> None:
         if self.away:
             raise StoreUnavailable("away")
+
+
+class FakeAttachmentUses:
+    """Until when attachments are needed, by Domain and digest; `live` are those that a Batch still needs."""
+
+    def __init__(self) -> None:
+        self.until: dict[tuple[str, str], datetime] = {}
+        self.live: set[tuple[str, str]] = set()
+
+    async def note(self, domain: str, sizes: Mapping[str, int], until: datetime) -> None:
+        """See `ports.AttachmentUses`."""
+        for digest in sizes:
+            known = self.until.get((domain, digest), until)
+            self.until[domain, digest] = max(known, until + NEEDED_AFTER_EXPIRY)
+
+    async def collect(
+        self, limit: int, now: datetime, delete: Callable[[str, str], Awaitable[None]]
+    ) -> Sequence[tuple[str, str]]:
+        """See `ports.AttachmentUses`."""
+        over = sorted(named for named, until in self.until.items() if until <= now)[:limit]
+        gone = [named for named in over if named not in self.live]
+        for domain, digest in gone:
+            await delete(domain, digest)
+        for named in gone:
+            del self.until[named]
+        return gone

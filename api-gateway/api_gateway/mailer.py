@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from api_gateway.announcer import Announcer
+from api_gateway.attachments import AttachmentDesk
 from api_gateway.bodies import Bodies, Chosen
 from api_gateway.endpoints import Call
 from api_gateway.idempotency import ContentHash, check_key, repeated
@@ -44,6 +45,7 @@ class Mailer:
         suppressed: SuppressedRecipients,
         clock: Clock,
         retry_budget: timedelta,
+        attachments: AttachmentDesk,
     ) -> None:
         self._intake = intake
         self._bodies = bodies
@@ -52,13 +54,14 @@ class Mailer:
         self._suppressed = suppressed
         self._clock = clock
         self._retry_budget = retry_budget
+        self._attachments = attachments
 
     async def send_html(self, request: SendHTMLReq, call: Call) -> SendRes:
         """Make a Batch and a transient Template of a call.
 
         Raises:
             KannonError: what `Bodies`, `idempotency`, `send_request`, `SenderRule` and `SuppressedRecipients`
-                raise.
+                raise, and `AttachmentDesk`.
         """
         return await self._send_once(request, call, lambda: self._bodies.given(request.html))
 
@@ -87,12 +90,15 @@ class Mailer:
         now = self._clock()
         content = read_content(request, chosen, now, self._retry_budget)
         await self._rule.check(content.sender.ascii_domain, call.domain)
+        attachments = await self._attachments.read(request.attachments)
         reader = RecipientReader(content.rules)
         async for recipient in in_turns(request.recipients):
             reader.read(recipient)
         await self._suppressed.refuse(reader, request.recipients, call.domain)
         taken = TakenRecipients(request.recipients, reader.taken)
-        batch = new_batch(content, taken, call.domain, secrets.token_hex(16), call.traceparent)
+        await self._attachments.keep(attachments, request.attachments, call.domain, content.expires_at)
+        name = secrets.token_hex(16)
+        batch = new_batch(content, taken, call.domain, name, call.traceparent, attachments)
         answer = _answered(reader.answer, batch)
         keyed = None
         if call.idempotency_key:
@@ -110,6 +116,8 @@ class Mailer:
 
 async def _hash_of(request: SendRequest, call: Call) -> bytes:
     content = ContentHash(call.procedure, request)
+    async for attachment in in_turns(request.attachments):
+        content.add(attachment)
     async for recipient in in_turns(request.recipients):
         content.add(recipient)
     return content.digest()

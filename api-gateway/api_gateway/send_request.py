@@ -15,7 +15,7 @@ from api_gateway.timestamps import read_timestamp
 from kannon.adapters.pb.mailer_pb2 import RescheduleBatchReq, SendHTMLReq, SendRes, SendTemplateReq
 from kannon.adapters.pb.types_pb2 import Recipient
 from kannon.core.addresses import EmailAddress, InvalidAddress
-from kannon.core.batches import NewBatch, NewRecipient
+from kannon.core.batches import AttachmentRef, NewBatch, NewRecipient
 from kannon.core.errors import BadInput
 from kannon.core.fields import header_safe
 
@@ -159,7 +159,12 @@ def read_content(request: SendRequest, chosen: Chosen, now: datetime, retry_budg
 
 
 def new_batch(
-    content: Content, recipients: Collection[NewRecipient], domain: str, name: str, traceparent: str
+    content: Content,
+    recipients: Collection[NewRecipient],
+    domain: str,
+    name: str,
+    traceparent: str,
+    attachments: Sequence[AttachmentRef] = (),
 ) -> NewBatch:
     """The Batch that a call asks for.
 
@@ -180,6 +185,7 @@ def new_batch(
         expires_at=content.expires_at,
         traceparent=traceparent,
         recipients=recipients,
+        attachments=attachments,
     )
 
 
@@ -197,8 +203,6 @@ def read_schedule(
 
 
 def _refuse_unbuilt(request: SendRequest) -> None:
-    if request.attachments:
-        raise NotBuilt("attachments")
     for field in ("headers", "tracking", "one_click_unsubscribe"):
         if request.HasField(field):
             raise NotBuilt(field)

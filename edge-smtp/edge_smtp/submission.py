@@ -9,7 +9,7 @@ import grpc
 from edge_smtp.attempts import AttemptId
 from edge_smtp.journal import Answer, Journal, JournalUnavailable
 from edge_smtp.transmitter import InHand, Suspended, Transmitter
-from kannon.adapters.envelope_messages import from_message
+from kannon.adapters.envelope_messages import from_submitted
 from kannon.adapters.pb import edge_pb2, edge_pb2_grpc
 from kannon.core.deliveries import DeliveryId
 from kannon.core.envelope_seal import is_sealed
@@ -107,11 +107,11 @@ class Submission(edge_pb2_grpc.EdgeServicer):
 
     def _checked(self, message: edge_pb2.Envelope) -> Envelope | Answer:
         try:
-            envelope = from_message(message)
+            envelope = from_submitted(message)
         except MalformedEvent as error:
             return Answer(SubmitVerdict.REFUSED, str(error))
         if is_sealed(self._key, envelope):
-            return envelope
+            return envelope.whole()
         return Answer(SubmitVerdict.REFUSED, "hmac: not made with this installation's key")
 
 

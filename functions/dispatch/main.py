@@ -7,18 +7,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from functions.dispatch.building import Keys
+from functions.dispatch.collecting import Collector
 from functions.dispatch.emitting import Emitter
 from functions.dispatch.handler import Dispatch
 from functions.dispatch.tick import Tick
 from kannon.adapters.envelope_codec import EnvelopeCodec
 from kannon.adapters.nats.connection import connect
 from kannon.adapters.nats.publisher import NatsPublisher, NatsStreams
+from kannon.adapters.objects.opening import open_store
+from kannon.adapters.postgres.attachments import PostgresAttachmentUses
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.ledger import PostgresLedger
 from kannon.adapters.postgres.outbox import PostgresOutbox
 from kannon.core.keys import Purpose
 from kannon.core.payloads import AnyPayload, DeliveriesDue, EnvelopesReady, RecipientsVerified
 from kannon.events import Codec, Sealer
+from kannon.runtime.attachments import store_place
 from kannon.runtime.clock import utc_now
 from kannon.runtime.keys import key_for
 from kannon.runtime.settings import (
@@ -27,6 +31,7 @@ from kannon.runtime.settings import (
     DISPATCH_LEASE,
     EDGE_TARGETS,
     NATS_URL,
+    SENDER_MAX_MESSAGE,
     STREAM_REPLICAS,
     Settings,
 )
@@ -51,9 +56,11 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
     ledger = PostgresLedger(database, key_for(settings, Purpose.DKIM_KEYS), settings[DISPATCH_IN_HAND], lease)
     outbox = PostgresOutbox(database, publisher)
     stack.push_async_callback(outbox.close)
-    emitter = Emitter(publisher, keys, list(settings[EDGE_TARGETS]))
+    store = open_store(store_place(settings))
+    emitter = Emitter(publisher, keys, list(settings[EDGE_TARGETS]), store, settings[SENDER_MAX_MESSAGE])
     dispatch = Dispatch(ledger, publisher, emitter, outbox, database.clock, _nonce)
-    tick = Tick(ledger, ledger, streams, streams, publisher, outbox, database.clock, _nonce)
+    collector = Collector(store, PostgresAttachmentUses(database))
+    tick = Tick(ledger, ledger, streams, streams, publisher, outbox, database.clock, _nonce, collector)
     return Wired(dispatch, sealer, (RecipientsVerified, DeliveriesDue), on_tick=tick)
 
 

@@ -1,5 +1,5 @@
 """The tick: takes stranded work back, goes on with cancelling and moving Batches, re-announces, asks for
-claims, publishes what the outbox holds, forgets idempotency keys and reports.
+claims, publishes what the outbox holds, forgets idempotency keys and reports, collects stored objects.
 
 It is disposable: each of its steps is a transaction of its own, a step that cannot be done now is left to the
 next tick, and throughput never waits for it.
@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
+from functions.dispatch.collecting import Collector
 from kannon.core.batches import Delivery, Move, Outcome
 from kannon.core.deliveries import Fact, transition
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
@@ -44,6 +45,7 @@ class Tick:
         outbox: Outbox,
         clock: Clock,
         nonce: Callable[[], str],
+        collector: Collector,
     ) -> None:
         self._ledger = ledger
         self._recovery = recovery
@@ -53,6 +55,7 @@ class Tick:
         self._outbox = outbox
         self._clock = clock
         self._nonce = nonce
+        self._collector = collector
 
     async def tick(self) -> None:
         """Do all steps; one that cannot be done now is logged and left."""
@@ -65,6 +68,7 @@ class Tick:
             self._publish_outcomes,
             self._forget_keys,
             self._forget_reports,
+            self._collect_objects,
         )
         for step in steps:
             try:
@@ -116,6 +120,9 @@ class Tick:
 
     async def _forget_reports(self) -> None:
         await self._recovery.forget_reports(REPORTS_FORGOTTEN, self._clock())
+
+    async def _collect_objects(self) -> None:
+        await self._collector.collect(self._clock())
 
 
 def _move(delivery: Delivery, fact: Fact, now: datetime) -> Move:

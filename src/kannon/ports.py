@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -109,8 +109,8 @@ class ObjectStore(Protocol):
     """The attachment store: octets by name. Every call raises StoreUnavailable."""
 
     async def put(self, name: str, octets: bytes) -> None:
-        """Store an object, durably; it is there as a whole or not at all. A name says what its content is, so one
-        that is there already, of that size, is left as it is."""
+        """Store an object, durably; it is there as a whole or not at all. A name says what its content is,
+        so one that is there already, of that size, is left as it is."""
 
     async def get(self, name: str, most: int) -> bytes:
         """Up to `most` octets of an object, from its beginning.
@@ -237,6 +237,31 @@ class Recovery(Protocol):
     async def forget_reports(self, limit: int, now: datetime) -> int:
         """Delete up to `limit` reports that are `REPORTS_KEPT_FOR` old, and up to as many of each kind beyond
         its newest `REPORTS_KEPT`; returns how many that were. Outcomes and counts stay."""
+
+
+class AttachmentUses(Protocol):
+    """Which attachments lie in the store; every call raises LedgerUnavailable.
+
+    One that is noted before it is stored, and before its Batch is committed, is never taken from under it.
+    """
+
+    async def note(self, domain: str, sizes: Mapping[str, int], until: datetime) -> None:
+        """These are going to be stored for a Batch; waits for whoever is just deleting one of them.
+
+        Args:
+            sizes: octets by digest.
+            until: when the Batch expires.
+        """
+
+    async def collect(
+        self, limit: int, now: datetime, delete: Callable[[str, str], Awaitable[None]]
+    ) -> Sequence[tuple[str, str]]:
+        """Delete up to `limit` attachments that no Batch needs any more, and forget them; tells which.
+
+        Args:
+            delete: deletes one from the store, by Domain and digest; what it raises ends the collection, and
+                nothing is forgotten.
+        """
 
 
 class Outbox(Protocol):

@@ -1,4 +1,4 @@
-"""What every attachment store keeps to: in memory, in a folder, in S3 as moto plays it, in a real S3 server."""
+"""What every attachment store keeps to: in memory, in a folder, in S3 as moto plays it, in a real server."""
 
 import asyncio
 import hashlib

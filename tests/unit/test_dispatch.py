@@ -10,6 +10,7 @@ from itertools import count
 import pytest
 
 from functions.dispatch.building import BatchBuilder, Keys, TooLarge
+from functions.dispatch.collecting import Collector
 from functions.dispatch.emitting import Emitter
 from functions.dispatch.handler import Dispatch
 from functions.dispatch.tick import PIECES_SETTLED, Tick
@@ -30,6 +31,7 @@ from kannon.core.return_path import read
 from kannon.ports import Announcement, StreamState
 from tests.fakes import FakePublisher
 from tests.fakes_ledger import FakeLedger
+from tests.fakes_store import FakeAttachmentUses
 from tests.mail import DOMAIN, NOW, batch_content, delivery
 
 KEYS = Keys(envelopes=b"e" * 32, return_paths=b"r" * 32)
@@ -206,7 +208,7 @@ def test_an_envelope_holds_the_personal_message_sealed_and_with_its_return_path(
     assert envelope.recipient == "r5@example.org"
 
 
-def test_a_message_that_fits_into_no_event_is_refused() -> None:
+def test_a_message_that_is_larger_than_allowed_is_refused() -> None:
     builder = BatchBuilder(batch_content(html="<p>{{ name }}</p>"), KEYS)
     with pytest.raises(TooLarge):
         builder.build(delivery(0, fields={"name": "x" * 800_000}), 1, NOW)
@@ -267,11 +269,12 @@ class Ticking:
     around: Surroundings
     streams: Streams = field(default_factory=Streams)
     recovery: Unannounced = field(default_factory=Unannounced)
+    collector: Collector = field(default_factory=lambda: Collector(None, FakeAttachmentUses()))
 
     async def tick(self) -> None:
         await Tick(
             self.around.ledger, self.recovery, self.streams, self.streams, self.around.publisher,
-            self.around.outbox, lambda: self.around.now, lambda: "nonce",
+            self.around.outbox, lambda: self.around.now, lambda: "nonce", self.collector,
         ).tick()  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from api_gateway.send_request import (
     read_content,
 )
 from api_gateway.timestamps import write_timestamp
-from kannon.adapters.pb.mailer_pb2 import Attachment, SendHTMLReq, SendTemplateReq
+from kannon.adapters.pb.mailer_pb2 import SendHTMLReq, SendTemplateReq
 from kannon.adapters.pb.tracking_pb2 import TrackingPolicy
 from kannon.adapters.pb.types_pb2 import Headers, OneClickUnsubscribe, Recipient, Sender
 from kannon.core.batches import Body, NewRecipient
@@ -256,7 +256,6 @@ def test_times_out_of_range(at: Timestamp) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("attachments", [Attachment(filename="a.txt")]),
         ("headers", Headers()),
         ("tracking", TrackingPolicy()),
         ("one_click_unsubscribe", OneClickUnsubscribe()),

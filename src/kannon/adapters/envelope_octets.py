@@ -72,8 +72,8 @@ _SHOULD_RETRY: Final = _of_number(6) + _varint(True)
 
 
 def _repeated(tag: bytes, envelopes: Sequence[Envelope]) -> list[bytes]:
-    """The Envelopes as a repeated field, in pieces: a body is copied once, when they are joined. A rest at hand is
-    written behind its body."""
+    """The Envelopes as a repeated field, in pieces: a body is copied once, when they are joined. A rest at
+    hand is written behind its body."""
     pieces: list[bytes] = []
     for envelope in envelopes:
         body = (envelope.body, envelope.rest.octets) if envelope.rest else (envelope.body,)

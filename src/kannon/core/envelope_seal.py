@@ -12,7 +12,8 @@ _LABEL: Final = b"kannon/envelope/1"
 def sealed(key: bytes, envelope: Envelope) -> Envelope:
     """The Envelope with its seal: HMAC-SHA256 (RFC 2104) over every part with its length before it.
 
-    Of a rest it is size and digest, so that it is hashed once however many have it. Only what tells one publishing from another is left out: `emission` and `first_emitted_at_ms`.
+    Of a rest it is size and digest, so that it is hashed once however many have it. Only what tells one
+    publishing from another is left out: `emission` and `first_emitted_at_ms`.
 
     Args:
         key: the subkey for Envelopes.

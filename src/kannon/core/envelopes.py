@@ -12,7 +12,7 @@ MAX_CHUNK_BYTES = 700_000
 MAX_MESSAGE_BYTES = 50 * 1024**2
 """The largest message that a setting may allow: an edge is handed it in one call."""
 MAX_CHUNK_MESSAGES = 32 * 1024**2
-"""What the messages of a chunk have together at the most, what is apart included, unless it is a single one."""
+"""What the messages of a chunk have together at the most, with what is apart, unless it is a single one."""
 
 
 @dataclass(frozen=True, slots=True)

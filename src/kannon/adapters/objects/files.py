@@ -99,7 +99,8 @@ class FileObjects:
 
 def _write(path: Path, octets: bytes) -> None:
     view = memoryview(octets)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb", buffering=0) as file:
+    path.touch(0o600)
+    with path.open("wb", buffering=0) as file:
         for start in range(0, len(view), WRITTEN_AT_ONCE):
             part = view[start : start + WRITTEN_AT_ONCE]
             while part:

@@ -1,4 +1,7 @@
-"""The attachment store in S3: implements `ports.ObjectStore`. boto3 is loaded when an object is first asked for."""
+"""The attachment store in S3: implements `ports.ObjectStore`.
+
+boto3 is loaded when an object is first asked for: it takes some 30 MB.
+"""
 
 import asyncio
 import contextlib
@@ -23,8 +26,8 @@ class S3Objects:
     """Objects in a bucket, beneath a prefix.
 
     Args:
-        place: its URL is `s3://bucket/prefix`. Where it names an endpoint, buckets are parts of paths there, as
-            MinIO has them, not of host names.
+        place: its URL is `s3://bucket/prefix`. Where it names an endpoint, buckets are parts of paths there,
+            as MinIO has them, not of host names.
     """
 
     def __init__(self, place: StorePlace) -> None:
