@@ -152,8 +152,10 @@ class _FakeWork:
                 found.setdefault(outcome.id, set()).add(outcome.type)
         return found
 
-    async def keep_report(self, report: ReportJudged, domain: str) -> None:
+    async def keep_report(self, report: ReportJudged, domain: str) -> bool:
+        is_new = report.identity() not in self._ledger.reports
         self._ledger.reports.setdefault(report.identity(), (report, domain))
+        return is_new
 
     async def note_soft_bounces(self, bounces: Sequence[Happening], window: timedelta) -> Sequence[int]:
         return self._ledger.suppressions.note(bounces, window)

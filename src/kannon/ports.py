@@ -169,8 +169,9 @@ class LedgerWork(Protocol):
     async def reported(self, deliveries: Sequence[DeliveryId]) -> Mapping[DeliveryId, Collection[str]]:
         """Which Outcomes of those that are `TOLD_ONCE` these Deliveries have, where they have any."""
 
-    async def keep_report(self, report: ReportJudged, domain: str) -> None:
-        """Keep a report for people to look at, and count its kind, once however often it comes.
+    async def keep_report(self, report: ReportJudged, domain: str) -> bool:
+        """Keep a report for people to look at, and count its kind, once however often it comes; returns
+        whether it came for the first time.
 
         Args:
             domain: the tenant that it concerns, or the domain that it came to.

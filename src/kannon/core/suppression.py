@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from kannon.core.addresses import canonical
-from kannon.core.batches import Outcome
+from kannon.core.batches import Delivery, Outcome
 from kannon.core.deliveries import DeliveryId
 
 MAX_DETAIL: Final = 500
@@ -154,6 +154,19 @@ def happening_of(outcome: Outcome) -> Happening | None:
         delivery=outcome.id,
         message_id=outcome.message_id,
         detail=_reply(outcome.data),
+    )
+
+
+def unsubscribed(delivery: Delivery, at: datetime) -> Happening:
+    """What it means that the reader of a Delivery unsubscribed."""
+    return Happening(
+        reason=Reason.UNSUBSCRIBE,
+        domain=delivery.domain,
+        address=canonical(delivery.recipient),
+        at=at,
+        source=Source.RECIPIENT,
+        delivery=delivery.id,
+        message_id=delivery.message_id,
     )
 
 

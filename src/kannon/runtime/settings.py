@@ -435,6 +435,12 @@ SMTP_MAILBOX_DOMAINS = Setting(
 SMTP_FEEDBACK_ADDRESSES = Setting(
     "smtp.feedback_addresses", _mail_addresses, "", "addresses that feedback loops report to"
 )
+SMTP_UNSUBSCRIBING = Setting(
+    "smtp.unsubscribing",
+    _flag,
+    "false",
+    "take mail to unsub+<token>@<domain>, and name it in mails that offer the hosted unsubscribe",
+)
 
 TEST_BUILD = Setting("test.build", _flag, "false", "this installation is a test: allow `test.failpoints`")
 TEST_FAILPOINTS = Setting(

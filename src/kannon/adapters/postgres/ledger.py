@@ -285,8 +285,8 @@ class _Work:
             found.setdefault(DeliveryId(row["batch"], row["seq"]), set()).add(row["type"])
         return found
 
-    async def keep_report(self, report: ReportJudged, domain: str) -> None:
-        await self._connection.execute(
+    async def keep_report(self, report: ReportJudged, domain: str) -> bool:
+        counted = await self._connection.execute(
             SQL["keep_report"],
             {
                 "identity": report.identity(),
@@ -303,6 +303,7 @@ class _Work:
                 "head": report.head,
             },
         )
+        return counted.rowcount == 1
 
     async def note_soft_bounces(self, bounces: Sequence[Happening], window: timedelta) -> Sequence[int]:
         return await note_soft_bounces(self._connection, bounces, window)
