@@ -27,11 +27,14 @@ from edge_smtp.transmitter import Limits, Transmitter
 from kannon.adapters.dns.exchangers import DnsExchangerLookup
 from kannon.adapters.nats.connection import Connection
 from kannon.adapters.nats.publisher import NatsPublisher
+from kannon.adapters.objects.opening import open_store
 from kannon.core.errors import KannonError, Unavailable
 from kannon.core.keys import Purpose
+from kannon.core.stored_objects import StorePlace
 from kannon.events import Sealer
 from kannon.ports import EventPublisher
 from kannon.runtime import settings as s
+from kannon.runtime.attachments import store_place
 from kannon.runtime.clock import now_ms, utc_now
 from kannon.runtime.collector import collect_rarely
 from kannon.runtime.failpoints import arm_failpoints
@@ -59,6 +62,7 @@ class Wanted:
     nats_url: str
     replicas: int
     inbound: wiring.Inbound
+    store: StorePlace | None
 
 
 def read_settings(settings: s.Settings) -> Wanted:
@@ -89,6 +93,7 @@ def read_settings(settings: s.Settings) -> Wanted:
         nats_url=settings[s.NATS_URL],
         replicas=settings[s.STREAM_REPLICAS],
         inbound=wiring.read_settings(settings),
+        store=store_place(settings),
     )
 
 
@@ -172,7 +177,8 @@ async def serve(wanted: Wanted, stop: asyncio.Event) -> None:
         connecting = asyncio.create_task(nats.open(None))
         stack.callback(connecting.cancel)
         publisher = NatsPublisher(nats, wanted.sealer, utc_now, wanted.replicas)
-        edge, reports = Edge(wanted, journal, publisher), wanted.inbound.server(publisher, utc_now)
+        edge = Edge(wanted, journal, publisher)
+        reports = wanted.inbound.server(publisher, utc_now, open_store(wanted.store))
         stack.push_async_callback(_stop, edge, reports)
         await reports.start(wanted.inbound.host, wanted.inbound.port)
         await edge.start(wanted.host, wanted.port)

@@ -38,6 +38,7 @@ def derived(content: Content) -> CallKey:
         "" if content.at is None else content.at.isoformat(),
         *_flat(content.fields),
         *(["ignore suppression"] if content.ignore_suppression else []),
+        *chain.from_iterable(file.told() for file in content.files),
     )
 
     def key(chunk: Chunk) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from kannon.adapters.pb import mailer_pb2, types_pb2
+from kannon.cli.sending.files import SentFile
 from kannon.cli.sending.rows import ListedRecipient
 
 
@@ -17,6 +18,7 @@ class Content:
         template_id: empty if HTML is sent.
         at: None for at once.
         ignore_suppression: send to suppressed addresses, too.
+        files: what goes with every mail.
     """
 
     domain: str
@@ -28,6 +30,7 @@ class Content:
     fields: Mapping[str, str]
     at: datetime | None
     ignore_suppression: bool = False
+    files: tuple[SentFile, ...] = ()
 
     def request(
         self, recipients: Sequence[ListedRecipient]
@@ -41,6 +44,10 @@ class Content:
         request.sender.CopyFrom(types_pb2.Sender(email=self.sender, alias=self.alias))
         request.subject = self.subject
         request.global_fields.update(self.fields)
+        request.attachments.extend(
+            mailer_pb2.Attachment(filename=one.filename, content=one.content, content_id=one.content_id)
+            for one in self.files
+        )
         request.recipients.extend(
             types_pb2.Recipient(
                 email=one.email, fields=one.fields, ignore_suppression=self.ignore_suppression
