@@ -55,6 +55,7 @@ class Wanted:
     host: str
     port: int
     journal: Path
+    journal_octets: int
     limits: Limits
     carrier: Carrier
     envelopes_key: bytes
@@ -77,6 +78,7 @@ def read_settings(settings: s.Settings) -> Wanted:
         host=host,
         port=port,
         journal=Path(settings[s.EDGE_JOURNAL]),
+        journal_octets=settings[s.EDGE_JOURNAL_SIZE],
         limits=Limits(
             settings[s.SENDER_MAX_JOBS],
             settings[s.SENDER_MAX_PER_EXCHANGER],
@@ -170,7 +172,9 @@ async def serve(wanted: Wanted, stop: asyncio.Event) -> None:
         KannonError: it cannot start.
     """
     async with AsyncExitStack() as stack:
-        journal = await SqliteJournal.open(wanted.journal, wanted.limits.capacity, now_ms())
+        journal = await SqliteJournal.open(
+            wanted.journal, wanted.limits.capacity, now_ms(), wanted.journal_octets
+        )
         stack.push_async_callback(journal.close)
         nats = Connection(wanted.nats_url, wanted.name)
         stack.push_async_callback(nats.close)

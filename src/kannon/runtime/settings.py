@@ -353,6 +353,9 @@ EDGE_NAME = Setting("edge.name", _edge_name, "edge-0", "this edge's name, as Del
 EDGE_ADDRESS = Setting("edge.address", _address, ":50052", "where an edge takes Envelopes")
 EDGE_TARGETS = Setting("edge.targets", _edges, "", "name=host:port,… of the edges there are")
 EDGE_CAPACITY = Setting("edge.capacity", _count, "20000", "Envelopes that an edge holds at the most")
+EDGE_JOURNAL_SIZE = Setting(
+    "edge.journal_size", _size, "3gb", "what the journal fills of the disk, at the most"
+)
 EDGE_JOURNAL = Setting("edge.journal", _text, None, "file of the edge's journal")
 
 DISPATCH_IN_HAND = Setting("dispatch.in_hand", _count, "20000", "Deliveries in `sending` at the most")
