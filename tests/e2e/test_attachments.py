@@ -1,6 +1,8 @@
 """Attachments through a whole Kannon: they arrive octet for octet, whatever is killed on the way."""
 
+import asyncio
 import os
+import signal
 from collections.abc import Iterator
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -8,11 +10,19 @@ from email.policy import default
 from pathlib import Path
 
 import dkim
+import grpc
 import pytest
 
+from kannon.adapters.objects.opening import open_store
 from kannon.adapters.pb.mailer_pb2 import Attachment
 from kannon.core.dkim import dns_record
+from kannon.core.stored_objects import ENVELOPES
+from kannon.ports import ObjectStore
+from kannon.runtime.attachments import store_place
+from kannon.runtime.settings import Settings
 from tests.e2e.system import System, Tenant, wait_until
+from tests.e2e.test_reports import bring, return_path_of_a_delivered_mail, wait_for_reports
+from tests.reports import failure
 from tests.s3_server import s3_server
 from tests.smtp_peer import SmtpPeer
 
@@ -121,5 +131,73 @@ def test_what_went_by_reference_is_in_the_store_once(system: System, sink: SmtpP
     wait_until(lambda: len(passing(system) - before) == 1, 5, "one object")
 
 
+def forget_passing(system: System) -> None:
+    """Delete all ends of messages, as the store's own clients do."""
+    told = {"K_ATTACHMENTS_URL": (system.folder / "data" / "attachments").as_uri()} | dict(system.settings)
+    stored = {name: value for name, value in told.items() if name.startswith("K_ATTACHMENTS_")}
+    store = open_store(store_place(Settings.load({}, {"K_CONFIG": os.devnull} | stored)))
+    assert store is not None
+
+    async def delete(store: ObjectStore) -> None:
+        for name in await store.names(ENVELOPES, 100):
+            await store.delete(name)
+
+    asyncio.run(delete(store))
+
+
 def passing(system: System) -> set[str]:
     return {path.name for path in system.folder.rglob("envelopes/*/*") if path.is_file()}
+
+
+def test_an_end_of_a_message_that_is_lost_on_the_way_is_stored_again(system: System, sink: SmtpPeer) -> None:
+    tenant = system.tenant()
+    before = passing(system)
+    send = wait_until(lambda: system.pids().get("send"), 20, "send runs")
+    os.kill(send, signal.SIGSTOP)
+    try:
+        content = os.urandom(1024**2)
+        tenant.send([reader(tenant, "ann")], attachments=[Attachment(filename="a.bin", content=content)])
+        wait_until(lambda: passing(system) - before, 20, "its end is stored")
+        forget_passing(system)
+    finally:
+        os.kill(send, signal.SIGCONT)
+    assert tenant.wait_for_end(1)["delivered"] == 1
+    (message,) = arrived(sink, tenant, "ann")
+    (file,) = message.iter_attachments()
+    assert file.get_content() == content
+
+
+def test_a_large_report_is_kept_as_a_whole_and_judged(system: System, sink: SmtpPeer) -> None:
+    tenant = system.tenant()
+    return_path = return_path_of_a_delivered_mail(tenant, sink, reader(tenant, "ann"))
+    original = b"--b\r\nContent-Type: message/rfc822\r\n\r\n" + b"a line of the mail\r\n" * 40_000
+    report = failure(reader(tenant, "ann")).replace(b"--b--\r\n", original + b"--b--\r\n")
+    bring(system, return_path, report)
+    [found] = wait_for_reports(system, tenant, 1)
+    assert (found["kind"], int(found["size"])) == ("bounce", len(report))
+    stored = [path for path in system.folder.rglob("reports/*/*") if path.is_file()]
+    assert any(path.read_bytes() == report for path in stored)
+
+
+def test_while_the_store_is_away_only_mail_with_attachments_waits(tmp_path: Path, sink: SmtpPeer) -> None:
+    with s3_server(tmp_path / "buckets") as server:
+        system = started(tmp_path, sink, **server.settings)
+        try:
+            tenant = system.tenant()
+            dispatch = wait_until(lambda: system.pids().get("dispatch"), 20, "dispatch runs")
+            os.kill(dispatch, signal.SIGSTOP)
+            tenant.send([reader(tenant, "ann")], attachments=SENT)
+            server.stop()
+            os.kill(dispatch, signal.SIGCONT)
+            tenant.send([reader(tenant, "bob")])
+            assert tenant.wait_for_end(1)["delivered"] == 1
+            assert arrived(sink, tenant, "ann") == []
+            with pytest.raises(grpc.RpcError) as refused:
+                tenant.send([reader(tenant, "eve")], attachments=SENT)
+            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+            server.start()
+            assert tenant.wait_for_end(2)["delivered"] == 2
+            (message,) = arrived(sink, tenant, "ann")
+            assert len(list(message.iter_attachments())) == 2
+        finally:
+            assert system.stop() == 0
