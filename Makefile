@@ -51,9 +51,10 @@ test: setup check ## everything: check, then all suites
 unit: setup ## tests without I/O
 	$(PYTEST) tests/unit
 
-fuzz: setup ## properties, each with 1,500 examples, and two minutes of fuzzing guided by coverage
+fuzz: setup ## properties, each with 1,500 examples, and three minutes of fuzzing guided by coverage
 	$(PYTEST) -n $(WORKERS) --dist worksteal --timeout 3600 -m hypothesis --hypothesis-profile fuzz tests/unit
 	$(BIN)/python -m tests.fuzz.reports 120
+	$(BIN)/python -m tests.fuzz.links 60
 
 contract: setup ## one suite per port, on the fake and on the real thing
 	$(PYTEST) -n $(WORKERS) tests/contract

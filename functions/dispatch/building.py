@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 
+from functions.dispatch.marking import BODIES_REMEMBERED, MarkedHtml, TokenMaker
 from kannon.core import dkim
 from kannon.core.addresses import EmailAddress
 from kannon.core.attachments import Attachment
@@ -13,15 +14,14 @@ from kannon.core.batches import BatchContent, Delivery
 from kannon.core.envelope_seal import sealed
 from kannon.core.envelopes import MAX_CHUNK_BYTES, Envelope, Rest
 from kannon.core.errors import BadInput
-from kannon.core.fields import compile_header, compile_html, compile_text, merge_fields
+from kannon.core.fields import compile_header, compile_text, merge_fields
 from kannon.core.mime import Message, Skeleton
-from kannon.core.quoted_printable import QuotedPattern
+from kannon.core.quoted_printable import Quoted, QuotedPattern
 from kannon.core.retries import attempt_expires_at
 from kannon.core.return_path import KEY_ID, mint
 from kannon.core.stored_objects import ENVELOPES, ENVELOPES_KEPT_FOR, passing_name
 
 DKIM_SELECTOR = "kannon"
-BODIES_REMEMBERED = 16
 REPORTS_TAKEN_FOR = timedelta(days=14)
 """After a Delivery's Retry Budget, for this long its return path takes reports."""
 
@@ -45,6 +45,7 @@ class BatchBuilder:
     Args:
         content: the Batch.
         keys: dispatch's keys.
+        tokens: what makes those in links and pixels.
         attachments: of the Batch, in order.
         max_message: octets of the largest message.
     """
@@ -53,6 +54,7 @@ class BatchBuilder:
         self,
         content: BatchContent,
         keys: Keys,
+        tokens: TokenMaker,
         attachments: Sequence[Attachment] = (),
         max_message: int = MAX_CHUNK_BYTES,
     ) -> None:
@@ -70,8 +72,8 @@ class BatchBuilder:
         self._closing = skeleton.closing
         self._dated = (content.created_at, skeleton)
         self._subject = compile_header(content.subject)
-        self._html, self._text = _patterns(content.html, content.text)
-        self._constant_body_hash: bytes | None = None
+        self._html, self._text = MarkedHtml(content, tokens), _text(content.text)
+        self._hashed: tuple[Quoted, bytes] | None = None
         self._closing_digest = b""
 
     @property
@@ -112,14 +114,16 @@ class BatchBuilder:
     def _message(self, delivery: Delivery, recipient: str, now: datetime) -> bytes:
         """The signed message up to its closing."""
         fields = merge_fields(delivery.recipient, self._content.global_fields, delivery.fields)
+        html = self._html.render(delivery, fields)
         message = self._skeleton(delivery).build(
             to=recipient,
             message_id=f"<{delivery.id}@{self._content.domain}>",
             subject=self._subject.render(fields),
             text=self._text.render(fields),
-            html=self._html.render(fields),
+            html=html,
         )
-        signature = self._signer.sign(message.headers, self._body_hash(message), int(now.timestamp()))
+        body_hash = self._body_hash(delivery, message, html)
+        signature = self._signer.sign(message.headers, body_hash, int(now.timestamp()))
         return signature + message.opening()
 
     def _parted(self, opening: bytes, expires_at: datetime) -> tuple[bytes, Rest | None]:
@@ -149,12 +153,13 @@ class BatchBuilder:
             self._dated = (date, skeleton)
         return skeleton
 
-    def _body_hash(self, message: Message) -> bytes:
-        if not (self._text.is_constant and self._html.is_constant):
+    def _body_hash(self, delivery: Delivery, message: Message, html: Quoted) -> bytes:
+        if not (self._text.is_constant and self._html.is_shared(delivery)):
             return dkim.canonical_body_hash(*message.canonical)
-        if self._constant_body_hash is None:
-            self._constant_body_hash = dkim.canonical_body_hash(*message.canonical)
-        return self._constant_body_hash
+        last = self._hashed
+        if last is None or last[0] is not html:
+            last = self._hashed = (html, dkim.canonical_body_hash(*message.canonical))
+        return last[1]
 
     def _return_path(self, delivery: Delivery) -> str:
         return mint(
@@ -168,9 +173,8 @@ class BatchBuilder:
 
 
 @lru_cache(BODIES_REMEMBERED)
-def _patterns(html: str, text: str) -> tuple[QuotedPattern, QuotedPattern]:
-    """Many Batches have the same body, above all those of one mail each."""
-    return QuotedPattern(compile_html(html)), QuotedPattern(compile_text(text))
+def _text(text: str) -> QuotedPattern:
+    return QuotedPattern(compile_text(text))
 
 
 def _rest(octets: bytes, digest: bytes, until: datetime) -> Rest:

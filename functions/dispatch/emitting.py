@@ -13,6 +13,7 @@ from itertools import groupby
 
 from functions.dispatch.attaching import Attaching
 from functions.dispatch.building import BatchBuilder, Keys, TooLarge
+from functions.dispatch.marking import TokenMaker
 from kannon.core.addresses import InvalidAddress
 from kannon.core.attachments import Attachment
 from kannon.core.batches import BatchContent, Delivery, Move, Outcome
@@ -57,6 +58,7 @@ class Emitter:
 
     Args:
         edges: names of the edges there are.
+        tokens: what makes those in links and pixels.
         store: for attachments, and for what does not fit into events; None where none is set up.
         max_message: octets of the largest message.
     """
@@ -66,6 +68,7 @@ class Emitter:
         publisher: EventPublisher,
         keys: Keys,
         edges: Sequence[str],
+        tokens: TokenMaker,
         store: ObjectStore | None = None,
         max_message: int = MAX_CHUNK_BYTES,
     ) -> None:
@@ -75,6 +78,7 @@ class Emitter:
         self._attaching = Attaching(store)
         self._max_message = max_message
         self._loading = asyncio.Lock()  # one Batch at a time, and each once
+        self._tokens = tokens
         # The signature is made outside the interpreter's lock: two threads use two cores.
         self._threads = ThreadPoolExecutor(SIGNING_THREADS, thread_name_prefix="signing")
         self._builders: OrderedDict[int, BatchBuilder] = OrderedDict()
@@ -174,7 +178,7 @@ class Emitter:
         if (known := self._remembered(content.number)) is not None:
             return known
         try:
-            builder = BatchBuilder(content, self._keys, attachments, self._max_message)
+            builder = BatchBuilder(content, self._keys, self._tokens, attachments, self._max_message)
         except Exception:
             log.exception("a Batch cannot be built", extra={"batch": content.number})
             return None

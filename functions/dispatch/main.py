@@ -1,5 +1,6 @@
 """Wires dispatch: verdicts, claims and ticks in, Envelopes out."""
 
+import os
 import uuid
 from contextlib import AsyncExitStack
 
@@ -10,6 +11,8 @@ from functions.dispatch.building import Keys
 from functions.dispatch.collecting import Collector
 from functions.dispatch.emitting import Emitter
 from functions.dispatch.handler import Dispatch
+from functions.dispatch.marking import TokenMaker
+from functions.dispatch.signing import TokenSigner
 from functions.dispatch.tick import Tick
 from kannon.adapters.envelope_codec import EnvelopeCodec
 from kannon.adapters.nats.connection import connect
@@ -19,6 +22,8 @@ from kannon.adapters.postgres.attachments import PostgresAttachmentUses
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.ledger import PostgresLedger
 from kannon.adapters.postgres.outbox import PostgresOutbox
+from kannon.adapters.postgres.statistics_upkeep import PostgresStatisticsUpkeep
+from kannon.adapters.postgres.tracking_keys import PostgresTrackingKeys
 from kannon.core.keys import Purpose
 from kannon.core.payloads import AnyPayload, DeliveriesDue, EnvelopesReady, RecipientsVerified
 from kannon.events import Codec, Sealer
@@ -32,6 +37,7 @@ from kannon.runtime.settings import (
     EDGE_TARGETS,
     NATS_URL,
     SENDER_MAX_MESSAGE,
+    STATS_RETENTION,
     STREAM_REPLICAS,
     Settings,
 )
@@ -40,6 +46,10 @@ from kannon.runtime.stage import START_PATIENCE, Stage, Wired
 
 def _nonce() -> str:
     return uuid.uuid4().hex
+
+
+def _random_name() -> str:
+    return os.urandom(10).hex()
 
 
 async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
@@ -56,11 +66,20 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
     ledger = PostgresLedger(database, key_for(settings, Purpose.DKIM_KEYS), settings[DISPATCH_IN_HAND], lease)
     outbox = PostgresOutbox(database, publisher)
     stack.push_async_callback(outbox.close)
+    tracking_keys = PostgresTrackingKeys(database, key_for(settings, Purpose.TRACKING_KEYS))
+    signer = TokenSigner(tracking_keys, database.clock)
+    tokens = TokenMaker(signer.mint, _random_name)
     store = open_store(store_place(settings))
-    emitter = Emitter(publisher, keys, list(settings[EDGE_TARGETS]), store, settings[SENDER_MAX_MESSAGE])
-    dispatch = Dispatch(ledger, publisher, emitter, outbox, database.clock, _nonce)
+    emitter = Emitter(
+        publisher, keys, list(settings[EDGE_TARGETS]), tokens, store, settings[SENDER_MAX_MESSAGE]
+    )
+    dispatch = Dispatch(ledger, publisher, emitter, signer, outbox, database.clock, _nonce)
+    upkeep = PostgresStatisticsUpkeep(database, settings[STATS_RETENTION])
     collector = Collector(store, PostgresAttachmentUses(database))
-    tick = Tick(ledger, ledger, streams, streams, publisher, outbox, database.clock, _nonce, collector)
+    tick = Tick(
+        *(ledger, ledger, upkeep, streams, streams, publisher, signer, outbox, database.clock, _nonce),
+        collector,
+    )
     return Wired(dispatch, sealer, (RecipientsVerified, DeliveriesDue), on_tick=tick)
 
 

@@ -14,6 +14,7 @@ from functions.dispatch.building import Keys
 from functions.dispatch.collecting import COLLECT_EVERY, COLLECTED, Collector
 from functions.dispatch.emitting import POSTPONED, Emitter
 from functions.dispatch.handler import Dispatch
+from functions.dispatch.signing import TokenSigner
 from kannon.core.batches import AttachmentRef, BatchContent
 from kannon.core.deliveries import Status
 from kannon.core.dkim import dns_record, public_key_base64
@@ -24,7 +25,8 @@ from kannon.core.stored_objects import ENVELOPES, REPORTS, attachment_name, is_o
 from tests.fakes import FakePublisher
 from tests.fakes_ledger import FakeLedger
 from tests.fakes_store import FakeAttachmentUses, FakeObjects
-from tests.mail import DOMAIN, NOW, batch_content, delivery, dkim_key
+from tests.fakes_tracking_keys import FakeTrackingKeys
+from tests.mail import DOMAIN, NOW, batch_content, delivery, dkim_key, token_maker
 
 KEYS = Keys(envelopes=b"e" * 32, return_paths=b"r" * 32)
 LARGE = bytes(range(256)) * 4_000  # in base64 it fits into no event
@@ -43,10 +45,20 @@ class Surroundings:
 
     def __init__(self, max_message: int = 10_000_000) -> None:
         self.ledger, self.publisher, self.store = FakeLedger(), FakePublisher(), FakeObjects()
-        self.now, numbers = NOW, count()
-        emitter = Emitter(self.publisher, KEYS, ["edge-0"], self.store, max_message)
+        self.now, self._numbers, self._max_message = NOW, count(), max_message
+        self.start(self.store)
+
+    def start(self, store: FakeObjects | None) -> None:
+        """Run dispatch, from the beginning; None: no store is set up."""
+        emitter = Emitter(self.publisher, KEYS, ["edge-0"], token_maker(), store, self._max_message)
         self.dispatch = Dispatch(
-            self.ledger, self.publisher, emitter, NoOutbox(), lambda: self.now, lambda: str(next(numbers))
+            self.ledger,
+            self.publisher,
+            emitter,
+            TokenSigner(FakeTrackingKeys(), lambda: self.now),
+            NoOutbox(),
+            lambda: self.now,
+            lambda: str(next(self._numbers)),
         )
 
     def batch(self, number: int, *contents: bytes, recipients: int = 1, **changes: object) -> BatchContent:
@@ -195,11 +207,7 @@ async def test_what_waited_for_the_store_goes_when_it_is_back() -> None:
     await around.verified(7)
     around.store.away = False
     around.now += POSTPONED
-    # The store is not asked again at once: another emitter, as after a restart, knows nothing of that.
-    emitter = Emitter(around.publisher, KEYS, ["edge-0"], around.store, 10_000_000)
-    around.dispatch = Dispatch(
-        around.ledger, around.publisher, emitter, NoOutbox(), lambda: around.now, lambda: "again"
-    )
+    around.start(around.store)  # else the store would not be asked again for some seconds
     await around.due()
     assert around.statuses(7) == [Status.SENDING]
     assert len(around.envelopes()) == 1
@@ -240,10 +248,7 @@ async def test_a_batch_whose_attachment_is_lost_fails_and_no_other(around: Surro
 
 async def test_without_a_store_that_is_set_up_a_mail_waits(around: Surroundings) -> None:
     around.batch(7, SMALL)
-    emitter = Emitter(around.publisher, KEYS, ["edge-0"])
-    around.dispatch = Dispatch(
-        around.ledger, around.publisher, emitter, NoOutbox(), lambda: around.now, lambda: "x"
-    )
+    around.start(None)
     await around.verified(7)
     assert around.statuses(7) == [Status.SCHEDULED]
 

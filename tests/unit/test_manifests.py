@@ -24,6 +24,7 @@ from kannon.runtime.settings import (
     KEY_ENVELOPES,
     KEY_EVENTS,
     KEY_RETURN_PATHS,
+    KEY_TRACKING_KEYS,
     NATS_URL,
     SENDER_HOSTNAME,
     SMTP_ADDRESS,
@@ -78,7 +79,10 @@ PARTS = {
     ),
     VERIFY: Part({NATS_URL, KEY_EVENTS}),
     f"{FUNCTION}/dispatch": Part(
-        {DATABASE_URL, NATS_URL, KEY_EVENTS, KEY_ENVELOPES, KEY_RETURN_PATHS, KEY_DKIM_KEYS},
+        {
+            *(DATABASE_URL, NATS_URL, KEY_EVENTS, KEY_ENVELOPES, KEY_RETURN_PATHS),
+            *(KEY_DKIM_KEYS, KEY_TRACKING_KEYS),
+        },
         frozenset({EDGE_TARGETS}),
     ),
     f"{FUNCTION}/send": Part({NATS_URL, KEY_EVENTS}, frozenset({EDGE_TARGETS})),
