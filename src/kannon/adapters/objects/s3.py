@@ -1,6 +1,6 @@
 """The attachment store in S3: implements `ports.ObjectStore`.
 
-boto3 is loaded when an object is first asked for: it takes some 30 MB.
+boto3 is loaded when an object is first asked for: it takes 29 MB.
 """
 
 import asyncio
