@@ -1,6 +1,6 @@
 """The tick: takes stranded work back, goes on with cancelling and moving Batches, re-announces, asks for
-claims, publishes what the outbox holds, forgets idempotency keys and reports, sees to it that tracking tokens
-have a key, keeps the statistics in order, and collects stored objects.
+claims, publishes what the outbox holds, forgets idempotency keys and reports, keeps the statistics in order,
+sees to it that tracking tokens have a key, and collects stored objects.
 
 It is disposable: each of its steps is a transaction of its own, a step that cannot be done now is left to the
 next tick, and throughput never waits for it.
@@ -150,6 +150,7 @@ class Tick:
         if self._merge_at is None or now >= self._merge_at:
             self._merge_at = now + MERGED_EVERY
             await self._upkeep.merge(PIECES_MERGED)
+            await self._upkeep.sum_up(now)
 
     async def _turn_months(self) -> None:
         await self._upkeep.make_months(self._clock())

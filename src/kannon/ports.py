@@ -205,6 +205,10 @@ class LedgerWork(Protocol):
             How many were new.
         """
 
+    async def remember_engagements(self, ids: Sequence[str], now: datetime) -> Collection[str]:
+        """Remember engagements that have no row in the statistics, for `ENGAGEMENTS_REMEMBERED`; gives the
+        ids of those that were not known."""
+
     async def reported(self, deliveries: Sequence[DeliveryId]) -> Mapping[DeliveryId, Collection[str]]:
         """Which Outcomes of those that are `TOLD_ONCE` these Deliveries have, where they have any."""
 
@@ -310,6 +314,9 @@ class StatisticsUpkeep(Protocol):
     async def merge(self, pieces: int) -> int:
         """Bring counts that wait into the rollups, up to so many pieces, each a transaction; returns how many
         it were. What is asked for counts both, so nothing changes by it."""
+
+    async def sum_up(self, now: datetime) -> None:
+        """Sum hours up to days, and days to months, that are over; a long range is then read quickly."""
 
     async def make_months(self, now: datetime) -> None:
         """Have room for the Outcomes of this month and the next."""

@@ -277,6 +277,9 @@ class Upkeep:
         self.asked.append("merge")
         return pieces
 
+    async def sum_up(self, now: datetime) -> None:
+        self.asked.append("sum_up")
+
     async def make_months(self, now: datetime) -> None:
         self.asked.append("make_months")
 
@@ -342,7 +345,7 @@ async def test_the_tick_keeps_the_statistics_in_order_and_merges_counts_now_and_
     for _ in range(3):
         await tick.tick()
         ticking.around.now += MERGED_EVERY / 2
-    assert Counter(ticking.upkeep.asked) == {"make_months": 3, "forget": 3, "merge": 2}
+    assert Counter(ticking.upkeep.asked) == {"make_months": 3, "forget": 3, "merge": 2, "sum_up": 2}
 
 
 async def test_the_tick_goes_on_with_batches_that_were_cancelled_or_moved(ticking: Ticking) -> None:

@@ -12,9 +12,12 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 
 -- name: numbers
 SELECT number, message_id FROM messages WHERE message_id = ANY(%(values)s::text[]) AND domain = %(domain)s
 
+-- name: grains
+SELECT grain, until FROM rollup_grains
+
 -- name: span
 -- Outside of it there is nothing to count.
-SELECT least((SELECT min(start) FROM rollups WHERE domain = %(domain)s AND dimension = 'all' AND grain = 'month'),
+SELECT least((SELECT min(start) FROM rollups WHERE domain = %(domain)s AND dimension = 'all' AND grain = 'hour'),
              (SELECT min(hour) FROM rollup_deltas WHERE domain = %(domain)s)) AS first,
        greatest((SELECT max(start) FROM rollups WHERE domain = %(domain)s AND dimension = 'all' AND grain = 'hour'),
                 (SELECT max(hour) FROM rollup_deltas WHERE domain = %(domain)s)) AS last
@@ -73,12 +76,19 @@ LIMIT %(take)s
 WITH known AS (
     SELECT r.start, r.value, r.accepted, r.rejected, r.delivered, r.deferred, r.bounced, r.bounced_late, r.failed,
            r.complained, r.opened, r.opened_first, r.opened_machine, r.clicked, r.clicked_first, r.clicked_machine
-    FROM generate_series(%(first)s::timestamptz, %(last)s::timestamptz - %(step)s::interval, %(step)s::interval) AS span
+    FROM (
+        SELECT 'hour' AS grain, hour AS start
+        FROM generate_series(%(first)s::timestamptz, %(last)s::timestamptz - interval '1 hour', interval '1 hour') AS hour
+        WHERE hour < (%(middle)s::timestamptz[])[1] OR hour >= (%(middle)s::timestamptz[])[2]
+        UNION ALL
+        SELECT 'day', day
+        FROM generate_series((%(middle)s::timestamptz[])[1], (%(middle)s::timestamptz[])[2] - interval '1 hour',
+                             interval '24 hours') AS day) AS span
     CROSS JOIN unnest(%(values)s::text[]) AS wanted (value)
     CROSS JOIN LATERAL
         (SELECT * FROM rollups
-         WHERE domain = %(domain)s AND dimension = %(dimension)s AND grain = %(grain)s AND start = span
-           AND value = wanted.value) AS r
+         WHERE domain = %(domain)s AND dimension = %(dimension)s AND grain = span.grain AND start = span.start
+           AND value = wanted.value LIMIT 1) AS r
     UNION ALL
     SELECT w.hour, w.value, w.accepted, w.rejected, w.delivered, w.deferred, w.bounced, w.bounced_late, w.failed,
            w.complained, w.opened, w.opened_first, w.opened_machine, w.clicked, w.clicked_first, w.clicked_machine
