@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from kannon.core.batch_options import NO_OPTIONS, BatchOptions, Syntax
 from kannon.core.deliveries import DeliveryId, Standing, Status
 from kannon.core.tracking.policy import UNTRACKED, Policy
 
@@ -17,11 +18,15 @@ class Body:
     """What a mail says, placeholders as written; it never changes.
 
     Attributes:
-        text: made from the HTML.
+        text: given with the HTML, or made from it; empty if it is made from each mail's own HTML.
+        syntax: how placeholders are written in both.
+        css_inlined: the styles of the HTML were written into its tags.
     """
 
     html: str
     text: str
+    syntax: Syntax = Syntax.PLAIN
+    css_inlined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class NewBatch:
     expires_at: datetime
     traceparent: str
     recipients: Collection[NewRecipient]
+    options: BatchOptions = NO_OPTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +106,8 @@ class BatchContent:
     traceparent: str
     dkim_private_key: bytes
     tracking: Policy = UNTRACKED
+    syntax: Syntax = Syntax.PLAIN
+    options: BatchOptions = NO_OPTIONS
 
     def dated_at(self, standing: Standing) -> datetime:
         """The Date of a Delivery's message, the same for each Attempt: when it was asked for or scheduled."""

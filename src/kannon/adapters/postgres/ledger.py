@@ -13,6 +13,7 @@ from psycopg.rows import DictRow, TupleRow, tuple_row
 from kannon.adapters.postgres.batches import settle_some
 from kannon.adapters.postgres.connection import Connection, Database, as_json, queries
 from kannon.adapters.postgres.suppressions import note_soft_bounces, write_suppressions
+from kannon.core.batch_options import BatchOptions, Syntax
 from kannon.core.batches import KEYS_KEPT_FOR, BatchContent, Delivery, Move, Outcome
 from kannon.core.deliveries import WAITING, DeliveryId, Standing, Status
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
@@ -85,7 +86,13 @@ class PostgresLedger:
         if row is None:
             raise KannonError(f"there is no Batch {number}")
         sealed = row.pop("dkim_private_key")
-        content = BatchContent(**row, dkim_private_key=open_sealed(self._dkim_key, sealed, row["domain"]))
+        options, syntax = BatchOptions.of(row.pop("options")), Syntax(row.pop("syntax"))
+        content = BatchContent(
+            **row,
+            dkim_private_key=open_sealed(self._dkim_key, sealed, row["domain"]),
+            syntax=syntax,
+            options=options,
+        )
         self._batches[number] = content
         if len(self._batches) > BATCHES_REMEMBERED:
             self._batches.popitem(last=False)
