@@ -32,6 +32,7 @@ from api_gateway.stream_gauge import StreamGauge
 from api_gateway.suppressed_recipients import SuppressedRecipients
 from api_gateway.suppressions import SuppressionDesk
 from api_gateway.templates import TemplateDesk
+from api_gateway.tracking import Ceilings
 from kannon.adapters.edge_client import GrpcEdgeClient
 from kannon.adapters.envelope_codec import EnvelopeCodec
 from kannon.adapters.nats.connection import Connection
@@ -155,7 +156,16 @@ class Gateway:
         suppressions, clock = PostgresSuppressions(database), database.clock
         suppressed = SuppressedRecipients(suppressions, clock)
         built = services(
-            Mailer(intake, Bodies(templates), self.announcer, rule, suppressed, clock, wanted.retry_budget),
+            Mailer(
+                intake,
+                Bodies(templates),
+                self.announcer,
+                rule,
+                suppressed,
+                Ceilings(directory),
+                clock,
+                wanted.retry_budget,
+            ),
             BatchDesk(PostgresBatches(database), self.announcer, database.clock),
             Admin(directory, database.clock),
             TemplateDesk(directory, templates),

@@ -48,6 +48,7 @@ def services(
                 "CreateDomain": admin.create_domain,
                 "GetDomain": admin.get_domain,
                 "GetDomains": admin.get_domains,
+                "SetTrackingPolicy": admin.set_tracking_policy,
                 "CreateTemplate": templates.create_template,
                 "UpdateTemplate": templates.update_template,
                 "DeleteTemplate": templates.delete_template,

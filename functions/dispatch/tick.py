@@ -1,5 +1,6 @@
 """The tick: takes stranded work back, goes on with cancelling and moving Batches, re-announces, asks for
-claims, publishes what the outbox holds, forgets idempotency keys and reports.
+claims, publishes what the outbox holds, forgets idempotency keys and reports, and sees to it that tracking
+tokens have a key.
 
 It is disposable: each of its steps is a transaction of its own, a step that cannot be done now is left to the
 next tick, and throughput never waits for it.
@@ -9,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
+from functions.dispatch.signing import TokenSigner
 from kannon.core.batches import Delivery, Move, Outcome
 from kannon.core.deliveries import Fact, transition
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
@@ -41,6 +43,7 @@ class Tick:
         streams: StreamStates,
         room: StreamRoom,
         publisher: EventPublisher,
+        signer: TokenSigner,
         outbox: Outbox,
         clock: Clock,
         nonce: Callable[[], str],
@@ -50,6 +53,7 @@ class Tick:
         self._streams = streams
         self._room = room
         self._publisher = publisher
+        self._signer = signer
         self._outbox = outbox
         self._clock = clock
         self._nonce = nonce
@@ -65,6 +69,7 @@ class Tick:
             self._publish_outcomes,
             self._forget_keys,
             self._forget_reports,
+            self._signer.rotate,
         )
         for step in steps:
             try:

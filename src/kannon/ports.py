@@ -16,10 +16,12 @@ from kannon.core.exchangers import Exchanger
 from kannon.core.payloads import AnyPayload, Candidate, ReportJudged, ReportRecipient
 from kannon.core.reports.values import Kind, Reported
 from kannon.core.suppression import Happening, Reason, Suppression
+from kannon.core.tracking.policy import Policy
 
 if TYPE_CHECKING:  # the gateway has these; functions need not load them
     from kannon.core.dead_letters import DeadLetter, Retried
     from kannon.core.diagnosis import EdgeDiagnosis, LedgerDiagnosis, StreamsDiagnosis
+    from kannon.core.tracking.keys import DatedKey  # dispatch has these
 
 
 class Clock(Protocol):
@@ -228,13 +230,36 @@ class Outbox(Protocol):
         """Publish all that waits; returns how many rows that were. Raises Unavailable."""
 
 
+class SigningKeys(Protocol):
+    """The keys that tracking tokens are signed with; every call raises LedgerUnavailable."""
+
+    async def signing_keys(self) -> Sequence[DatedKey]:
+        """All that may have to sign, the oldest first."""
+
+    async def rotate(self, now: datetime) -> bool:
+        """Make the next key, if it is time for one and none has made it, and delete those of which no token
+        lives; returns whether one was made. Afterwards there is at least one."""
+
+
+class PublicKeys(Protocol):
+    """The keys that tracking tokens are read with."""
+
+    async def public_keys(self) -> Mapping[str, bytes]:
+        """Each key of which tokens may live, 32 octets, by its id; raises LedgerUnavailable."""
+
+
 @dataclass(frozen=True, slots=True)
 class DomainRecord:
-    """A sending tenant."""
+    """A sending tenant.
+
+    Attributes:
+        tracking: the most that may be learnt of its readers.
+    """
 
     name: str
     dkim_public_key: str
     created_at: datetime
+    tracking: Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +290,10 @@ class Directory(Protocol):
 
     async def domains(self) -> Sequence[DomainRecord]:
         """All Domains, by name."""
+
+    async def set_tracking(self, name: str, policy: Policy) -> DomainRecord | None:
+        """Give a Domain another Tracking Policy, for what is accepted from now on; None if it does not
+        exist."""
 
     async def add_key(self, record: KeyRecord, key_hash: bytes) -> None:
         """A new key of an existing Domain; `key_hash` is SHA-256 of the whole key."""

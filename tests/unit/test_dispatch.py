@@ -12,6 +12,7 @@ import pytest
 from functions.dispatch.building import BatchBuilder, Keys, TooLarge
 from functions.dispatch.emitting import Emitter
 from functions.dispatch.handler import Dispatch
+from functions.dispatch.signing import TokenSigner
 from functions.dispatch.tick import PIECES_SETTLED, Tick
 from kannon.core.batches import Delivery
 from kannon.core.deliveries import DeliveryId, Status
@@ -30,7 +31,8 @@ from kannon.core.return_path import read
 from kannon.ports import Announcement, StreamState
 from tests.fakes import FakePublisher
 from tests.fakes_ledger import FakeLedger
-from tests.mail import DOMAIN, NOW, batch_content, delivery
+from tests.fakes_tracking_keys import FakeTrackingKeys
+from tests.mail import DOMAIN, NOW, batch_content, delivery, token_maker
 
 KEYS = Keys(envelopes=b"e" * 32, return_paths=b"r" * 32)
 LEASE = timedelta(minutes=15)
@@ -57,15 +59,17 @@ class Surroundings:
     ledger: FakeLedger = field(default_factory=FakeLedger)
     publisher: FakePublisher = field(default_factory=FakePublisher)
     outbox: NoOutbox = field(default_factory=NoOutbox)
+    tracking_keys: FakeTrackingKeys = field(default_factory=FakeTrackingKeys)
     now: datetime = NOW
 
     def __post_init__(self) -> None:
         numbers = count()
-        self.emitter = Emitter(self.publisher, KEYS, ["edge-0"])
+        self.emitter = Emitter(self.publisher, KEYS, ["edge-0"], token_maker())
         self.dispatch = Dispatch(
             self.ledger,
             self.publisher,
             self.emitter,
+            TokenSigner(self.tracking_keys, lambda: self.now),
             self.outbox,
             lambda: self.now,
             lambda: str(next(numbers)),
@@ -193,7 +197,7 @@ async def test_dispatch_refuses_events_that_are_not_its_own(around: Surroundings
 
 
 def test_an_envelope_holds_the_personal_message_sealed_and_with_its_return_path() -> None:
-    envelope = BatchBuilder(batch_content(), KEYS).build(delivery(5), 1, NOW)
+    envelope = BatchBuilder(batch_content(), KEYS, token_maker()).build(delivery(5), 1, NOW)
     message = message_from_bytes(envelope.body, policy=default)
     assert message["Subject"] == "Hello Number 5"
     assert message["From"] == f"The News <hello@{DOMAIN}>"
@@ -207,7 +211,7 @@ def test_an_envelope_holds_the_personal_message_sealed_and_with_its_return_path(
 
 
 def test_a_message_that_fits_into_no_event_is_refused() -> None:
-    builder = BatchBuilder(batch_content(html="<p>{{ name }}</p>"), KEYS)
+    builder = BatchBuilder(batch_content(html="<p>{{ name }}</p>"), KEYS, token_maker())
     with pytest.raises(TooLarge):
         builder.build(delivery(0, fields={"name": "x" * 800_000}), 1, NOW)
 
@@ -271,6 +275,7 @@ class Ticking:
     async def tick(self) -> None:
         await Tick(
             self.around.ledger, self.recovery, self.streams, self.streams, self.around.publisher,
+            TokenSigner(self.around.tracking_keys, lambda: self.around.now),
             self.around.outbox, lambda: self.around.now, lambda: "nonce",
         ).tick()  # fmt: skip
 
@@ -291,6 +296,15 @@ async def test_the_tick_has_keys_and_reports_forgotten_whatever_else_it_cannot_d
     ticking.around.publisher.away = True
     await ticking.tick()
     assert ticking.recovery.keys_forgotten_at == ticking.recovery.reports_forgotten_at == [NOW]
+
+
+async def test_the_tick_sees_to_it_that_tokens_have_a_key_whatever_else_it_cannot_do(
+    ticking: Ticking,
+) -> None:
+    ticking.around.publisher.away = True
+    await ticking.tick()
+    await ticking.tick()
+    assert len(await ticking.around.tracking_keys.signing_keys()) == 1
 
 
 async def test_the_tick_goes_on_with_batches_that_were_cancelled_or_moved(ticking: Ticking) -> None:

@@ -287,6 +287,9 @@ KEY_EVENTS = Setting("keys.events", _key, None, "key that signs events between s
 KEY_ENVELOPES = Setting("keys.envelopes", _key, None, "key that seals Envelopes", True)
 KEY_RETURN_PATHS = Setting("keys.return-paths", _key, None, "key that signs return paths", True)
 KEY_DKIM_KEYS = Setting("keys.dkim-keys", _key, None, "key under which DKIM keys are stored", True)
+KEY_TRACKING_KEYS = Setting(
+    "keys.tracking-keys", _key, None, "key under which the keys of tracking tokens are stored", True
+)
 DATA_FOLDER = Setting("data_folder", _text, "", "where standalone keeps what is its own")
 
 API_PORT = Setting("api.port", _port, "50051", "where the gateway listens")

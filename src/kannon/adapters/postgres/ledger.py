@@ -22,6 +22,7 @@ from kannon.core.keys import open_sealed
 from kannon.core.payloads import Candidate, ReportJudged
 from kannon.core.reports.values import Kind
 from kannon.core.suppression import Happening, Suppression
+from kannon.core.tracking.policy import Policy
 from kannon.ports import REPORTS_KEPT, REPORTS_KEPT_FOR, Announcement, LedgerWork, StreamState
 
 SQL = queries("ledger")
@@ -85,14 +86,10 @@ class PostgresLedger:
         row = await asked.fetchone()
         if row is None:
             raise KannonError(f"there is no Batch {number}")
-        sealed = row.pop("dkim_private_key")
-        options, syntax = BatchOptions.of(row.pop("options")), Syntax(row.pop("syntax"))
-        content = BatchContent(
-            **row,
-            dkim_private_key=open_sealed(self._dkim_key, sealed, row["domain"]),
-            syntax=syntax,
-            options=options,
-        )
+        sealed, tracking = row.pop("dkim_private_key"), Policy.of_digits(row.pop("tracking"))
+        opened = open_sealed(self._dkim_key, sealed, row["domain"])
+        row["options"], row["syntax"] = BatchOptions.of(row["options"]), Syntax(row["syntax"])
+        content = BatchContent(**row, dkim_private_key=opened, tracking=tracking)
         self._batches[number] = content
         if len(self._batches) > BATCHES_REMEMBERED:
             self._batches.popitem(last=False)
@@ -323,7 +320,7 @@ class _Work:
 
 def _delivery(row: TupleRow) -> Delivery:
     batch, seq, status, attempts, emission, email, fields, due_at, expires_at, *rest = row
-    answered, edge, first_emitted_at, message_id, domain = rest
+    answered, edge, first_emitted_at, tracking, message_id, domain = rest
     return Delivery(
         id=DeliveryId(batch, seq),
         recipient=email,
@@ -333,6 +330,7 @@ def _delivery(row: TupleRow) -> Delivery:
         message_id=message_id,
         domain=domain,
         first_emitted_at=first_emitted_at,
+        tracking=None if tracking is None else Policy.of_digits(tracking),
     )
 
 

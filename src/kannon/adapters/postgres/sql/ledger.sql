@@ -9,7 +9,7 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 
 
 -- name: lock_accepted
 SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at,
-       d.answered, d.edge, d.first_emitted_at, m.message_id, m.domain
+       d.answered, d.edge, d.first_emitted_at, d.tracking, m.message_id, m.domain
 FROM deliveries d JOIN messages m ON m.number = d.batch
 WHERE d.batch = %(batch)s AND d.seq = ANY(%(seqs)s::integer[]) AND d.status = 'accepted' AND m.cancelled_at IS NULL
 ORDER BY d.batch, d.seq
@@ -18,7 +18,7 @@ FOR UPDATE OF d
 -- name: lock
 -- LATERAL, so that each row is reached by its key, and is locked in the order in which it is asked for.
 SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, NULL AS fields, d.due_at, d.expires_at,
-       d.answered, d.edge, d.first_emitted_at, m.message_id, m.domain
+       d.answered, d.edge, d.first_emitted_at, d.tracking, m.message_id, m.domain
 FROM jsonb_array_elements(%(wanted)s::jsonb) AS wanted
 CROSS JOIN LATERAL
     (SELECT * FROM deliveries WHERE batch = (wanted ->> 0)::bigint AND seq = (wanted ->> 1)::integer FOR UPDATE) AS d
@@ -48,7 +48,7 @@ WITH RECURSIVE visited (batch, place) AS (
     FROM live ORDER BY number
 )
 SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at,
-       d.answered, d.edge, d.first_emitted_at, shares.message_id, shares.domain
+       d.answered, d.edge, d.first_emitted_at, d.tracking, shares.message_id, shares.domain
 FROM shares CROSS JOIN LATERAL
     (SELECT * FROM deliveries
      WHERE status = 'scheduled' AND batch = shares.number AND due_at <= %(now)s
@@ -60,7 +60,7 @@ LIMIT %(limit)s
 -- name: claim
 -- What fair shares left of a claim goes to what is due longest.
 SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at,
-       d.answered, d.edge, d.first_emitted_at, m.message_id, m.domain
+       d.answered, d.edge, d.first_emitted_at, d.tracking, m.message_id, m.domain
 FROM deliveries d JOIN messages m ON m.number = d.batch
 WHERE d.status = 'scheduled' AND d.due_at <= %(now)s
   AND (m.cancelled_at IS NULL OR d.first_emitted_at IS NOT NULL)
@@ -74,7 +74,7 @@ FOR UPDATE OF d SKIP LOCKED
 -- or no result came for a whole lease. `emitted_at` is when its transaction began: by the time that one looked at the
 -- stream it may not have been published yet.
 SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at,
-       d.answered, d.edge, d.first_emitted_at, m.message_id, m.domain
+       d.answered, d.edge, d.first_emitted_at, d.tracking, m.message_id, m.domain
 FROM deliveries d JOIN messages m ON m.number = d.batch
 WHERE d.status = 'sending'
   AND (d.emitted_at < %(now)s - %(lease)s
@@ -164,7 +164,7 @@ ON CONFLICT (hour, domain, kind) DO UPDATE SET count = report_counts.count + 1
 -- name: batch
 -- Until a Batch is moved for the first time, all its Deliveries expire at the same time.
 SELECT m.number, m.message_id, m.domain, m.sender_email, m.sender_alias, m.subject, m.global_fields, m.traceparent,
-       m.created_at, m.options, b.html, b.text, b.syntax, s.dkim_private_key,
+       m.created_at, m.tracking, m.options, b.html, b.text, b.syntax, s.dkim_private_key,
        coalesce(m.retry_budget, (SELECT expires_at FROM deliveries WHERE batch = m.number ORDER BY seq LIMIT 1)
                                 - m.scheduled_at, interval '0') AS retry_budget
 FROM messages m JOIN bodies b ON b.number = m.body JOIN domains s ON s.name = m.domain
