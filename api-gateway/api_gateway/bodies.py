@@ -16,6 +16,7 @@ from kannon.core.fields import Pattern, UnsafePlace, compile_text, html_edits
 from kannon.core.message_sizes import MessageSizes
 from kannon.core.patterns import assembled
 from kannon.core.plain_text import text_from_html
+from kannon.core.template_errors import BadTemplate
 from kannon.core.tracking.links import compile_tracked
 from kannon.ports import Templates
 
@@ -36,7 +37,7 @@ _Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class GivenBody:
     """A body as a call brings it.
 
     Attributes:
@@ -99,7 +100,7 @@ class Bodies:
         self._remembered: OrderedDict[object, tuple[Body | int, CompiledBody]] = OrderedDict()
         self.octets_remembered = 0
 
-    async def given(self, source: Source, raw_fields: Collection[str] = ()) -> Chosen:
+    async def given(self, source: GivenBody, raw_fields: Collection[str] = ()) -> Chosen:
         """A body that came with the call; raises BadInput as `checked_body` does."""
         raw = read_raw_fields(raw_fields)
         known = self._recall((source, raw))
@@ -173,17 +174,17 @@ def read_raw_fields(names: Collection[str]) -> frozenset[str]:
     return frozenset(names)
 
 
-async def read_body(source: Source, raw_fields: frozenset[str] = frozenset()) -> tuple[Body, CompiledBody]:
+async def read_body(source: GivenBody, raw_fields: frozenset[str] = frozenset()) -> tuple[Body, CompiledBody]:
     """`checked_body`, beside other calls if it takes long."""
     return await _at_leisure(source.html, lambda: checked_body(source, raw_fields))
 
 
-def checked_body(source: Source, raw_fields: frozenset[str] = frozenset()) -> tuple[Body, CompiledBody]:
+def checked_body(source: GivenBody, raw_fields: frozenset[str] = frozenset()) -> tuple[Body, CompiledBody]:
     """Check and compile a body that a call brings.
 
     Raises:
-        BadInput: it is empty, too large, or has a placeholder where no value is safe; it is no Liquid, which it
-            should be; or the message is too large whatever is filled in.
+        BadInput: it is empty, too large, or has a placeholder where no value is safe; it is no Liquid, which
+            it should be; or the message is too large whatever is filled in.
     """
     if not source.html:
         raise BadInput("html: must not be empty")
@@ -202,11 +203,11 @@ def checked_body(source: Source, raw_fields: frozenset[str] = frozenset()) -> tu
 
 def liquid(field: str, text: str, *, escapes: bool) -> "LiquidTemplate":
     """Read Liquid; raises BadInput that names field and line."""
-    from kannon.core.liquid_templates import BadLiquid, LiquidTemplate
+    from kannon.core.liquid_templates import LiquidTemplate
 
     try:
         return LiquidTemplate(text, escapes=escapes, clock=time.thread_time)
-    except BadLiquid as error:
+    except BadTemplate as error:
         raise BadInput(f"{field}: {error}") from None
 
 
@@ -240,7 +241,10 @@ def _compiled(body: Body, raw_fields: frozenset[str]) -> CompiledBody:
         liquid("html", body.html, escapes=True)
         liquid("text", body.text, escapes=False)
         nothing = compile_text("")
-        return CompiledBody(nothing, MessageSizes(nothing, nothing), body.syntax, len(body.html + body.text))
+        untracked = compile_tracked("", (), opens=False, links=False)
+        return CompiledBody(
+            nothing, MessageSizes(nothing, nothing, untracked), body.syntax, len(body.html + body.text)
+        )
     try:
         edits = html_edits(body.html, raw_fields=raw_fields)
     except UnsafePlace as error:

@@ -24,6 +24,7 @@ from api_gateway.endpoints import Doorkeeper, endpoints
 from api_gateway.grpc_server import GrpcServer
 from api_gateway.hz import HZ, Check
 from api_gateway.mailer import Mailer
+from api_gateway.previews import PreviewDesk
 from api_gateway.reports import ReportDesk
 from api_gateway.sender_rule import SenderRule
 from api_gateway.services import services
@@ -155,10 +156,11 @@ class Gateway:
         rule = SenderRule(directory, PublicSuffixList().is_public)
         suppressions, clock = PostgresSuppressions(database), database.clock
         suppressed = SuppressedRecipients(suppressions, clock)
+        bodies = Bodies(templates)
         built = services(
             Mailer(
                 intake,
-                Bodies(templates),
+                bodies,
                 self.announcer,
                 rule,
                 suppressed,
@@ -166,6 +168,7 @@ class Gateway:
                 clock,
                 wanted.retry_budget,
             ),
+            PreviewDesk(bodies),
             BatchDesk(PostgresBatches(database), self.announcer, database.clock),
             Admin(directory, database.clock),
             TemplateDesk(directory, templates),

@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from api_gateway.bodies import MAX_HTML_KB, Chosen, checked_body
+from api_gateway.bodies import MAX_HTML_KB, Chosen, GivenBody, checked_body
 from api_gateway.field_rules import MAX_HEADER_CHARACTERS, FieldRules
 from api_gateway.refusals import NotBuilt
 from api_gateway.send_request import (
@@ -21,7 +21,7 @@ from api_gateway.send_request import (
 from api_gateway.timestamps import write_timestamp
 from api_gateway.tracking import TrackingRules
 from kannon.adapters.pb.mailer_pb2 import Attachment, SendHTMLReq, SendTemplateReq
-from kannon.adapters.pb.types_pb2 import Headers, OneClickUnsubscribe, Recipient, Sender
+from kannon.adapters.pb.types_pb2 import Recipient, Sender
 from kannon.core.batches import Body, NewRecipient
 from kannon.core.errors import BadInput
 from kannon.core.tracking.policy import DEFAULT_POLICY
@@ -47,7 +47,9 @@ def call(**changes: object) -> SendHTMLReq:
 
 
 def content_of(request: SendHTMLReq) -> Content:
-    return read_content(request, Chosen("", *checked_body(request.html)), DEFAULT_POLICY, NOW, BUDGET)
+    return read_content(
+        request, Chosen("", *checked_body(GivenBody(request.html))), DEFAULT_POLICY, NOW, BUDGET
+    )
 
 
 def refusal(request: SendHTMLReq) -> str:
@@ -57,7 +59,7 @@ def refusal(request: SendHTMLReq) -> str:
 
 
 def read(*recipients: Recipient, subject: str = "", html: str = "x") -> RecipientReader:
-    reader = RecipientReader(FieldRules(subject, checked_body(html)[1], {}), UNRESTRICTED)
+    reader = RecipientReader(FieldRules(subject, checked_body(GivenBody(html))[1], {}), UNRESTRICTED)
     for recipient in recipients:
         reader.read(recipient)
     return reader
@@ -225,7 +227,7 @@ def test_recipients_have_a_limit() -> None:
 
 
 def test_a_stored_body_is_sent_by_the_name_it_was_asked_for() -> None:
-    _, compiled = checked_body("<p>x</p>")
+    _, compiled = checked_body(GivenBody("<p>x</p>"))
     request = SendTemplateReq(sender=Sender(email="a@example.com"), template_id="t@example.com")
     content = read_content(request, Chosen("t@example.com", 7, compiled), DEFAULT_POLICY, NOW, BUDGET)
     batch = new_batch(content, (), "example.com", "abc", "")
@@ -259,8 +261,6 @@ def test_times_out_of_range(at: Timestamp) -> None:
     ("field", "value"),
     [
         ("attachments", [Attachment(filename="a.txt")]),
-        ("headers", Headers()),
-        ("one_click_unsubscribe", OneClickUnsubscribe()),
     ],
 )
 def test_what_is_not_built_is_named(field: str, value: object) -> None:

@@ -41,7 +41,7 @@ WIRE: dict[str, Declarations] = {
         "service Mailer": {
             "SendHTML(SendHTMLReq) -> SendRes",
             "SendTemplate(SendTemplateReq) -> SendRes",
-            "RenderTemplate(RenderTemplateReq) -> RenderTemplateRes",  # ours, and all below that is only of it
+            "RenderTemplate(RenderTemplateReq) -> RenderTemplateRes",  # ours
             "GetBatch(GetBatchReq) -> GetBatchRes",  # ours, and all below that is only of these
             "CancelBatch(CancelBatchReq) -> CancelBatchRes",
             "RescheduleBatch(RescheduleBatchReq) -> RescheduleBatchRes",

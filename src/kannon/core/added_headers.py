@@ -1,7 +1,7 @@
 """Headers that a call asks for besides those that every mail has: what they may be, and how they are written.
 
-Placeholders in them are filled like those of a subject. In an address they are filled before it is read, so no value
-makes two addresses of one, or gives a header a structure that it did not have.
+Placeholders in them are filled like those of a subject. In an address they are filled before it is read: no
+value makes two addresses of one, or gives a header a structure that it did not have.
 """
 
 import re
@@ -24,7 +24,7 @@ MAX_CUSTOM: Final = 20
 MAX_CHARACTERS: Final = 1000
 """Of one value, filled or not."""
 MAX_URL: Final = 900
-"""Characters of a filled URL: it cannot be folded, and a line has 998 octets at the most (RFC 5322 §2.1.1)."""
+"""Characters of a filled URL: it cannot be folded, and a line has at most 998 octets (RFC 5322 §2.1.1)."""
 MAX_OCTETS: Final = 10_000
 """Of all these headers of one mail."""
 
@@ -77,9 +77,9 @@ class CompiledHeaders:
         self._reply_to = _addresses("headers.reply_to", (headers.reply_to,) if headers.reply_to else ())
         self._custom = _custom(headers.custom)
         self._url = _UnsubscribeUrl(headers.unsubscribe_url) if headers.unsubscribe_url else None
-        parts = (*self._to, *self._cc, *self._reply_to, *self._custom)
-        self.names = frozenset().union(
-            *(part.names for part in parts), self._url.pattern.names if self._url else ()
+        addresses, custom = (*self._to, *self._cc, *self._reply_to), self._custom
+        self.names: frozenset[str] = self.needed.union(
+            *(part.names for part in addresses), *(part.names for part in custom)
         )
         """Of the fields that they ask for."""
         self._constant: Written | None = None
@@ -102,7 +102,9 @@ class CompiledHeaders:
         return self._constant or self._write(fields)
 
     def _write(self, fields: Mapping[str, str]) -> Written:
-        written = [(name, value) for part in self._custom if (value := part.write(fields)) for name in [part.name]]
+        written = [
+            (name, value) for part in self._custom if (value := part.write(fields)) for name in [part.name]
+        ]
         for name, parts in (("Cc", self._cc), ("Reply-To", self._reply_to)):
             if parts:
                 written.append((name, _listed(parts, fields)))
@@ -211,7 +213,8 @@ class _UnsubscribeUrl:
         if len(url) > MAX_URL:
             name = max(self.pattern.names, key=lambda name: len(fields[name]))
             raise UnsafeHeader(
-                name, f"stands in one_click_unsubscribe.url_template, which must not get longer than {MAX_URL}"
+                name,
+                f"stands in one_click_unsubscribe.url_template, which must not get longer than {MAX_URL}",
             )
         return url
 

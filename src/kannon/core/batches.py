@@ -97,6 +97,7 @@ class BatchContent:
         created_at: when it was asked for.
         retry_budget: the span from when a Delivery is scheduled to when it expires.
         tracking: what may be learnt of readers, where a Delivery has no stricter policy.
+        syntax: of subject, HTML and text.
     """
 
     number: int
@@ -115,6 +116,11 @@ class BatchContent:
     tracking: Policy = UNTRACKED
     syntax: Syntax = Syntax.PLAIN
     options: BatchOptions = NO_OPTIONS
+
+    @property
+    def own_text(self) -> str:
+        """The text part, placeholders as written: the call's, or that of the body."""
+        return self.options.text or self.text
 
     def dated_at(self, standing: Standing) -> datetime:
         """The Date of a Delivery's message, the same for each Attempt: when it was asked for or scheduled."""

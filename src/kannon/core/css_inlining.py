@@ -1,7 +1,7 @@
 """Style sheets written into the tags that they are for: many mail programs know no others.
 
-This loads css-inline: import it only where somebody asks for it. It loads nothing from elsewhere, neither by network nor
-from disk.
+This loads css-inline: import it only where somebody asks for it. It loads nothing from elsewhere, neither by
+network nor from disk.
 """
 
 import re
@@ -19,7 +19,22 @@ MAX_DEPTH: Final = 500
 """Tags that are open at once. css-inline takes 5,000, and more end the process."""
 
 _VOID: Final = frozenset(
-    {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"}
+    {
+        "area",
+        "base",
+        "br",
+        "col",
+        "embed",
+        "hr",
+        "img",
+        "input",
+        "link",
+        "meta",
+        "param",
+        "source",
+        "track",
+        "wbr",
+    }
 )
 _KEPT = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _BEFORE_A_DECLARATION: Final = frozenset("\"';{")
@@ -29,7 +44,7 @@ _STYLE = re.compile(r"<style\b[^>]*>(.*?)(?:</style|\Z)", re.IGNORECASE | re.DOT
 
 
 def inlined(html: str) -> str:
-    """Write a document's style sheets into its tags; what needs a style sheet, such as `@media`, stays in one.
+    """Write a document's style sheets into its tags; what needs one, as `@media` does, stays in one.
 
     Placeholders and tags of Liquid stay where and as they are written. A fragment becomes a document.
 
@@ -51,11 +66,15 @@ def inlined(html: str) -> str:
 
 
 def _check_depth(html: str) -> None:
-    """Refuse HTML that would be nested too deep. What opens in a script or the like counts, too: where such a tag stands
-    in an image or a frame set, it is read as HTML."""
+    """Refuse HTML that would be nested too deep.
+
+    What opens in a script or the like counts, too: in an image or a frame set it is read as HTML.
+    """
     opened: Counter[str] = Counter()
     depth = 0
-    never_open = frozenset() if _FOREIGN.search(html) else _VOID  # in these, `<link>` and the like hold what follows
+    never_open = (
+        frozenset() if _FOREIGN.search(html) else _VOID
+    )  # in these, `<link>` and the like hold what follows
     for token in tokens(html, 0, len(html)):
         if token.kind is Kind.END and opened[token.tag]:
             opened[token.tag] -= 1
@@ -70,7 +89,7 @@ def _check_depth(html: str) -> None:
 
 
 def _covered(html: str, word: str, kept: list[str]) -> str:
-    """HTML with something in the place of each placeholder that passes for what stands there; fills `kept`."""
+    """HTML with what passes for each placeholder in its place; the placeholders are added to `kept`."""
 
     def number(found: re.Match[str]) -> str:
         kept.append(found[0])
@@ -109,5 +128,7 @@ def _uncovered(html: str, word: str, kept: list[str]) -> str:
     seen = Counter(int(found[1] or found[2]) for found in mark.finditer(html))
     for number, text in enumerate(kept):
         if text.startswith("{%") and seen[number] != 1:
-            raise BadInput(f"html: {text[:60]} stands where style sheets cannot be written into tags (inline_css)")
+            raise BadInput(
+                f"html: {text[:60]} stands where style sheets cannot be written into tags (inline_css)"
+            )
     return mark.sub(lambda found: kept[int(found[1] or found[2])], html)

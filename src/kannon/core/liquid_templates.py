@@ -16,7 +16,7 @@ from liquid.exceptions import LiquidError, LiquidSyntaxError, ResourceLimitError
 from liquid.expression import Expression
 from liquid.output import LimitedStringIO
 
-from kannon.core.errors import BadInput
+from kannon.core.template_errors import BadTemplate, TemplateLimit
 
 MAX_STEPS: Final = 50_000
 """Tags, placeholders and texts between them that are written, and filters that are used, each time."""
@@ -57,24 +57,6 @@ _LONGEST_DATE: Final = 100
 _LONGEST_REASON: Final = 200
 
 
-class BadLiquid(BadInput):
-    """A template that is no Liquid, or uses what is not there.
-
-    Attributes:
-        line: where, from 1; 0 if that is not known.
-        reason: what is wrong, to be told to its author.
-    """
-
-    def __init__(self, line: int, reason: str) -> None:
-        super().__init__(f"line {line}: {reason}" if line else reason)
-        self.line = line
-        self.reason = reason
-
-
-class LiquidLimit(BadLiquid):
-    """A template takes more than it may, with these fields."""
-
-
 class LiquidTemplate:
     """One template, read.
 
@@ -84,7 +66,7 @@ class LiquidTemplate:
         clock: seconds of the processor that this thread has taken.
 
     Raises:
-        BadLiquid: it is none.
+        BadTemplate: it is none.
     """
 
     def __init__(self, source: str, *, escapes: bool, clock: Callable[[], float]) -> None:
@@ -102,7 +84,7 @@ class LiquidTemplate:
         """The fields that it asks for.
 
         Raises:
-            BadLiquid: it cannot be told.
+            BadTemplate: it cannot be told.
         """
         try:
             return frozenset(str(name) for name in self._template.global_variables())
@@ -116,8 +98,8 @@ class LiquidTemplate:
             raw_fields: names of those that are HTML already.
 
         Raises:
-            LiquidLimit: it takes too long, loops too often or gets too long.
-            BadLiquid: it cannot be written.
+            TemplateLimit: it takes too long, loops too often or gets too long.
+            BadTemplate: it cannot be written.
         """
         values = {name: Markup(value) if name in raw_fields else value for name, value in fields.items()}
         buffer = LimitedStringIO(limit=MAX_OUTPUT)
@@ -134,7 +116,9 @@ class _Context(RenderContext):
 
     __slots__ = ("_clock", "_ends_at", "_steps")
 
-    def __init__(self, template: BoundTemplate, values: Mapping[str, object], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, template: BoundTemplate, values: Mapping[str, object], clock: Callable[[], float]
+    ) -> None:
         self._clock = clock
         self._ends_at = clock() + MAX_SECONDS
         self._steps = 0
@@ -182,29 +166,33 @@ def _check_markup(source: str) -> None:
         begin, end = found[0], "}}" if found[0] == "{{" else "%}"
         ends_at = source.find(end, found.end(), found.end() + MAX_MARKUP + len(end))
         if ends_at < 0:
-            raise BadLiquid(_line(source, found.start()), f"{begin} without {end} in the next {MAX_MARKUP} characters")
+            raise BadTemplate(
+                _line(source, found.start()), f"{begin} without {end} in the next {MAX_MARKUP} characters"
+            )
         markup = source[found.end() : ends_at]
         if _LONG_SPACE.search(markup):
-            raise BadLiquid(_line(source, found.start()), f"too much white space within {begin} and {end}")
+            raise BadTemplate(_line(source, found.start()), f"too much white space within {begin} and {end}")
         at, places = ends_at + len(end), places + 1
         if places > MAX_PLACES:
-            raise BadLiquid(_line(source, found.start()), f"there are more than {MAX_PLACES} placeholders and tags")
+            raise BadTemplate(
+                _line(source, found.start()), f"there are more than {MAX_PLACES} placeholders and tags"
+            )
         if begin == "{%" and (raw := _RAW.fullmatch(markup)):
             closing = _END_OF_RAW.search(source, at) if raw[1] == "raw" else None
             if closing is None:
-                raise BadLiquid(_line(source, found.start()), f"{raw[1]} is not known, or has no end")
+                raise BadTemplate(_line(source, found.start()), f"{raw[1]} is not known, or has no end")
             at = closing.end()
 
 
 def _check_expressions(nodes: Iterable[Node], context: RenderContext) -> None:
-    """Refuse filters that are not there, and `(1..n)` where it is not looped over: a long one takes one step."""
+    """Refuse filters that are not there, and ranges that are not looped over: a long one takes one step."""
     for node in nodes:
         for expression in node.expressions():
             looped = expression.iterable if isinstance(expression, LoopExpression) else None
             for part in _parts(expression):
                 if isinstance(part, RangeLiteral) and part is not looped:
                     raise LiquidSyntaxError("a range may only be looped over", token=part.token)
-                for one in part.filters if isinstance(part, FilteredExpression) else ():
+                for one in (isinstance(part, FilteredExpression) and part.filters) or ():
                     if one.name not in context.env.filters:
                         raise LiquidSyntaxError(f"unknown filter '{one.name}'", token=one.token)
         _check_expressions(node.children(context), context)
@@ -217,7 +205,8 @@ def _parts(expression: Expression) -> Iterable[Expression]:
 
 
 def _bounded(name: str, function: Callable[..., object]) -> Callable[..., object]:
-    grows = {"replace": _replaced, "join": _joined, "date": _dated}.get(name)
+    checks: Mapping[str, Callable[..., None]] = {"replace": _replaced, "join": _joined, "date": _dated}
+    grows = checks.get(name)
 
     @wraps(function)
     def bounded(value: object, *arguments: object, **known: object) -> object:
@@ -263,16 +252,16 @@ def _dated(value: object, form: object = "", *_: object) -> None:
         raise ResourceLimitError(f"a date or its form has more than {_LONGEST_DATE} characters", token=None)
 
 
-def _told(error: Exception, source: str) -> BadLiquid:
+def _told(error: Exception, source: str) -> BadTemplate:
     if not isinstance(error, LiquidError):
-        return BadLiquid(0, f"it cannot be written with these fields ({type(error).__name__})")
+        return BadTemplate(0, f"it cannot be written with these fields ({type(error).__name__})")
     cause = error.__cause__
     reason = "it is nested too deep" if isinstance(cause, RecursionError) else str(error.message)
     line = 0
     if error.token is not None and 0 <= error.token.start_index <= len(source):
         line = _line(source, error.token.start_index)
     shown = "".join(one if one.isprintable() else " " for one in reason[:_LONGEST_REASON])
-    return (LiquidLimit if isinstance(error, ResourceLimitError) else BadLiquid)(line, shown)
+    return (TemplateLimit if isinstance(error, ResourceLimitError) else BadTemplate)(line, shown)
 
 
 def _line(source: str, at: int) -> int:

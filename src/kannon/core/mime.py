@@ -106,7 +106,7 @@ class Skeleton:
         subject: str,
         text: str | bytes | Quoted,
         html: str | bytes | Quoted,
-        extra: Sequence[tuple[str, bytes]] = (),
+        extra: Sequence[tuple[str, str | bytes]] = (),
     ) -> Message:
         """Make the message for one Recipient.
 
@@ -117,18 +117,18 @@ class Skeleton:
             subject: any text; what is not ASCII is encoded (RFC 2047).
             text: the text part; bytes are taken as what `encode_body` gave.
             html: the HTML part; likewise.
-            extra: more headers, such as Cc or List-Unsubscribe, written already.
+            extra: more headers, such as Cc or List-Unsubscribe, with values that need no encoding; likewise.
 
         Raises:
             UnsafeHeader: a value that is to be a header holds CR, LF or NUL.
         """
         headers = (
             ("From", self.sender),
-            ("To", to if isinstance(to, bytes) else _listed("To", to)),
+            ("To", _listed("To", to)),
             ("Subject", _unstructured("Subject", subject)),
             ("Date", self.date),
             ("Message-ID", _listed("Message-ID", message_id)),
-            *extra,
+            *((name, _listed(name, value)) for name, value in extra),
             *self.mime,
         )
         parts = (self.opening, _quoted(text), self.between, _quoted(html), self.closing)
@@ -217,7 +217,9 @@ def _quoted(part: str | bytes | Quoted) -> Quoted:
     return part if isinstance(part, Quoted) else Quoted.encode(part)
 
 
-def _listed(name: str, value: str) -> bytes:
+def _listed(name: str, value: str | bytes) -> bytes:
+    if isinstance(value, bytes):
+        return value
     if not header_safe(value):
         raise UnsafeHeader(name)
     folded = value if len(value) <= _SHORT else value.replace(", ", ",\r\n ")
