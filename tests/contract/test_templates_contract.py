@@ -12,6 +12,7 @@ from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.directory import PostgresDirectory
 from kannon.adapters.postgres.intake import PostgresIntake
 from kannon.adapters.postgres.templates import PostgresTemplates
+from kannon.core.batch_options import Syntax
 from kannon.core.batches import Body, NewBatch, NewRecipient
 from kannon.core.errors import BodyGone, Conflict, LedgerUnavailable
 from kannon.ports import TemplateRecord, Templates
@@ -96,6 +97,14 @@ async def test_a_template_is_found_with_its_body(subject: Subject) -> None:
     assert await subject.templates.body(await subject.number()) == BODY
     assert await subject.templates.template(f"b@{DOMAIN}") is None
     assert await subject.templates.body(4711) is None
+
+
+async def test_a_body_keeps_its_options(subject: Subject) -> None:
+    body = Body("<p>{% if a %}{% endif %}</p>", "", Syntax.LIQUID, css_inlined=True)
+    await subject.templates.add(NAME, DOMAIN, "", BODY)
+    assert await subject.templates.update(NAME, None, body) == replace(RECORD, title="", body=body)
+    assert await subject.templates.template(NAME) == replace(RECORD, title="", body=body)
+    assert await subject.templates.body(await subject.number()) == body
 
 
 async def test_a_template_is_its_domains_own(subject: Subject) -> None:

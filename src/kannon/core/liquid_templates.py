@@ -102,7 +102,7 @@ class LiquidTemplate:
             BadTemplate: it cannot be written.
         """
         values = {name: Markup(value) if name in raw_fields else value for name, value in fields.items()}
-        buffer = LimitedStringIO(limit=MAX_OUTPUT)
+        buffer = LimitedStringIO(limit=MAX_OUTPUT, newline="")
         context = _Context(self._template, values, self._clock)
         try:
             self._template.render_with_context(context, buffer)
@@ -258,8 +258,9 @@ def _told(error: Exception, source: str) -> BadTemplate:
     cause = error.__cause__
     reason = "it is nested too deep" if isinstance(cause, RecursionError) else str(error.message)
     line = 0
-    if error.token is not None and 0 <= error.token.start_index <= len(source):
-        line = _line(source, error.token.start_index)
+    if error.token is not None:
+        at = error.token.start_index
+        line = _line(source, at if at >= 0 else len(source))  # no place: the end is missing
     shown = "".join(one if one.isprintable() else " " for one in reason[:_LONGEST_REASON])
     return (TemplateLimit if isinstance(error, ResourceLimitError) else BadTemplate)(line, shown)
 

@@ -38,6 +38,7 @@ def derived(content: Content) -> CallKey:
         "" if content.at is None else content.at.isoformat(),
         *_flat(content.fields),
         *(["ignore suppression"] if content.ignore_suppression else []),
+        *content.options.digested,
     )
 
     def key(chunk: Chunk) -> str:
