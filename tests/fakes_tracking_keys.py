@@ -15,7 +15,7 @@ class FakeTrackingKeys:
     """Keys and when they sign, the oldest first; `away` makes it answer nothing.
 
     Attributes:
-        looks: how often it was asked for keys.
+        looks: how often keys were read.
     """
 
     kept: list[tuple[DatedKey, Span]] = field(default_factory=list)
@@ -25,12 +25,13 @@ class FakeTrackingKeys:
 
     async def signing_keys(self) -> Sequence[DatedKey]:
         """See `ports.SigningKeys`."""
-        self._answer()
+        self._check_there()
+        self.looks += 1
         return [key for key, _ in self.kept]
 
     async def rotate(self, now: datetime) -> bool:
         """See `ports.SigningKeys`."""
-        self._answer()
+        self._check_there()
         span = next_span(self.kept[-1][1] if self.kept else None, now)
         if span is not None:
             self._add(span)
@@ -39,7 +40,8 @@ class FakeTrackingKeys:
 
     async def public_keys(self) -> Mapping[str, bytes]:
         """See `ports.PublicKeys`."""
-        self._answer()
+        self._check_there()
+        self.looks += 1
         return {key.kid: SigningKey(key.kid, key.seed).public for key, _ in self.kept}
 
     def _add(self, span: Span) -> None:
@@ -49,7 +51,6 @@ class FakeTrackingKeys:
         number = next(self._numbers)
         self.kept.append((DatedKey(f"key{number}", number.to_bytes(32, "big"), span.start), span))
 
-    def _answer(self) -> None:
-        self.looks += 1
+    def _check_there(self) -> None:
         if self.away:
             raise LedgerUnavailable("away")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from kannon.core.deliveries import DeliveryId
-from kannon.core.payloads import MAX_REPORT_HEAD, MAX_REPORTED, ReportJudged, ReportReceived
+from kannon.core.payloads import MAX_REPORT_HEAD, MAX_REPORTED, ReportJudged, ReportReceived, ReportRole
 from kannon.core.reports.attribution import signed_delivery
 from kannon.core.reports.reading import read_report
 from kannon.core.reports.values import Kind, Report, Reported
@@ -27,7 +27,7 @@ def judged_report(received: ReportReceived, keys: Mapping[int, bytes]) -> Report
     Args:
         keys: the subkeys for return paths by their ids.
     """
-    report = _settled(read_report(received.message))
+    report = _settled(read_report(received.message), received)
     return ReportJudged(
         recipients=received.recipients,
         deliveries=_deliveries(received, report, keys),
@@ -43,17 +43,28 @@ def judged_report(received: ReportReceived, keys: Mapping[int, bytes]) -> Report
     )
 
 
-def _settled(report: Report) -> Report:
+def _settled(report: Report, received: ReportReceived) -> Report:
+    if _is_plain(report) and any(one.role is ReportRole.UNSUBSCRIBE for one in received.recipients):
+        return replace(report, kind=Kind.UNSUBSCRIBE)
     if report.kind is Kind.COMPLAINT and all(one.category == AUTH_FAILURE for one in report.recipients):
         return replace(report, kind=Kind.UNRECOGNISED, reason=AUTH_FAILURE)
     return report
 
 
+def _is_plain(report: Report) -> bool:
+    """Whether a person may have written it: whatever that says, it unsubscribes (RFC 2369 §3.2)."""
+    return report.kind is Kind.UNRECOGNISED and not report.reason
+
+
 def _deliveries(
     received: ReportReceived, report: Report, keys: Mapping[int, bytes]
 ) -> tuple[DeliveryId, ...]:
-    """Those whose return paths it came to; a complaint to a mailbox names its own, if that is signed."""
-    named = [recipient.delivery for recipient in received.recipients if recipient.delivery]
+    """Those whose return paths it came to; a complaint to a mailbox names its own, if that is signed.
+
+    What a reader unsubscribes by is no return path: a bounce that comes there is none of that Delivery.
+    """
+    role = ReportRole.UNSUBSCRIBE if report.kind is Kind.UNSUBSCRIBE else ReportRole.RETURN_PATH
+    named = [one.delivery for one in received.recipients if one.delivery and one.role is role]
     if not named and report.kind is Kind.COMPLAINT:
         found = signed_delivery(received.message, keys, received.at)
         named = [found] if found else []

@@ -19,6 +19,7 @@ from kannon.adapters.nats.publisher import NatsPublisher, NatsStreams
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.ledger import PostgresLedger
 from kannon.adapters.postgres.outbox import PostgresOutbox
+from kannon.adapters.postgres.statistics_upkeep import PostgresStatisticsUpkeep
 from kannon.adapters.postgres.tracking_keys import PostgresTrackingKeys
 from kannon.core.keys import Purpose
 from kannon.core.payloads import AnyPayload, DeliveriesDue, EnvelopesReady, RecipientsVerified
@@ -31,6 +32,7 @@ from kannon.runtime.settings import (
     DISPATCH_LEASE,
     EDGE_TARGETS,
     NATS_URL,
+    STATS_RETENTION,
     STREAM_REPLICAS,
     Settings,
 )
@@ -64,7 +66,8 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
     tokens = TokenMaker(signer.mint, _random_name)
     emitter = Emitter(publisher, keys, list(settings[EDGE_TARGETS]), tokens)
     dispatch = Dispatch(ledger, publisher, emitter, signer, outbox, database.clock, _nonce)
-    tick = Tick(ledger, ledger, streams, streams, publisher, signer, outbox, database.clock, _nonce)
+    upkeep = PostgresStatisticsUpkeep(database, settings[STATS_RETENTION])
+    tick = Tick(ledger, ledger, upkeep, streams, streams, publisher, signer, outbox, database.clock, _nonce)
     return Wired(dispatch, sealer, (RecipientsVerified, DeliveriesDue), on_tick=tick)
 
 

@@ -13,7 +13,8 @@ from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import Unavailable
 from kannon.core.failpoints import passing
 from kannon.core.payloads import AnyPayload, DeliveriesDue, ReportJudged
-from kannon.core.suppression import SuppressionRules
+from kannon.core.reports.values import Kind
+from kannon.core.suppression import SuppressionRules, suppressed_for, unsubscribed
 from kannon.ports import Clock, EventPublisher, Ledger, LedgerWork, Outbox
 
 log = logging.getLogger(__name__)
@@ -96,7 +97,10 @@ class Stats:
             outcomes = [outcome for outcome in found if outcome is not None]
             await work.record(outcomes)
             await suppress_for(work, outcomes, self._suppression, self._clock())
-            await work.keep_report(report, rows[0].domain if rows else report.recipients[0].domain)
+            is_new = await work.keep_report(report, rows[0].domain if rows else report.recipients[0].domain)
+            if is_new and report.kind is Kind.UNSUBSCRIBE:
+                asked = [unsubscribed(row, report.at) for row in rows]
+                await work.suppress([suppressed_for(one, self._suppression) for one in asked], self._clock())
         self._outbox.nudge()
 
     async def _ask_for_claims(self) -> None:

@@ -159,7 +159,8 @@ async def test_statistics(client: Client, tenant: Tenant, database_url: str) -> 
                 "INSERT INTO stats VALUES (1, %s, %s, 0, %s, 'msg_1', %s, 'a@b.test', %s)", values
             )
         connection.execute(
-            "INSERT INTO aggregated_stats VALUES (%s, %s, 'bounced', 5)", (tenant.domain, HOUR)
+            "INSERT INTO rollup_deltas VALUES (%s, %s, 1, '', '', '', 'bounced', NULL, 5)",
+            (tenant.domain, HOUR),
         )
     when: dict[str, Any] = {
         "from_date": write_timestamp(HOUR),

@@ -52,6 +52,24 @@ async def test_each_kind_of_report_is_passed_on_for_the_delivery_whose_return_pa
     assert publisher.traces == ["trace"]
 
 
+@pytest.mark.parametrize(
+    ("message", "kind", "counts"),
+    [
+        (OTHER, Kind.UNSUBSCRIBE, True),
+        (AUTO_REPLY, Kind.AUTO_REPLY, False),
+        (failure("r0@example.org"), Kind.BOUNCE, False),
+        (complaint(), Kind.COMPLAINT, False),
+    ],
+    ids=["person", "machine", "bounce", "complaint"],
+)
+def test_what_a_person_writes_to_unsubscribe_does_so_and_what_a_machine_writes_there_does_nothing(
+    message: bytes, kind: Kind, counts: bool
+) -> None:
+    address = ReportRecipient(ReportRole.UNSUBSCRIBE, DOMAIN, DeliveryId(7, 0))
+    report = judged_report(received(message, address), KEYS)
+    assert (report.kind, report.deliveries) == (kind, (DeliveryId(7, 0),) if counts else ())
+
+
 async def test_the_same_report_once_more_is_the_same_event() -> None:
     publisher = FakePublisher()
     bounce = Bounce(publisher, KEYS)

@@ -1,5 +1,6 @@
 """dispatch against a ledger in memory: verdicts, room, claims, failures alone, and the tick."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -13,7 +14,7 @@ from functions.dispatch.building import BatchBuilder, Keys, TooLarge
 from functions.dispatch.emitting import Emitter
 from functions.dispatch.handler import Dispatch
 from functions.dispatch.signing import TokenSigner
-from functions.dispatch.tick import PIECES_SETTLED, Tick
+from functions.dispatch.tick import MERGED_EVERY, PIECES_SETTLED, Tick
 from kannon.core.batches import Delivery
 from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.envelope_seal import is_sealed
@@ -264,6 +265,24 @@ class Unannounced:
         return 0
 
 
+class Upkeep:
+    """Remembers what was asked of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def merge(self, pieces: int) -> int:
+        self.asked.append("merge")
+        return pieces
+
+    async def make_months(self, now: datetime) -> None:
+        self.asked.append("make_months")
+
+    async def forget(self, limit: int, now: datetime) -> int:
+        self.asked.append("forget")
+        return 0
+
+
 @dataclass
 class Ticking:
     """A tick and what it looks at."""
@@ -272,12 +291,17 @@ class Ticking:
     streams: Streams = field(default_factory=Streams)
     recovery: Unannounced = field(default_factory=Unannounced)
 
-    async def tick(self) -> None:
-        await Tick(
-            self.around.ledger, self.recovery, self.streams, self.streams, self.around.publisher,
+    upkeep: Upkeep = field(default_factory=Upkeep)
+
+    def new(self) -> Tick:
+        return Tick(
+            self.around.ledger, self.recovery, self.upkeep, self.streams, self.streams, self.around.publisher,
             TokenSigner(self.around.tracking_keys, lambda: self.around.now),
             self.around.outbox, lambda: self.around.now, lambda: "nonce",
-        ).tick()  # fmt: skip
+        )  # fmt: skip
+
+    async def tick(self) -> None:
+        await self.new().tick()
 
 
 @pytest.fixture
@@ -305,6 +329,17 @@ async def test_the_tick_sees_to_it_that_tokens_have_a_key_whatever_else_it_canno
     await ticking.tick()
     await ticking.tick()
     assert len(await ticking.around.tracking_keys.signing_keys()) == 1
+
+
+async def test_the_tick_keeps_the_statistics_in_order_and_merges_counts_now_and_then(
+    ticking: Ticking,
+) -> None:
+    ticking.around.publisher.away = True
+    tick = ticking.new()
+    for _ in range(3):
+        await tick.tick()
+        ticking.around.now += MERGED_EVERY / 2
+    assert Counter(ticking.upkeep.asked) == {"make_months": 3, "forget": 3, "merge": 2}
 
 
 async def test_the_tick_goes_on_with_batches_that_were_cancelled_or_moved(ticking: Ticking) -> None:

@@ -9,7 +9,7 @@ import pytest
 from edge_smtp.inbound.mailboxes import Mailboxes, NoSuchMailbox
 from kannon.core.deliveries import DeliveryId
 from kannon.core.payloads import ReportRecipient, ReportRole
-from kannon.core.return_path import KEY_ID, mint
+from kannon.core.return_path import KEY_ID, Use, mint
 from tests.inbound_harness import KEY, NOW, return_path
 
 MAILBOXES = Mailboxes({KEY_ID: KEY}, ["mx.example.com", "Mail.example.com"], ["FBL@feedback.example.com"])
@@ -74,6 +74,21 @@ def test_nothing_is_taken_for_what_is_forged_foreign_expired_or_old(address: str
 )
 def test_other_mailboxes_are_those_that_are_set_up(address: str, role: ReportRole, domain: str) -> None:
     assert MAILBOXES.find(address, NOW) == ReportRecipient(role, domain)
+
+
+def test_where_it_is_set_up_readers_unsubscribe_by_mail_and_by_no_address_that_is_for_reports() -> None:
+    address = mint(KEY, KEY_ID, 42, 7, NOW.replace(year=2027), "mail.example.com", Use.UNSUBSCRIBING)
+    taking = Mailboxes({KEY_ID: KEY}, [], [], unsubscribing=True)
+    assert len(address.partition("@")[0]) <= 64
+    assert taking.find(address.upper(), NOW) == ReportRecipient(
+        ReportRole.UNSUBSCRIBE, "mail.example.com", DeliveryId(42, 7)
+    )
+    assert taking.find(return_path(), NOW) == OF_SEVEN
+    for other in (address.replace("unsub+", "bounce+"), return_path().replace("bounce+", "unsub+")):
+        with pytest.raises(NoSuchMailbox, match="another use"):
+            taking.find(other, NOW)
+    with pytest.raises(NoSuchMailbox, match="nobody unsubscribes"):
+        MAILBOXES.find(address, NOW)
 
 
 def test_of_ten_thousand_changed_return_paths_none_is_taken() -> None:

@@ -70,6 +70,25 @@ async def test_what_comes_back_suppresses_the_address(
     )
 
 
+async def test_who_unsubscribes_by_mail_is_not_sent_to_until_the_address_is_let_in_again(
+    around: Around,
+) -> None:
+    asked = judged(Kind.UNSUBSCRIBE, at=LATER)
+    suppressions = around.ledger.suppressions.records
+    await around.learn(delivered(), asked)
+    (found,) = suppressions.values()
+    assert (found.address, found.reason, found.source, found.created_at) == (
+        "r0@example.org",
+        Reason.UNSUBSCRIBE,
+        Source.RECIPIENT,
+        LATER,
+    )
+    assert around.types() == ["delivered"]
+    suppressions.clear()
+    await around.learn(asked)
+    assert not suppressions
+
+
 @pytest.mark.parametrize("report", [BOUNCE, COMPLAINT], ids=["bounce", "complaint"])
 async def test_one_of_a_kind_counts_however_many_come(report: ReportJudged, around: Around) -> None:
     another = replace(report, digest="another", at=LATER + timedelta(days=1))

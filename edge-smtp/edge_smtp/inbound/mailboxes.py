@@ -6,7 +6,7 @@ from typing import Final
 
 from kannon.core.errors import BadInput
 from kannon.core.payloads import ReportRecipient, ReportRole
-from kannon.core.return_path import BadReturnPath, read
+from kannon.core.return_path import BadReturnPath, Use, read
 
 _ROLES: Final = {"postmaster": ReportRole.POSTMASTER, "abuse": ReportRole.ABUSE}
 
@@ -16,7 +16,8 @@ class NoSuchMailbox(BadInput):
 
 
 class Mailboxes:
-    """Return paths of ours until they expire, postmaster@ and abuse@ of some domains, and feedback addresses.
+    """Return paths of ours until they expire, postmaster@ and abuse@ of some domains, and feedback addresses;
+    where they are set up, the signed addresses by which readers unsubscribe.
 
     That a Domain is ours is not looked up. A return path is bound to its domain by a key that only dispatch
     and the edge have: one that verifies was minted for a Domain that sent mail.
@@ -26,15 +27,24 @@ class Mailboxes:
         domains: whose postmaster@ and abuse@ are taken; the first one's without a domain, too (RFC 5321
             §4.5.1).
         feedback: whole addresses that providers were told for their feedback loops.
+        unsubscribing: whether readers may unsubscribe by mail.
     """
 
     def __init__(
-        self, keys: Mapping[int, bytes], domains: Collection[str], feedback: Collection[str]
+        self,
+        keys: Mapping[int, bytes],
+        domains: Collection[str],
+        feedback: Collection[str],
+        *,
+        unsubscribing: bool = False,
     ) -> None:
         self._keys = keys
         self._own = next(iter(domains), "")
         self._domains = frozenset(domain.lower() for domain in domains)
         self._feedback = frozenset(address.lower() for address in feedback)
+        self._roles = {Use.REPORTS: ReportRole.RETURN_PATH}
+        if unsubscribing:
+            self._roles[Use.UNSUBSCRIBING] = ReportRole.UNSUBSCRIBE
 
     def find(self, address: str, now: datetime) -> ReportRecipient:
         """Whom a report to `address` (without angle brackets) concerns; case makes no difference.
@@ -53,4 +63,7 @@ class Mailboxes:
             found = read(self._keys, address, now)
         except BadReturnPath as error:
             raise NoSuchMailbox(str(error)) from None
-        return ReportRecipient(ReportRole.RETURN_PATH, domain, found.delivery)
+        role = self._roles.get(found.use)
+        if role is None:
+            raise NoSuchMailbox("nobody unsubscribes by mail here")
+        return ReportRecipient(role, domain, found.delivery)

@@ -42,7 +42,12 @@ def read_settings(settings: s.Settings) -> Inbound:
     return Inbound(
         host=host,
         port=port,
-        mailboxes=Mailboxes(keys, domains, settings[s.SMTP_FEEDBACK_ADDRESSES]),
+        mailboxes=Mailboxes(
+            keys,
+            domains,
+            settings[s.SMTP_FEEDBACK_ADDRESSES],
+            unsubscribing=settings[s.SMTP_UNSUBSCRIBING],
+        ),
         max_recipients=settings[s.SMTP_MAX_RECIPIENTS],
         offer=Offer(
             hostname=settings[s.SMTP_DOMAIN],

@@ -234,6 +234,7 @@ class ReportRole(StrEnum):
     POSTMASTER = "postmaster"
     ABUSE = "abuse"
     FEEDBACK = "feedback"
+    UNSUBSCRIBE = "unsubscribe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +243,8 @@ class ReportRecipient:
 
     Attributes:
         domain: of the address.
-        delivery: whose return path it is; None for other roles. The token was verified.
+        delivery: whose return path it is, or whose reader unsubscribes; None for other roles. The token was
+            verified.
     """
 
     role: ReportRole

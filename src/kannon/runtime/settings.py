@@ -250,7 +250,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Gateway": ("api",),
     "Sending": ("sender", "dns"),
-    "Dispatch, tick and edge": ("dispatch", "tick", "edge"),
+    "Dispatch, tick and edge": ("dispatch", "tick", "edge", "stats"),
     "Suppression": ("suppression",),
     "Source": ("source",),
     "Taking reports": ("smtp",),
@@ -342,6 +342,9 @@ EDGE_JOURNAL = Setting("edge.journal", _text, None, "file of the edge's journal"
 
 DISPATCH_IN_HAND = Setting("dispatch.in_hand", _count, "20000", "Deliveries in `sending` at the most")
 DISPATCH_LEASE = Setting("dispatch.lease", _duration, "15m", "after this without result, emitted again")
+STATS_RETENTION = Setting(
+    "stats.retention", _duration, "365d", "how long single Outcomes are kept; counts stay"
+)
 TICK_EVERY = Setting("tick.every", _duration, "1s", "standalone's timer")
 STREAM_REPLICAS = Setting("nats.replicas", _count, "1", "replicas of each stream")
 
@@ -397,6 +400,12 @@ SMTP_MAILBOX_DOMAINS = Setting(
 )
 SMTP_FEEDBACK_ADDRESSES = Setting(
     "smtp.feedback_addresses", _mail_addresses, "", "addresses that feedback loops report to"
+)
+SMTP_UNSUBSCRIBING = Setting(
+    "smtp.unsubscribing",
+    _flag,
+    "false",
+    "take mail to unsub+<token>@<domain>, and name it in mails that offer the hosted unsubscribe",
 )
 
 TEST_BUILD = Setting("test.build", _flag, "false", "this installation is a test: allow `test.failpoints`")

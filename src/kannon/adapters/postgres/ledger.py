@@ -12,14 +12,16 @@ from psycopg.rows import DictRow, TupleRow, tuple_row
 
 from kannon.adapters.postgres.batches import settle_some
 from kannon.adapters.postgres.connection import Connection, Database, as_json, queries
+from kannon.adapters.postgres.engagements import record_engagements
 from kannon.adapters.postgres.suppressions import note_soft_bounces, write_suppressions
 from kannon.core.batch_options import BatchOptions, Syntax
-from kannon.core.batches import KEYS_KEPT_FOR, BatchContent, Delivery, Move, Outcome
+from kannon.core.batches import KEYS_KEPT_FOR, TOLD_ONCE, BatchContent, Delivery, Move, Outcome
 from kannon.core.deliveries import WAITING, DeliveryId, Standing, Status
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import KannonError
 from kannon.core.keys import open_sealed
-from kannon.core.payloads import Candidate, ReportJudged
+from kannon.core.payloads import Candidate, Engagement, ReportJudged
+from kannon.core.providers import provider_of
 from kannon.core.reports.values import Kind
 from kannon.core.suppression import Happening, Suppression
 from kannon.core.tracking.policy import Policy
@@ -36,6 +38,7 @@ ROOM_REMEMBERED = 0.25
 PUBLISHING = timedelta(seconds=15)
 """The longest that Envelopes take from when dispatch looked at the clock until the stream has them."""
 
+_TOLD_ONCE = sorted(TOLD_ONCE)
 _STATUSES = {status.value: status for status in Status}
 
 STREAMS_BEFORE_DISPATCH = ["KANNON_VERIFY", "KANNON_DISPATCH"]
@@ -275,20 +278,32 @@ class _Work:
             )
             for it in outcomes
         ]
-        await self._connection.execute(SQL["record"], {"outcomes": as_json(rows)})
+        names = {str(name) for it in outcomes if (name := it.data.get("exchanger"))}
+        await self._connection.execute(
+            SQL["record"],
+            {
+                "outcomes": as_json(rows),
+                "told_once": _TOLD_ONCE,
+                "providers": as_json({name: provider_of(name) for name in names}),
+            },
+        )
+
+    async def record_engagements(self, engagements: Sequence[Engagement], now: datetime) -> int:
+        return await record_engagements(self._connection, engagements, now)
 
     async def reported(self, deliveries: Sequence[DeliveryId]) -> Mapping[DeliveryId, Collection[str]]:
         if not deliveries:
             return {}
         wanted = [(delivery.batch, delivery.seq) for delivery in deliveries]
-        rows = await self._connection.execute(SQL["reported"], {"wanted": as_json(wanted)})
+        told = {"wanted": as_json(wanted), "told_once": _TOLD_ONCE}
+        rows = await self._connection.execute(SQL["reported"], told)
         found: dict[DeliveryId, set[str]] = {}
         for row in await rows.fetchall():
             found.setdefault(DeliveryId(row["batch"], row["seq"]), set()).add(row["type"])
         return found
 
-    async def keep_report(self, report: ReportJudged, domain: str) -> None:
-        await self._connection.execute(
+    async def keep_report(self, report: ReportJudged, domain: str) -> bool:
+        counted = await self._connection.execute(
             SQL["keep_report"],
             {
                 "identity": report.identity(),
@@ -305,6 +320,7 @@ class _Work:
                 "head": report.head,
             },
         )
+        return counted.rowcount == 1
 
     async def note_soft_bounces(self, bounces: Sequence[Happening], window: timedelta) -> Sequence[int]:
         return await note_soft_bounces(self._connection, bounces, window)

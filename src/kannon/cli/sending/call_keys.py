@@ -39,6 +39,8 @@ def derived(content: Content) -> CallKey:
         *_flat(content.fields),
         *(["ignore suppression"] if content.ignore_suppression else []),
         *content.options.digested,
+        *([f"track opens {content.track_opens}"] if content.track_opens else []),
+        *([f"track links {content.track_links}"] if content.track_links else []),
     )
 
     def key(chunk: Chunk) -> str:

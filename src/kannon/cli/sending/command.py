@@ -22,6 +22,7 @@ from kannon.cli.options import (
     syntax_number,
     syntax_option,
 )
+from kannon.cli.tracking import MODE
 from kannon.core.errors import KannonError
 
 if TYPE_CHECKING:
@@ -144,6 +145,10 @@ Exit codes:
     is_flag=True,
     help="Send to suppressed addresses, too: for what they asked for. Never to who complained.",
 )
+@click.option("--track-opens", type=MODE, help="How much to learn of opens.  [default: as the domain allows]")
+@click.option(
+    "--track-links", type=MODE, help="How much to learn of clicks.  [default: as the domain allows]"
+)
 @click.option("--dry-run", is_flag=True, help="Check the list, and send nothing.")
 @api_option
 @json_option
@@ -175,6 +180,8 @@ def send(
     patience: float,
     refused_path: Path | None,
     ignore_suppression: bool,
+    track_opens: str | None,
+    track_links: str | None,
     dry_run: bool,
     api: str,
     as_json: bool,
@@ -214,6 +221,8 @@ def send(
         at=at,
         ignore_suppression=ignore_suppression,
         options=options,
+        track_opens=track_opens,
+        track_links=track_links,
     )
     key_of = _key_of(content, run_name, of_list=list_path is not None)
     with _disk():

@@ -7,6 +7,7 @@ from typing import Final
 
 from kannon.adapters.pb import mailer_pb2, types_pb2
 from kannon.cli.sending.rows import ListedRecipient
+from kannon.cli.tracking import state
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ class Content:
         at: None for at once.
         ignore_suppression: send to suppressed addresses, too.
         options: what most runs do not ask for.
+        track_opens: the mode that is asked for; None for what the domain allows.
+        track_links: likewise.
     """
 
     domain: str
@@ -71,6 +74,8 @@ class Content:
     at: datetime | None
     ignore_suppression: bool = False
     options: Options = NO_OPTIONS
+    track_opens: str | None = None
+    track_links: str | None = None
 
     def request(
         self, recipients: Sequence[ListedRecipient]
@@ -94,4 +99,6 @@ class Content:
         )
         if self.at is not None:
             request.scheduled_time.FromDatetime(self.at.replace(tzinfo=UTC))
+        if self.track_opens or self.track_links:
+            state(request.tracking, self.track_opens, self.track_links)
         return request

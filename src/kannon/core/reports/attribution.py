@@ -9,12 +9,14 @@ from kannon.core.addresses import EmailAddress, InvalidAddress
 from kannon.core.deliveries import DeliveryId
 from kannon.core.reports.entities import Message, read_headers, read_message
 from kannon.core.reports.values import Action, Reported
-from kannon.core.return_path import PREFIX, BadReturnPath, read
+from kannon.core.return_path import BadReturnPath, Use, read
 
 MAX_TRIED: Final = 20
 """Return paths of one report that are checked, at the most."""
 
-_RETURN_PATH = re.compile(rf"{re.escape(PREFIX)}[a-z2-7]{{1,60}}@[a-z0-9.-]{{1,253}}", re.IGNORECASE)
+_RETURN_PATH = re.compile(
+    rf"{re.escape(Use.REPORTS.prefix)}[a-z2-7]{{1,60}}@[a-z0-9.-]{{1,253}}", re.IGNORECASE
+)
 _SEVERITY: Final = {Action.FAILED: 2, Action.DELAYED: 1}
 
 

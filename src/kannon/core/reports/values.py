@@ -11,6 +11,7 @@ class Kind(StrEnum):
     DELAYED = "delayed"  # a delivery report in which nothing has failed so far (RFC 3464 §2.3.3)
     COMPLAINT = "complaint"
     AUTO_REPLY = "auto-reply"
+    UNSUBSCRIBE = "unsubscribe"  # a person's mail to an address that is there for it
     UNRECOGNISED = "unrecognised"  # or recognised, and of no concern here: see `Report.reason`
 
 

@@ -97,21 +97,25 @@ class _Found:
 
 
 def _found(source: str) -> _Found:
-    found = _Found()
-    last = begun = None
+    found, before = _Found(), None
+    open_at = len(source)
     for token in tokens(source, 0, len(source)):
-        if token.kind is Kind.START:
-            if token.tag in _LINKS:
-                _add_link(found, source, token)
-            elif token.tag == "html" and any(one.name in _AMP for one in attributes(source, token)):
-                return _Found()
+        if token.end == len(source) and _is_open(source, token):
+            open_at = before.start if token.kind is Kind.RAW and before else token.start
+        elif token.kind is Kind.START and token.tag in _LINKS:
+            _add_link(found, source, token)
+        elif token.kind is Kind.START and token.tag == "html" and _is_amp(source, token):
+            return _Found()
         elif token.kind is Kind.END and token.tag == "body":
             found.pixel_at = token.start
-        begun, last = (last if token.kind is Kind.RAW else token), token
+        before = token
     if found.pixel_at is None:
-        is_open = last is not None and _is_open(source, last)
-        found.pixel_at = begun.start if is_open and begun else len(source)
+        found.pixel_at = open_at
     return found
+
+
+def _is_amp(source: str, tag: Token) -> bool:
+    return any(one.name in _AMP for one in attributes(source, tag))
 
 
 def _is_open(source: str, last: Token) -> bool:
@@ -123,8 +127,6 @@ def _is_open(source: str, last: Token) -> bool:
 
 
 def _add_link(found: _Found, source: str, tag: Token) -> None:
-    if tag.end == len(source) and _is_open(source, tag):  # then it is no tag
-        return
     named = list(attributes(source, tag))
     opted_out = [number for number, one in enumerate(named) if one.name == OPT_OUT]
     if opted_out:
