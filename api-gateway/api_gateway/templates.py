@@ -72,11 +72,9 @@ class TemplateDesk:
         source = read_source(request)
         if not (request.syntax and request.HasField("inline_css")):
             before = await self._templates.template(name)
-            if before is None:
-                raise no_template()
-            if not request.syntax:
+            if before is not None and not request.syntax:
                 source = replace(source, syntax=before.body.syntax)
-            if not request.HasField("inline_css"):
+            if before is not None and not request.HasField("inline_css"):
                 source = replace(source, inline_css=before.body.css_inlined)
         body, _ = await read_body(source)
         return body

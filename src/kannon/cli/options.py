@@ -100,7 +100,6 @@ def syntax_option(command: F) -> F:
     return click.option(
         "--syntax",
         type=click.Choice(["plain", "liquid"]),
-        default="",
         show_default="plain",
         help="How placeholders are written.",
     )(command)
@@ -111,11 +110,11 @@ def inline_css_option(command: F) -> F:
     return click.option("--inline-css", is_flag=True, help="Write style sheets into tags.")(command)
 
 
-def syntax_number(syntax: str) -> Any:
+def syntax_number(syntax: str | None) -> Any:
     """A `--syntax` as the API has it; nothing where it was not given."""
     from kannon.adapters.pb import types_pb2
 
-    name = f"TEMPLATE_SYNTAX_{syntax.upper() or 'UNSPECIFIED'}"
+    name = f"TEMPLATE_SYNTAX_{(syntax or 'unspecified').upper()}"
     return types_pb2.TemplateSyntax.Value(name)
 
 

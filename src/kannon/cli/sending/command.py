@@ -166,7 +166,7 @@ def send(
     pairs: tuple[str, ...],
     raw_fields: tuple[str, ...],
     text_file: TextIO | None,
-    syntax: str,
+    syntax: str | None,
     inline_css: bool,
     reply_to: str,
     header_pairs: tuple[str, ...],
