@@ -99,6 +99,7 @@ def migrated_database(shared_database: str) -> str:
     )
     with psycopg.connect(shared_database, autocommit=True) as connection:
         connection.execute(f"TRUNCATE {tables}")
+        connection.execute("UPDATE rollup_grains SET until = '1970-01-01 00:00Z'")
     return shared_database
 
 

@@ -184,6 +184,10 @@ class LedgerWork(Protocol):
             How many were new.
         """
 
+    async def remember_engagements(self, ids: Sequence[str], now: datetime) -> Collection[str]:
+        """Remember engagements that have no row in the statistics, for `ENGAGEMENTS_REMEMBERED`; gives the
+        ids of those that were not known."""
+
     async def reported(self, deliveries: Sequence[DeliveryId]) -> Mapping[DeliveryId, Collection[str]]:
         """Which Outcomes of those that are `TOLD_ONCE` these Deliveries have, where they have any."""
 
@@ -264,6 +268,9 @@ class StatisticsUpkeep(Protocol):
     async def merge(self, pieces: int) -> int:
         """Bring counts that wait into the rollups, up to so many pieces, each a transaction; returns how many
         it were. What is asked for counts both, so nothing changes by it."""
+
+    async def sum_up(self, now: datetime) -> None:
+        """Sum hours up to days, and days to months, that are over; a long range is then read quickly."""
 
     async def make_months(self, now: datetime) -> None:
         """Have room for the Outcomes of this month and the next."""
@@ -583,7 +590,7 @@ class StatisticsQueries(Protocol):
         """
 
 
-SERIES_AT_ONCE = 10
+SERIES_AT_ONCE = 5
 TIMELINE_SHOWN = 1000
 
 _ALWAYS = datetime.min.replace(tzinfo=UTC)
