@@ -25,6 +25,7 @@ from kannon.adapters.pb.mailer_pb2 import SendHTMLReq
 from kannon.adapters.pb.types_pb2 import Recipient, Sender
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.migrate import migrate
+from kannon.core.limits import UNLIMITED, Limits
 from kannon.core.suppression import SuppressionRules
 
 ADMIN_TOKEN = "the-admin-token"
@@ -117,7 +118,13 @@ def basic(domain: str, key: str) -> str:
 
 @asynccontextmanager
 async def running_gateway(
-    database_url: str, nats_url: str, *, connected: bool = True, edges: Mapping[str, str] | None = None
+    database_url: str,
+    nats_url: str,
+    *,
+    connected: bool = True,
+    edges: Mapping[str, str] | None = None,
+    limits: Limits = UNLIMITED,
+    audit: bool = False,
 ) -> AsyncIterator[Client]:
     """A gateway on a free port, and a client of it.
 
@@ -140,6 +147,8 @@ async def running_gateway(
         lease=timedelta(minutes=15),
         edges=edges or {},
         suppression=SuppressionRules(),
+        limits=limits,
+        audit_enabled=audit,
     )
     database, nats = Database(database_url, 4), Connection(nats_url, "test")
     await database.open()
@@ -153,6 +162,7 @@ async def running_gateway(
         yield Client(channel, address)
     await gateway.server.stop(1)
     await gateway.announcer.close(5)
+    await gateway.auditor.close(5)
     await gateway.edges.close()
     connecting.cancel()
     await nats.close()

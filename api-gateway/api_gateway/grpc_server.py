@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -11,7 +12,7 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from api_gateway.endpoints import Call, Doorkeeper, Endpoint, Headers, trace_of
+from api_gateway.endpoints import Doorkeeper, Endpoint, Headers, trace_of
 from api_gateway.large_calls import LargeCalls
 from api_gateway.statuses import status_of
 from kannon.core.errors import BadInput, KannonError
@@ -99,34 +100,34 @@ class _Door(aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in its 
         if endpoint is None:
             return await continuation(handler_call_details)
         headers = _headers(handler_call_details)
-        traceparent = trace_of(headers)
+        return _answering(endpoint, headers, self._doorkeeper, self._large_calls)
+
+
+def _answering(
+    endpoint: Endpoint, headers: Headers, doorkeeper: Doorkeeper, large_calls: LargeCalls
+) -> _Handler:
+    async def answer(_requests: Any, context: _Context) -> Any:
+        started, traceparent = time.perf_counter(), trace_of(headers)
         try:
-            call = await self._doorkeeper.admit(endpoint, headers, traceparent)
-        except Exception as error:
-            return _refusing(error, endpoint, traceparent)
-        return _answering(endpoint, call, self._large_calls)
-
-
-def _refusing(error: Exception, endpoint: Endpoint, traceparent: str) -> _Handler:
-    async def refuse(_requests: Any, context: _Context) -> None:
-        await _abort(context, error, endpoint.name, traceparent)
-
-    # Requests as a stream, so that none has been read when this is called.
-    return grpc.stream_unary_rpc_method_handler(refuse)
-
-
-def _answering(endpoint: Endpoint, call: Call, large_calls: LargeCalls) -> _Handler:
-    async def answer(octets: bytes, context: _Context) -> Any:
-        started = time.perf_counter()
-        try:
+            call = await doorkeeper.admit(endpoint, headers, traceparent, client_of(context.peer()))
+            octets = await context.read()
+            if not isinstance(octets, bytes):  # the end of a stream without any message
+                raise BadInput("there is no request")
             async with large_calls.turn(len(octets)):
                 response = await endpoint.procedure(_parsed(endpoint, octets), call)
             return response.SerializeToString()
         except Exception as error:
-            await _abort(context, error, endpoint.name, call.traceparent, time.perf_counter() - started)
+            await _abort(context, error, endpoint.name, traceparent, time.perf_counter() - started)
 
-    # Without (de)serializers of gRPC's, whose failures would show our classes to the caller.
-    return grpc.unary_unary_rpc_method_handler(answer)
+    # Requests as a stream, so that none has been read when this is called; without (de)serializers of gRPC's,
+    # whose failures would show our classes to the caller.
+    return grpc.stream_unary_rpc_method_handler(answer)
+
+
+def client_of(peer: str) -> str:
+    """The address of a gRPC peer, such as `ipv4:192.0.2.1:50000`, without its port."""
+    family, _, rest = unquote(peer).partition(":")
+    return rest.rpartition(":")[0].strip("[]") if family in ("ipv4", "ipv6") else ""
 
 
 def _parsed(endpoint: Endpoint, octets: bytes) -> Message:

@@ -23,6 +23,7 @@ from api_gateway.turns import in_turns
 from kannon.adapters.pb.mailer_pb2 import SendHTMLReq, SendRes, SendTemplateReq
 from kannon.core.batches import KeyedAnswer, NewBatch
 from kannon.core.failpoints import passing
+from kannon.core.limits import check_mails, check_recipients
 from kannon.ports import Clock, Intake
 
 log = logging.getLogger(__name__)
@@ -57,8 +58,8 @@ class Mailer:
         """Make a Batch and a transient Template of a call.
 
         Raises:
-            KannonError: what `Bodies`, `idempotency`, `send_request`, `SenderRule` and `SuppressedRecipients`
-                raise.
+            KannonError: what `Bodies`, `idempotency`, `send_request`, `SenderRule`, `SuppressedRecipients`,
+                `core.limits` and `ports.Intake` raise.
         """
         return await self._send_once(request, call, lambda: self._bodies.given(request.html))
 
@@ -85,12 +86,14 @@ class Mailer:
         self, request: SendRequest, call: Call, chosen: Chosen, content_hash: bytes = b""
     ) -> SendRes:
         now = self._clock()
+        check_recipients(len(request.recipients), call.limits)
         content = read_content(request, chosen, now, self._retry_budget)
         await self._rule.check(content.sender.ascii_domain, call.domain)
         reader = RecipientReader(content.rules)
         async for recipient in in_turns(request.recipients):
             reader.read(recipient)
         await self._suppressed.refuse(reader, request.recipients, call.domain)
+        check_mails(len(reader.taken), call.limits)
         taken = TakenRecipients(request.recipients, reader.taken)
         batch = new_batch(content, taken, call.domain, secrets.token_hex(16), call.traceparent)
         answer = _answered(reader.answer, batch)
@@ -99,7 +102,7 @@ class Mailer:
             keyed = KeyedAnswer(
                 call.domain, call.idempotency_key, content_hash, answer.SerializeToString(), now
             )
-        number = await self._intake.accept(batch, keyed)
+        number = await self._intake.accept(batch, keyed, call.limits)
         if isinstance(number, KeyedAnswer):
             return repeated(number, content_hash)
         passing("gateway.committed")

@@ -32,7 +32,7 @@ async def turns_while(request: SendHTMLReq) -> tuple[int, SendRes]:
         lambda: NOW,
         timedelta(days=1),
     )
-    call = MagicMock(spec=Call, domain="example.com", traceparent="", idempotency_key="")
+    call = Call("pkg.kannon.mailer.apiv1.Mailer/SendHTML", "", "example.com")
     sending = asyncio.create_task(mailer.send_html(request, call))
     turns = 0
     while not sending.done():

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import click
 
 from kannon.cli.client import TIMEOUT, admin_metadata, call
+from kannon.cli.limits import limits
 from kannon.cli.options import admin_token_option, api_option, json_option, print_json
 from kannon.core.dkim import dns_record
 
@@ -73,6 +74,9 @@ def list_domains(api: str, admin_token: str, as_json: bool) -> None:
     else:
         for name in names:
             click.echo(name)
+
+
+domain.add_command(limits)
 
 
 def _records(name: str, public_key: str) -> list[dict[str, str]]:

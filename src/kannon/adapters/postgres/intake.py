@@ -7,9 +7,11 @@ from datetime import datetime
 from psycopg.errors import ForeignKeyViolation
 
 from kannon.adapters.postgres.connection import Connection, Database, as_json, queries
+from kannon.adapters.postgres.mail_counts import count_mails
 from kannon.core.batches import KEYS_KEPT_FOR, Body, KeyedAnswer, NewBatch, NewRecipient
 from kannon.core.errors import BodyGone
 from kannon.core.failpoints import passing
+from kannon.core.limits import UNLIMITED, Limits
 
 SQL = queries("intake")
 FEW = 50
@@ -27,15 +29,18 @@ class PostgresIntake:
         self._marking = asyncio.Lock()
         self._to_mark: dict[int, int] = {}
 
-    async def accept(self, batch: NewBatch, keyed: KeyedAnswer | None = None) -> int | KeyedAnswer:
+    async def accept(
+        self, batch: NewBatch, keyed: KeyedAnswer | None = None, limits: Limits = UNLIMITED
+    ) -> int | KeyedAnswer:
         """See `ports.Intake`."""
         try:
             # A small Batch is one statement; what is more than one must be a transaction.
-            is_one = keyed is None and len(batch.recipients) <= FEW
+            is_one = keyed is None and len(batch.recipients) <= FEW and not limits.count_mails
             begin = self._database.statement if is_one else self._database.transaction
             async with begin() as connection:
                 if keyed is not None and (earlier := await _earlier_answer(connection, keyed)) is not None:
                     return earlier
+                await count_mails(connection, batch.domain, len(batch.recipients), limits)
                 number = await _write(connection, batch)
                 passing("gateway.committing")
                 return number
