@@ -15,12 +15,16 @@ class FakeAuditTrail:
 
     Attributes:
         writes: how many records came at once, each time.
+        prunings: how often something was to be forgotten.
+        refused: how often it was asked while it was away.
     """
 
     records: dict[int, AuditRecord] = field(default_factory=dict)
     writes: list[int] = field(default_factory=list)
     looked_at: int = 20_000
     away: bool = False
+    refused: int = 0
+    prunings: int = 0
 
     async def write(self, records: Sequence[AuditRecord]) -> None:
         """See `ports.AuditTrail`."""
@@ -51,6 +55,7 @@ class FakeAuditTrail:
     async def forget(self, limit: int, before: datetime) -> int:
         """See `ports.AuditTrail`."""
         self._answer()
+        self.prunings += 1
         old = sorted(number for number, one in self.records.items() if one.at < before)[:limit]
         for number in old:
             del self.records[number]
@@ -58,6 +63,7 @@ class FakeAuditTrail:
 
     def _answer(self) -> None:
         if self.away:
+            self.refused += 1
             raise LedgerUnavailable("away")
 
 

@@ -11,6 +11,7 @@ from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from itertools import islice
 from typing import Final
 
 from kannon.core.access import Caller
@@ -122,8 +123,14 @@ class Auditor:
 
     async def _write(self, trail: AuditTrail) -> None:
         while self._waiting:
-            first = [self._waiting[at] for at in range(min(AT_ONCE, len(self._waiting)))]
-            await trail.write(first)
+            first = list(islice(self._waiting, AT_ONCE))
+            try:
+                await trail.write(first)
+            except Unavailable:
+                raise
+            except Exception:  # what can never be written must not stop what comes after it
+                log.exception("audit records cannot be written")
+                self._lost.update(one.decision for one in first)
             for _ in first:
                 self._waiting.popleft()
 

@@ -50,5 +50,6 @@ def named_domain(request: Message) -> str:
 
 
 def domain_of_template(template_id: str) -> str:
-    """Whose Template it is, `<id>@<domain>`."""
-    return template_id.rpartition("@")[2]
+    """Whose Template it is, `<id>@<domain>`; empty if it cannot be one."""
+    _, at, domain = template_id.rpartition("@")
+    return domain if at else ""
