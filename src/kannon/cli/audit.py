@@ -21,6 +21,7 @@ PAGE: Final = 500
 LOOK_EVERY: Final = 2.0
 LATE: Final = timedelta(seconds=10)
 """Gateways write their records a little later than they are of."""
+OWN_LOOK: Final = "Api/ListAuditRecords"
 HEADINGS: Final = ("at", "decision", "procedure", "domain", "role", "key", "client", "reason", "attribution")
 
 
@@ -94,12 +95,12 @@ class _Reader:
             show(records)
 
     async def follow(self, channel: grpc.aio.Channel, show: Any) -> None:
-        """Show records as they come, each once."""
+        """Show records as they come, each once; looks at the trail, such as its own, only if asked for."""
         seen: dict[bytes, datetime] = {}
         while True:
             found = [record async for page in self._pages(channel, None) for record in page]
             new = [record for record in reversed(found) if _identity(record) not in seen]
-            show(new)
+            show(one for one in new if self._request.procedure or not one.procedure.endswith(OWN_LOOK))
             seen.update((_identity(record), record.at.ToDatetime(tzinfo=UTC)) for record in new)
             if seen:
                 start = max(seen.values()) - LATE
