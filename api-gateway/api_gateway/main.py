@@ -67,6 +67,7 @@ from kannon.runtime.settings import (
     API_HOST,
     API_MAX_MESSAGE,
     API_PORT,
+    API_SECOND_ADMIN_TOKEN,
     AUDIT_ENABLED,
     AUDIT_RETENTION,
     DATABASE_URL,
@@ -111,6 +112,7 @@ class Wanted:
     edges: Mapping[str, str]
     suppression: SuppressionRules
     limits: Limits = UNLIMITED
+    second_admin_token: str = ""
     audit_enabled: bool = False
     audit_retention: timedelta = timedelta(hours=720)
 
@@ -144,6 +146,7 @@ def read_settings(settings: Settings) -> Wanted:
             settings[LIMITS_MAILS_PER_DAY],
             settings[LIMITS_RECIPIENTS_PER_CALL],
         ),
+        second_admin_token=settings[API_SECOND_ADMIN_TOKEN],
         audit_enabled=settings[AUDIT_ENABLED],
         audit_retention=settings[AUDIT_RETENTION],
     )
@@ -196,7 +199,8 @@ class Gateway:
             HZ(checks),
         )
         self.auditor = Auditor(trail if wanted.audit_enabled else None, clock)
-        keys, admin = KeyCheck(directory, clock), AdminCheck(wanted.admin_token)
+        keys = KeyCheck(directory, clock)
+        admin = AdminCheck(*filter(None, (wanted.admin_token, wanted.second_admin_token)))
         doorkeeper = Doorkeeper(keys, admin, self.auditor, wanted.limits)
         self.server = GrpcServer(endpoints(built, self.auditor), doorkeeper, wanted.max_message)
 

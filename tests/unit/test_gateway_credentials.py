@@ -102,6 +102,15 @@ def test_the_admin_token() -> None:
             admin.check(wrong)
 
 
+def test_a_second_admin_token_counts_as_much_as_the_first() -> None:
+    admin = AdminCheck("old", "new")
+    for token in ("old", "new"):
+        admin.check(token)
+    for wrong in ("", "oldnew", "old, new"):
+        with pytest.raises(Unauthenticated):
+            admin.check(wrong)
+
+
 def test_keys_are_made_as_the_contract_says() -> None:
     assert re.fullmatch(r"k_[A-Za-z0-9]{64}", new_key())
     assert re.fullmatch(r"key_[A-Za-z0-9]{20}", new_key_id())
