@@ -297,7 +297,7 @@ DATA_FOLDER = Setting("data_folder", _text, "", "where standalone keeps what is 
 
 API_PORT = Setting("api.port", _port, "50051", "where the gateway listens")
 API_HOST = Setting("api.host", _text, "0.0.0.0", "the address on which the gateway listens")  # noqa: S104
-API_ADMIN_TOKEN = Setting("api.admin_token", _text, None, "token of Api and Stats calls", True)
+API_ADMIN_TOKEN = Setting("api.admin_token", _text, None, "token that may call everything", True)
 API_SECOND_ADMIN_TOKEN = Setting(
     "api.second_admin_token", _text, "", "another one that is taken, while the first is replaced", True
 )
