@@ -427,3 +427,21 @@ async def test_two_gateways_together_never_exceed_a_limit(
     assert sum(taken) == 6
     assert rows(migrated_database, "SELECT count(*) AS n FROM deliveries") == [{"n": 18}]
     assert rows(migrated_database, "SELECT in_day FROM mail_counts") == [{"in_day": 18}]
+
+
+async def test_a_domain_that_waits_for_its_turn_keeps_no_other_from_sending(
+    postgres_subject: Subject, migrated_database: str
+) -> None:
+    """Its calls wait for another gateway's; there are more of them than connections."""
+    intake = postgres_subject.intake
+    await intake.accept(batch_of(1, "2"), limits=DAILY)
+    with psycopg.connect(migrated_database) as another:
+        another.execute("SELECT * FROM mail_counts FOR UPDATE")
+        waiting = [
+            asyncio.create_task(intake.accept(batch_of(1, str(name)), limits=Limits(mails_per_day=50)))
+            for name in range(3, 13)
+        ]
+        for name in range(13, 23):
+            assert await intake.accept(batch_of(1, str(name)))
+        assert not any(task.done() for task in waiting)
+    assert len(await asyncio.gather(*waiting)) == 10

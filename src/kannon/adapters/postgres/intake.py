@@ -1,8 +1,10 @@
 """What the gateway accepted, written to PostgreSQL: implements `ports.Intake`."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
+from weakref import WeakValueDictionary
 
 from psycopg.errors import ForeignKeyViolation
 
@@ -26,6 +28,7 @@ class PostgresIntake:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._marking = asyncio.Lock()
         self._to_mark: dict[int, int] = {}
 
@@ -37,7 +40,7 @@ class PostgresIntake:
             # A small Batch is one statement; what is more than one must be a transaction.
             is_one = keyed is None and len(batch.recipients) <= FEW and not limits.count_mails
             begin = self._database.statement if is_one else self._database.transaction
-            async with begin() as connection:
+            async with self._turn(batch.domain, limits), begin() as connection:
                 if keyed is not None and (earlier := await _earlier_answer(connection, keyed)) is not None:
                     return earlier
                 await count_mails(connection, batch.domain, len(batch.recipients), limits)
@@ -48,6 +51,16 @@ class PostgresIntake:
             if error.diag.constraint_name == BODY_OF_MESSAGE:
                 raise BodyGone from None
             raise
+
+    @asynccontextmanager
+    async def _turn(self, domain: str, limits: Limits) -> AsyncIterator[None]:
+        """Calls of a Domain whose mails are counted wait for one another: here, and not each on a connection
+        that others need."""
+        if not limits.count_mails:
+            yield
+            return
+        async with self._turns.setdefault(domain, asyncio.Lock()):
+            yield
 
     async def answered(self, domain: str, key: str, now: datetime) -> KeyedAnswer | None:
         """See `ports.Intake`."""
