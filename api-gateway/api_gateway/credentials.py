@@ -80,12 +80,12 @@ class KeyCheck:
             NotFound: there is no such Domain.
             LedgerUnavailable: it could not be looked up.
         """
+        if not name:
+            raise BadInput(f"{ACTING_FOR}: is needed with the admin token")
         try:
             domain = domain_name(name)
         except InvalidAddress as error:
-            raise BadInput(
-                f"{ACTING_FOR}: the admin token needs the domain that it acts for: {error.reason}"
-            ) from None
+            raise BadInput(f"{ACTING_FOR}: {error.reason}") from None
         limits = await self._directory.limits(domain)
         if limits is None:
             raise NotFound(f"{ACTING_FOR}: there is no domain {domain}")

@@ -343,7 +343,10 @@ async def test_the_holder_of_the_admin_token_sends_for_a_domain_that_is_named(
     mail, token = estate.tenant.mail("a@b.test"), {"x_kannon_admin_token": ADMIN_TOKEN}
     sent = await client.call("Mailer/SendHTML", mail, x_kannon_domain=estate.domain, **token)
     assert sent.message_id.endswith(f"@{estate.domain}")
-    assert (await outcome(client, "Mailer/SendHTML", mail, token))[0] is StatusCode.INVALID_ARGUMENT
+    assert await outcome(client, "Mailer/SendHTML", mail, token) == (
+        StatusCode.INVALID_ARGUMENT,
+        "x-kannon-domain: is needed with the admin token",
+    )
     named = token | {"x_kannon_domain": "nobody.test"}
     assert (await outcome(client, "Mailer/SendHTML", mail, named))[0] is StatusCode.NOT_FOUND
 
