@@ -9,7 +9,7 @@ CODE := src functions nats-source edge-smtp api-gateway
 SEEDS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bytecode check lint format test unit fuzz contract integration e2e bench faults demo run generate lock clean
+.PHONY: help setup bytecode check lint format test unit fuzz contract integration e2e bench bench-stats faults demo run generate lock clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -51,9 +51,10 @@ test: setup check ## everything: check, then all suites
 unit: setup ## tests without I/O
 	$(PYTEST) tests/unit
 
-fuzz: setup ## properties, each with 1,500 examples, and two minutes of fuzzing guided by coverage
+fuzz: setup ## properties, each with 1,500 examples, and three minutes of fuzzing guided by coverage
 	$(PYTEST) -n $(WORKERS) --dist worksteal --timeout 3600 -m hypothesis --hypothesis-profile fuzz tests/unit
 	$(BIN)/python -m tests.fuzz.reports 120
+	$(BIN)/python -m tests.fuzz.links 60
 
 contract: setup ## one suite per port, on the fake and on the real thing
 	$(PYTEST) -n $(WORKERS) tests/contract
@@ -66,6 +67,9 @@ e2e: setup ## the whole system, each part a process of its own
 
 bench: bytecode ## how fast it is on this machine: a table, and a line of JSON (OPTIONS="--mails 2000")
 	@$(BIN)/python -m bench $(OPTIONS)
+
+bench-stats: setup ## how long statistics take to answer over 10,000,000 rows: a table, and a line of JSON (OPTIONS="--rows 100000")
+	@$(BIN)/python -m bench.statistics $(OPTIONS)
 
 faults: setup ## breaks a whole system in every way there is: a table, and a line of JSON (SEEDS=5, OPTIONS="--only 3,6")
 	@$(BIN)/python -m faults --seeds $(SEEDS) $(OPTIONS)

@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench.application import Tenant
+from bench.application import SAMPLE_DOMAIN, Tenant
 from bench.limits import sink_limit
 from bench.machine import fsync_ms, rsa2048_rates
 from bench.measures import (
@@ -27,7 +27,9 @@ from bench.measures import (
     start_seconds,
     throughput,
 )
-from bench.sink import Sink, a_sink
+from bench.sample import NotTracked
+from bench.sink import KeepingSink, Sink, a_sink
+from bench.tracking import Tracking, tracking
 from kannon.cli.client import gateway
 from kannon.cli.standalone.listening import free_port
 from kannon.cli.standalone.system import running
@@ -35,7 +37,7 @@ from kannon.core.errors import KannonError
 from kannon.runtime.logs import start_logging
 from kannon.runtime.settings import API_ADMIN_TOKEN, Settings
 
-FUNCTIONS = ("verify", "dispatch", "send", "bounce", "stats")
+FUNCTIONS = ("verify", "dispatch", "send", "bounce", "stats", "track")
 SETTINGS = {"sender.max_jobs": "50", "sender.max_per_exchanger": "50"}
 """Other than the defaults: as many connections as peers are measured with."""
 WARM_UP = 500
@@ -52,6 +54,7 @@ class Measured:
     batch: Throughput
     singles_ms: list[float]
     start_s: Mapping[str, float]
+    tracking: Tracking
 
     def as_json(self) -> dict[str, Any]:
         """What the last line says."""
@@ -70,7 +73,12 @@ class Measured:
             "call_s": round(self.batch.call_seconds, 2),
             "sink": self.sink,
             "sink_limit_per_s": round(self.sink_rate),
-            "tracked_links": 0,
+            "tracked_links": self.batch.tracked_links,
+            "track_requests_per_s": round(self.tracking.rate),
+            "track_cpu_us": round(self.tracking.cpu_us),
+            "track_p50_ms": round(self.tracking.p50_ms, 2),
+            "track_p99_ms": round(self.tracking.p99_ms, 2),
+            "track_rss_mb": round(self.tracking.rss_mb, 1),
         }
 
 
@@ -105,31 +113,33 @@ async def _measure(folder: Path, mails: int, singles: int, runs: int, flags: Map
         folder.mkdir(parents=True, exist_ok=True)
         disk, sink_rate = fsync_ms(folder), await sink_limit(sink)
         rsa = rsa2048_rates(4)
-        async with running(_settings(folder, sink, flags)) as system:
+        async with KeepingSink() as samples, running(_settings(folder, sink, samples, flags)) as system:
             pids = {**system.supervisor.pids, "sink": sink.pid}
             async with gateway(system.api) as channel:
                 tenant = await Tenant.create(channel, system.settings[API_ADMIN_TOKEN])
                 _say(f"warming up with {WARM_UP} mails")
-                await throughput(tenant, sink, pids, WARM_UP)
+                await throughput(tenant, sink, samples, pids, WARM_UP)
                 batches = []
                 for _ in range(runs):
                     _say(f"one Batch of {mails}")
-                    batches.append(await throughput(tenant, sink, pids, mails))
+                    batches.append(await throughput(tenant, sink, samples, pids, mails))
                 rsa += await asyncio.to_thread(rsa2048_rates, 4)
                 _say(f"{singles} mails, one at a time")
                 alone = await latencies_ms(tenant, sink, singles)
+            _say("readers, as fast as they are answered")
+            read = await tracking(system, tenant.domain)
             _say("starts of functions")
             starts = {name: await start_seconds(system.supervisor.pids[name]) for name in FUNCTIONS}
     middle = sorted(batches, key=lambda batch: batch.rate)[len(batches) // 2]
-    return Measured(disk, statistics.median(rsa), sink.name, sink_rate, middle, alone, starts)
+    return Measured(disk, statistics.median(rsa), sink.name, sink_rate, middle, alone, starts, read)
 
 
-def _settings(folder: Path, sink: Sink, flags: Mapping[str, str]) -> Settings:
+def _settings(folder: Path, sink: Sink, samples: KeepingSink, flags: Mapping[str, str]) -> Settings:
     own = {
         "data_folder": str(folder),
         "api.port": str(free_port()),
         "sender.hostname": "mail.bench.example",
-        "sender.routes": f"*=127.0.0.1:{sink.port}",
+        "sender.routes": f"*=127.0.0.1:{sink.port},{SAMPLE_DOMAIN}=127.0.0.1:{samples.port}",
         "sender.allow_networks": "127.0.0.0/8",
     }
     return Settings.load(own | dict(flags), environment={"K_CONFIG": "/dev/null"})
@@ -146,10 +156,13 @@ def _show(measured: Measured, flags: Mapping[str, str]) -> None:
     table.add_row(f"{measured.sink} takes at least, a second", f"{measured.sink_rate:.0f}", "")
     table.add_row("one mail, call to the sink's 250, p50", f"{p50:.1f} ms", f"≤ {allowed:.1f} ms")
     table.add_row("the same, p99", f"{percentile(measured.singles_ms, 0.99):.1f} ms", f"≤ {4 * p50:.1f} ms")
+    table.add_row("opens and clicks a second, one process", f"{measured.tracking.rate:.0f}", "≥ 3000")
     table.add_row("fsync on this disk", f"{measured.fsync_ms:.2f} ms", "")
     console.print(f"\none Batch of {batch.mails}, {', '.join(f'{k}={v}' for k, v in flags.items())}")
     console.print(table)
-    console.print("The mails carry neither tracked links nor a pixel: there is no tracking yet.\n")
+    console.print(
+        f"Each mail carries {batch.tracked_links} tracked links and a pixel, for its reader alone.\n"
+    )
     parts = Table("process", "µs of CPU a mail", "RSS MB", "peak", "start s", box=None, pad_edge=False)
     for name, cost in sorted(batch.cpu_us.items(), key=lambda item: -item[1]):
         usage = batch.usages[name]
@@ -167,7 +180,7 @@ def main() -> None:
     """Run it; failures are one line."""
     try:
         bench()
-    except (KannonError, NoProgress) as error:
+    except (KannonError, NoProgress, NotTracked) as error:
         sys.exit(f"error: {error}")
 
 

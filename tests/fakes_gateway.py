@@ -10,6 +10,7 @@ from kannon.core.batches import KEYS_KEPT_FOR, Body, KeyedAnswer, NewBatch
 from kannon.core.errors import BodyGone, Conflict, EventsUnavailable, LedgerUnavailable
 from kannon.core.limits import UNLIMITED, Limits, MailCount, OwnLimits, check_count
 from kannon.core.payloads import AnyPayload
+from kannon.core.tracking.policy import DEFAULT_POLICY, Policy
 from kannon.ports import DomainRecord, KeyRecord, StatsCount, StatsRow, TemplateRecord
 
 
@@ -29,7 +30,7 @@ class FakeDirectory:
         if name in self.records:
             raise Conflict(f"the domain {name} exists already")
         self.private_keys[name] = dkim_private_key
-        self.records[name] = DomainRecord(name, dkim_public_key, datetime.now(UTC))
+        self.records[name] = DomainRecord(name, dkim_public_key, datetime.now(UTC), DEFAULT_POLICY)
         return self.records[name]
 
     async def domain(self, name: str) -> DomainRecord | None:
@@ -41,6 +42,13 @@ class FakeDirectory:
         """See `ports.Directory`."""
         self._answer()
         return [self.records[name] for name in sorted(self.records)]
+
+    async def set_tracking(self, name: str, policy: Policy) -> DomainRecord | None:
+        """See `ports.Directory`."""
+        self._answer()
+        if name in self.records:
+            self.records[name] = replace(self.records[name], tracking=policy)
+        return self.records.get(name)
 
     async def add_key(self, record: KeyRecord, key_hash: bytes) -> None:
         """See `ports.Directory`."""

@@ -22,6 +22,8 @@ def confine(request: Message, domain: str) -> None:
     """
     named: Any = request
     fields = request.DESCRIPTOR.fields_by_name
+    for part in _parts(request):
+        confine(part, domain)
     if "domain" in fields:
         named.domain = named.domain or domain
         try:
@@ -30,7 +32,7 @@ def confine(request: Message, domain: str) -> None:
             raise BadInput(f"domain: {error.reason}") from None
         if other != domain:
             raise Foreign(f"there is no domain {other}")
-    if "template_id" in fields and domain_of_template(named.template_id) != domain:
+    if "template_id" in fields and "domain" not in fields and domain_of_template(named.template_id) != domain:
         raise Foreign(str(no_template()))
 
 
@@ -43,10 +45,23 @@ def named_domain(request: Message) -> str:
         text = named.domain
     elif "template_id" in fields:
         text = domain_of_template(named.template_id)
+    elif parts := _parts(request):
+        return named_domain(parts[0])
     try:
         return domain_name(text)
     except BadInput:
         return ""
+
+
+def _parts(request: Message) -> list[Message]:
+    """What stands in a field of its own and names a Domain, such as a filter."""
+    return [
+        getattr(request, field.name)
+        for field in request.DESCRIPTOR.fields
+        if field.message_type is not None
+        and not field.is_repeated
+        and "domain" in field.message_type.fields_by_name
+    ]
 
 
 def domain_of_template(template_id: str) -> str:

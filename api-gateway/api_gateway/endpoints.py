@@ -1,7 +1,8 @@
 """Every procedure of every service by name, and who is let in. Knows nothing of the transport."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
 
@@ -67,6 +68,10 @@ class Call:
 Procedure = Callable[[Any, Call], Awaitable[Message]]
 """Answers a request; raises KannonError."""
 
+Stream = Callable[[Any, Call], AsyncGenerator[Message, None]]
+"""Answers a request with any number of messages; raises KannonError, before the first of them or later. It
+is closed where the caller goes away."""
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -74,11 +79,13 @@ class Service:
 
     Attributes:
         procedures: those that are built, by the name of their method.
+        streams: likewise, for methods that answer with a stream of messages.
     """
 
     descriptor: ServiceDescriptor
     access: Access
     procedures: Mapping[str, Procedure]
+    streams: Mapping[str, Stream] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +95,14 @@ class Endpoint:
     Attributes:
         name: as in `pkg.kannon.mailer.apiv1.Mailer/SendHTML`.
         request: the class of its requests.
+        stream: answers if the method answers with a stream of messages; else `procedure` does.
     """
 
     name: str
     access: Access
     request: type[Message]
     procedure: Procedure
+    stream: Stream | None = None
 
 
 class Doorkeeper:
@@ -169,9 +178,11 @@ def endpoints(services: Iterable[Service], auditor: Auditor) -> dict[str, Endpoi
     keep a key's call to its Domain, and have recorded what was decided."""
     found = {}
     for service in services:
-        unknown = service.procedures.keys() - service.descriptor.methods_by_name.keys()
-        assert not unknown, f"{service.descriptor.full_name} has no {unknown}"
-        for method in service.descriptor.methods:
+        methods = service.descriptor.methods
+        for streaming, built in ((False, service.procedures), (True, service.streams)):
+            unknown = built.keys() - {m.name for m in methods if m.server_streaming is streaming}
+            assert not unknown, f"{service.descriptor.full_name} has no {unknown}"
+        for method in methods:
             endpoint = _endpoint(service, method, auditor)
             found[endpoint.name] = endpoint
     return found
@@ -189,25 +200,50 @@ def _endpoint(service: Service, method: MethodDescriptor, auditor: Auditor) -> E
         access=service.access,
         request=GetMessageClass(method.input_type),
         procedure=procedure if service.access is Access.OPEN else _guarded(procedure, auditor),
+        stream=_guarded_stream(service.streams.get(method.name, _no_stream_built), auditor)
+        if method.server_streaming
+        else None,
     )
 
 
 def _guarded(procedure: Procedure, auditor: Auditor) -> Procedure:
     async def answer(request: Any, call: Call) -> Message:
-        domain, reason = call.domain or named_domain(request), ""
-        try:
-            if call.caller.role is not None:
-                confine(request, call.domain)
+        with _guarding(request, call, auditor):
             return await procedure(request, call)
-        except (PermissionDenied, Foreign) as error:
-            reason = str(error)
-            raise
-        finally:
-            decision = Decision.DENIED if reason else Decision.ALLOWED
-            auditor.record(decision, call.procedure, call.caller, domain, call.traceparent, reason)
 
     return answer
 
 
+def _guarded_stream(stream: Stream, auditor: Auditor) -> Stream:
+    async def answer(request: Any, call: Call) -> AsyncGenerator[Message, None]:
+        with _guarding(request, call, auditor):
+            async with aclosing(stream(request, call)) as messages:
+                async for message in messages:
+                    yield message
+
+    return answer
+
+
+@contextmanager
+def _guarding(request: Message, call: Call, auditor: Auditor) -> Iterator[None]:
+    """Keeps a key's call to its Domain, and records what was decided."""
+    domain, reason = call.domain or named_domain(request), ""
+    try:
+        if call.caller.role is not None:
+            confine(request, call.domain)
+        yield
+    except (PermissionDenied, Foreign) as error:
+        reason = str(error)
+        raise
+    finally:
+        decision = Decision.DENIED if reason else Decision.ALLOWED
+        auditor.record(decision, call.procedure, call.caller, domain, call.traceparent, reason)
+
+
 async def _not_built(_request: Any, call: Call) -> Message:
     raise NotBuilt(call.procedure)
+
+
+async def _no_stream_built(_request: Any, call: Call) -> AsyncGenerator[Message, None]:
+    raise NotBuilt(call.procedure)
+    yield  # what makes this a generator

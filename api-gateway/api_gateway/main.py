@@ -14,6 +14,7 @@ from publicsuffixlist import PublicSuffixList
 
 from api_gateway.admin import Admin
 from api_gateway.announcer import Announcer
+from api_gateway.answering import Answering
 from api_gateway.audit_records import AuditDesk
 from api_gateway.auditor import Auditor, prune
 from api_gateway.batches import BatchDesk
@@ -27,14 +28,17 @@ from api_gateway.grpc_server import GrpcServer
 from api_gateway.hz import HZ, Check
 from api_gateway.limits import LimitsDesk
 from api_gateway.mailer import Mailer
+from api_gateway.recipients import RecipientDesk
 from api_gateway.reports import ReportDesk
 from api_gateway.sender_rule import SenderRule
 from api_gateway.services import services
 from api_gateway.statistics import Statistics
+from api_gateway.statistics_desk import StatisticsDesk
 from api_gateway.stream_gauge import StreamGauge
 from api_gateway.suppressed_recipients import SuppressedRecipients
 from api_gateway.suppressions import SuppressionDesk
 from api_gateway.templates import TemplateDesk
+from api_gateway.tracking import Ceilings
 from kannon.adapters.edge_client import GrpcEdgeClient
 from kannon.adapters.envelope_codec import EnvelopeCodec
 from kannon.adapters.nats.connection import Connection
@@ -48,7 +52,9 @@ from kannon.adapters.postgres.delivery_queries import PostgresDeliveryQueries
 from kannon.adapters.postgres.diagnosis import PostgresLedgerLook
 from kannon.adapters.postgres.directory import PostgresDirectory
 from kannon.adapters.postgres.intake import PostgresIntake
+from kannon.adapters.postgres.recipients import PostgresRecipientData
 from kannon.adapters.postgres.reports import PostgresReports
+from kannon.adapters.postgres.statistics_queries import PostgresStatisticsQueries
 from kannon.adapters.postgres.stats_queries import PostgresStatsQueries
 from kannon.adapters.postgres.suppressions import PostgresSuppressions
 from kannon.adapters.postgres.templates import PostgresTemplates
@@ -179,7 +185,16 @@ class Gateway:
         self.trail = trail = PostgresAuditTrail(database)
         suppressed = SuppressedRecipients(suppressions, clock)
         built = services(
-            Mailer(intake, Bodies(templates), self.announcer, rule, suppressed, clock, wanted.retry_budget),
+            Mailer(
+                intake,
+                Bodies(templates),
+                self.announcer,
+                rule,
+                suppressed,
+                Ceilings(directory),
+                clock,
+                wanted.retry_budget,
+            ),
             BatchDesk(PostgresBatches(database), self.announcer, database.clock),
             Admin(directory, database.clock),
             TemplateDesk(directory, templates),
@@ -195,14 +210,18 @@ class Gateway:
             SuppressionDesk(directory, suppressions, wanted.suppression, clock),
             LimitsDesk(directory, wanted.limits),
             AuditDesk(trail),
+            RecipientDesk(directory, PostgresRecipientData(database), self.edges, clock),
             Statistics(PostgresStatsQueries(database)),
+            StatisticsDesk(
+                PostgresStatisticsQueries(database), PostgresDeliveryQueries(database), database.clock
+            ),
             HZ(checks),
         )
         self.auditor = Auditor(trail if wanted.audit_enabled else None, clock)
         keys = KeyCheck(directory, clock)
         admin = AdminCheck(*filter(None, (wanted.admin_token, wanted.second_admin_token)))
         doorkeeper = Doorkeeper(keys, admin, self.auditor, wanted.limits)
-        self.server = GrpcServer(endpoints(built, self.auditor), doorkeeper, wanted.max_message)
+        self.server = GrpcServer(endpoints(built, self.auditor), Answering(doorkeeper), wanted.max_message)
 
 
 async def serve(wanted: Wanted, stop: asyncio.Event) -> None:

@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.message import Message
 from grpc import StatusCode, aio
 
+from api_gateway.answering import Answering
 from api_gateway.auditor import Auditor
 from api_gateway.credentials import AdminCheck, KeyCheck
 from api_gateway.endpoints import Access, Call, Doorkeeper, Procedure, Service, endpoints
@@ -48,7 +49,7 @@ async def served(procedure: Procedure) -> AsyncIterator[aio.Channel]:
     service = Service(admin_pb2.DESCRIPTOR.services_by_name["HZService"], Access.OPEN, {"HZ": procedure})
     auditor = Auditor(None, utc_now)
     doorkeeper = Doorkeeper(KeyCheck(FakeDirectory(), utc_now), AdminCheck("token"), auditor)
-    server = GrpcServer(endpoints([service], auditor), doorkeeper, 1_000_000)
+    server = GrpcServer(endpoints([service], auditor), Answering(doorkeeper), 1_000_000)
     port = await server.start("127.0.0.1", 0)
     async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield channel
@@ -63,7 +64,7 @@ async def test_our_own_mistakes_stay_inside(caplog: pytest.LogCaptureFixture) ->
         with caplog.at_level(logging.ERROR):
             call = Client(channel).call("HZService/HZ", admin_pb2.HZRequest(), traceparent=TRACE)
             assert await refusal(call) == (StatusCode.INTERNAL, "internal error")
-    (record,) = [record for record in caplog.records if record.name == "api_gateway.grpc_server"]
+    (record,) = [record for record in caplog.records if record.name == "api_gateway.answering"]
     assert record.exc_info
     assert isinstance(record.exc_info[1], KeyError)
     assert vars(record)["trace"] == TRACE

@@ -24,12 +24,14 @@ from kannon.runtime.settings import (
     KEY_ENVELOPES,
     KEY_EVENTS,
     KEY_RETURN_PATHS,
+    KEY_TRACKING_KEYS,
     NATS_URL,
     SENDER_HOSTNAME,
     SMTP_ADDRESS,
     SMTP_DOMAIN,
     SOURCE_HEALTH_PORT,
     SOURCE_ROUTE,
+    TRACK_TRUSTED_PROXIES,
     Setting,
     Settings,
     SettingsError,
@@ -78,12 +80,16 @@ PARTS = {
     ),
     VERIFY: Part({NATS_URL, KEY_EVENTS}),
     f"{FUNCTION}/dispatch": Part(
-        {DATABASE_URL, NATS_URL, KEY_EVENTS, KEY_ENVELOPES, KEY_RETURN_PATHS, KEY_DKIM_KEYS},
+        {
+            *(DATABASE_URL, NATS_URL, KEY_EVENTS, KEY_ENVELOPES, KEY_RETURN_PATHS),
+            *(KEY_DKIM_KEYS, KEY_TRACKING_KEYS),
+        },
         frozenset({EDGE_TARGETS}),
     ),
     f"{FUNCTION}/send": Part({NATS_URL, KEY_EVENTS}, frozenset({EDGE_TARGETS})),
     f"{FUNCTION}/bounce": Part({NATS_URL, KEY_EVENTS, KEY_RETURN_PATHS}),
     f"{FUNCTION}/stats": Part({DATABASE_URL, NATS_URL, KEY_EVENTS}),
+    f"{FUNCTION}/track": Part({DATABASE_URL, NATS_URL, KEY_EVENTS}, frozenset({TRACK_TRUSTED_PROXIES})),
     **{
         f"Deployment/{stage}-source": Part(
             {NATS_URL}, frozenset({SOURCE_ROUTE, SOURCE_HEALTH_PORT}), frozenset({SOURCE_HEALTH_PORT})

@@ -67,6 +67,8 @@ RULES: Final[Mapping[str, Mapping[str, Rule]]] = {
         "AddSuppressions": OWNS,
         "RemoveSuppression": OWNS,
         "ListAuditRecords": OWNS,
+        "ExportRecipient": OWNS,
+        "EraseRecipient": OWNS,
         "ListDeadLetters": ADMIN,
         "GetDeadLetter": ADMIN,
         "RetryDeadLetters": ADMIN,
@@ -79,6 +81,15 @@ RULES: Final[Mapping[str, Mapping[str, Rule]]] = {
     },
     "kannon.stats.apiv2.StatsApiV2": {
         "GetAggregatedStats": READS,
+    },
+    "kannon.stats.apiv3.StatsApiV3": {
+        "GetCounts": READS,
+        "GetSeries": READS,
+        "GetLatencies": READS,
+        "GetTimeline": READS,
+        "ListOutcomes": READS,
+        "ListBatches": READS,
+        "ExportOutcomes": READS,
     },
     "pkg.kannon.admin.apiv1.HZService": {
         "HZ": OPEN,

@@ -256,7 +256,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Gateway": ("api", "limits", "audit"),
     "Sending": ("sender", "dns"),
-    "Dispatch, tick and edge": ("dispatch", "tick", "edge"),
+    "Dispatch, tick and edge": ("dispatch", "tick", "edge", "stats"),
+    "Tracking": ("track",),
     "Suppression": ("suppression",),
     "Source": ("source",),
     "Taking reports": ("smtp",),
@@ -272,6 +273,7 @@ RUN_DISPATCHER = Setting("run-dispatcher", _flag, "false", "run dispatch, and th
 RUN_VERIFIER = Setting("run-verifier", _flag, "false", "run verify, which judges Recipients")
 RUN_BOUNCE = Setting("run-bounce", _flag, "false", "run bounce, which judges refusals")
 RUN_STATS = Setting("run-stats", _flag, "false", "run stats, which writes results down")
+RUN_TRACK = Setting("run-track", _flag, "false", "run track, which readers' pixels and links lead to")
 
 CONFIG = Setting("config", _text, "~/.kannon.yaml", "the file with settings")
 DATABASE_URL = Setting(
@@ -293,6 +295,9 @@ KEY_EVENTS = Setting("keys.events", _key, None, "key that signs events between s
 KEY_ENVELOPES = Setting("keys.envelopes", _key, None, "key that seals Envelopes", True)
 KEY_RETURN_PATHS = Setting("keys.return-paths", _key, None, "key that signs return paths", True)
 KEY_DKIM_KEYS = Setting("keys.dkim-keys", _key, None, "key under which DKIM keys are stored", True)
+KEY_TRACKING_KEYS = Setting(
+    "keys.tracking-keys", _key, None, "key under which the keys of tracking tokens are stored", True
+)
 DATA_FOLDER = Setting("data_folder", _text, "", "where standalone keeps what is its own")
 
 API_PORT = Setting("api.port", _port, "50051", "where the gateway listens")
@@ -360,6 +365,9 @@ EDGE_JOURNAL = Setting("edge.journal", _text, None, "file of the edge's journal"
 
 DISPATCH_IN_HAND = Setting("dispatch.in_hand", _count, "20000", "Deliveries in `sending` at the most")
 DISPATCH_LEASE = Setting("dispatch.lease", _duration, "15m", "after this without result, emitted again")
+STATS_RETENTION = Setting(
+    "stats.retention", _duration, "365d", "how long single Outcomes are kept; counts stay"
+)
 TICK_EVERY = Setting("tick.every", _duration, "1s", "standalone's timer")
 STREAM_REPLICAS = Setting("nats.replicas", _count, "1", "replicas of each stream")
 
@@ -421,6 +429,11 @@ SMTP_UNSUBSCRIBING = Setting(
     _flag,
     "false",
     "take mail to unsub+<token>@<domain>, and name it in mails that offer the hosted unsubscribe",
+)
+
+TRACK_ADDRESS = Setting("track.address", _address, ":8080", "where pixels, links and unsubscriptions come in")
+TRACK_TRUSTED_PROXIES = Setting(
+    "track.trusted_proxies", parse_networks, "", "networks whose proxies are believed whom they ask for"
 )
 
 TEST_BUILD = Setting("test.build", _flag, "false", "this installation is a test: allow `test.failpoints`")
