@@ -26,6 +26,7 @@ from kannon.adapters.pb.mailer_pb2 import SendHTMLReq
 from kannon.adapters.pb.types_pb2 import Recipient, Sender
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.migrate import migrate
+from kannon.core.limits import UNLIMITED, Limits
 from kannon.core.stored_objects import StorePlace
 from kannon.core.suppression import SuppressionRules
 
@@ -126,6 +127,8 @@ async def running_gateway(
     connected: bool = True,
     edges: Mapping[str, str] | None = None,
     store: StorePlace | None = None,
+    limits: Limits = UNLIMITED,
+    audit: bool = False,
 ) -> AsyncIterator[Client]:
     """A gateway on a free port, and a client of it.
 
@@ -151,6 +154,8 @@ async def running_gateway(
         suppression=SuppressionRules(),
         store=store,
         attachments=AttachmentLimits(1024**2, 3 * 1024**2),
+        limits=limits,
+        audit_enabled=audit,
     )
     database, nats = Database(database_url, 4), Connection(nats_url, "test")
     await database.open()
@@ -164,6 +169,7 @@ async def running_gateway(
         yield Client(channel, address)
     await gateway.server.stop(1)
     await gateway.announcer.close(5)
+    await gateway.auditor.close(5)
     await gateway.edges.close()
     connecting.cancel()
     await nats.close()

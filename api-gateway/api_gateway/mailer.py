@@ -26,6 +26,7 @@ from api_gateway.turns import in_turns
 from kannon.adapters.pb.mailer_pb2 import SendHTMLReq, SendRes, SendTemplateReq
 from kannon.core.batches import KeyedAnswer, NewBatch
 from kannon.core.failpoints import passing
+from kannon.core.limits import check_mails, check_recipients
 from kannon.ports import Clock, Intake
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ class Mailer:
 
         Raises:
             KannonError: what `Bodies`, `Ceilings`, `idempotency`, `send_request`, `SenderRule`,
-                `AttachmentDesk` and `SuppressedRecipients` raise.
+                `AttachmentDesk`, `SuppressedRecipients`, `core.limits` and `ports.Intake` raise.
         """
         return await self._send_once(
             request, call, lambda: self._bodies.given(read_source(request), request.raw_fields)
@@ -96,6 +97,7 @@ class Mailer:
         self, request: SendRequest, call: Call, chosen: Chosen, content_hash: bytes = b""
     ) -> SendRes:
         now = self._clock()
+        check_recipients(len(request.recipients), call.limits)
         ceiling = await self._ceilings.of(call.domain)
         content = read_content(request, chosen, ceiling, now, self._retry_budget)
         await self._rule.check(content.sender.ascii_domain, call.domain)
@@ -104,6 +106,7 @@ class Mailer:
         async for recipient in in_turns(request.recipients):
             reader.read(recipient)
         await self._suppressed.refuse(reader, request.recipients, call.domain)
+        check_mails(len(reader.taken), call.limits)
         taken = TakenRecipients(request.recipients, reader.taken, content.tracking)
         await self._attachments.keep(attachments, request.attachments, call.domain, content.expires_at)
         name = secrets.token_hex(16)
@@ -114,7 +117,7 @@ class Mailer:
             keyed = KeyedAnswer(
                 call.domain, call.idempotency_key, content_hash, answer.SerializeToString(), now
             )
-        number = await self._intake.accept(batch, keyed)
+        number = await self._intake.accept(batch, keyed, call.limits)
         if isinstance(number, KeyedAnswer):
             return repeated(number, content_hash)
         passing("gateway.committed")

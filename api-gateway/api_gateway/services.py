@@ -1,12 +1,14 @@
-"""The services of the wire contract: what is built of them, and whom they let in."""
+"""The services of the wire contract: what is built of them, and which credentials they ask for."""
 
 from api_gateway.admin import Admin
+from api_gateway.audit_records import AuditDesk
 from api_gateway.batches import BatchDesk
 from api_gateway.dead_letters import DeadLetterDesk
 from api_gateway.deliveries import Deliveries
 from api_gateway.diagnosis import Diagnosis
 from api_gateway.endpoints import Access, Service
 from api_gateway.hz import HZ
+from api_gateway.limits import LimitsDesk
 from api_gateway.mailer import Mailer
 from api_gateway.previews import PreviewDesk
 from api_gateway.recipients import RecipientDesk
@@ -29,6 +31,8 @@ def services(
     reports: ReportDesk,
     diagnosis: Diagnosis,
     suppressions: SuppressionDesk,
+    limits: LimitsDesk,
+    audit: AuditDesk,
     recipients: RecipientDesk,
     statistics: Statistics,
     statistics_desk: StatisticsDesk,
@@ -72,6 +76,9 @@ def services(
                 "DropDeadLetters": dead_letters.drop_dead_letters,
                 "ListReports": reports.list_reports,
                 "GetReport": reports.get_report,
+                "GetLimits": limits.get_limits,
+                "SetLimits": limits.set_limits,
+                "ListAuditRecords": audit.list_audit_records,
                 "Diagnose": diagnosis.diagnose,
                 "ListSuppressions": suppressions.list_suppressions,
                 "GetSuppression": suppressions.get_suppression,

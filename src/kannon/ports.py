@@ -9,10 +9,12 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kannon.core.access import Role
 from kannon.core.batches import BatchContent, Body, Delivery, KeyedAnswer, Move, NewBatch, Outcome
 from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.envelopes import Envelope
 from kannon.core.exchangers import Exchanger
+from kannon.core.limits import UNLIMITED, Limits, OwnLimits
 from kannon.core.payloads import AnyPayload, Candidate, Engagement, ReportJudged, ReportRecipient
 from kannon.core.reports.values import Kind, Reported
 from kannon.core.suppression import Happening, Reason, Suppression
@@ -21,6 +23,7 @@ from kannon.core.tracking.policy import Mode, Policy
 if TYPE_CHECKING:  # the gateway has these; functions need not load them
     from zoneinfo import ZoneInfo
 
+    from kannon.core.audit import AuditRecord, Decision
     from kannon.core.dead_letters import DeadLetter, Retried
     from kannon.core.diagnosis import EdgeDiagnosis, LedgerDiagnosis, StreamsDiagnosis
     from kannon.core.statistics import (
@@ -383,6 +386,7 @@ class KeyRecord:
     created_at: datetime
     expires_at: datetime | None
     deactivated_at: datetime | None
+    role: Role = Role.DEFAULT
 
 
 class Directory(Protocol):
@@ -404,8 +408,8 @@ class Directory(Protocol):
     async def add_key(self, record: KeyRecord, key_hash: bytes) -> None:
         """A new key of an existing Domain; `key_hash` is SHA-256 of the whole key."""
 
-    async def key(self, domain: str, key_hash: bytes) -> KeyRecord | None:
-        """The key of `domain` with that hash, whatever its state."""
+    async def key(self, domain: str, key_hash: bytes) -> tuple[KeyRecord, OwnLimits] | None:
+        """The key of `domain` with that hash, whatever its state, and what its Domain may send."""
 
     async def key_named(self, domain: str, key_id: str) -> KeyRecord | None:
         """The key of `domain` with that id, whatever its state."""
@@ -424,6 +428,61 @@ class Directory(Protocol):
 
         One that was deactivated before keeps the time of that.
         """
+
+    async def limits(self, domain: str) -> OwnLimits | None:
+        """What was set for a Domain; None if there is no such Domain."""
+
+    async def set_limits(self, domain: str, limits: OwnLimits) -> bool:
+        """Set them, from the next call on; gives whether there is such a Domain."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which records to list; what is empty or None leaves it open.
+
+    Attributes:
+        procedure: how the name of the procedure ends.
+        since, until: half-open [since, until).
+    """
+
+    domain: str = ""
+    procedure: str = ""
+    decision: Decision | None = None
+    key_id: str = ""
+    client: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """Some records, newest first, each with its number.
+
+    Attributes:
+        next: where the next page begins; None at the end.
+    """
+
+    records: Sequence[tuple[int, AuditRecord]]
+    next: tuple[datetime, int] | None
+
+
+class AuditTrail(Protocol):
+    """Decisions about calls, kept for a while; every call raises LedgerUnavailable."""
+
+    async def write(self, records: Sequence[AuditRecord]) -> None:
+        """Write records, some thousands at the most; if it raises, they may have been written."""
+
+    async def page(self, wanted: AuditFilter, before: tuple[datetime, int] | None, take: int) -> AuditPage:
+        """Up to `take` records.
+
+        It looks at a bounded number of them, so a page may be short, or empty, though more follow.
+
+        Args:
+            before: what the page before gave as `next`; None for the first.
+        """
+
+    async def forget(self, limit: int, before: datetime) -> int:
+        """Delete up to `limit` records that are older; returns how many that were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -471,18 +530,23 @@ class Templates(Protocol):
 class Intake(Protocol):
     """Where the gateway leaves what it accepted."""
 
-    async def accept(self, batch: NewBatch, keyed: KeyedAnswer | None = None) -> int | KeyedAnswer:
+    async def accept(
+        self, batch: NewBatch, keyed: KeyedAnswer | None = None, limits: Limits = UNLIMITED
+    ) -> int | KeyedAnswer:
         """Write Batch, transient Template, Deliveries and answer in one transaction.
 
         Args:
             keyed: what to answer should the call be repeated, where it has a key. Calls that have the same
                 key at the same time wait for one another.
+            limits: the Domain's. Where it has any, its calls wait for one another, and are counted together
+                whichever gateway they come by.
 
         Returns:
             The Batch's number; Deliveries are numbered from 0 in the order given. Or the answer that an
             earlier call had with the key; then nothing was written.
 
         Raises:
+            LimitReached: the Domain may not send that many now; nothing was written or counted.
             BodyGone: there is no body of that number; nothing was written.
             LedgerUnavailable: nothing was written, or the answer of PostgreSQL to the commit was lost.
         """

@@ -37,7 +37,7 @@ async def turns_while(request: SendHTMLReq) -> tuple[int, SendRes]:
         timedelta(days=1),
         AttachmentDesk(None, FakeAttachmentUses(), AttachmentLimits(10**6, 10**7)),
     )
-    call = MagicMock(spec=Call, domain="example.com", traceparent="", idempotency_key="")
+    call = Call("pkg.kannon.mailer.apiv1.Mailer/SendHTML", "", "example.com")
     sending = asyncio.create_task(mailer.send_html(request, call))
     turns = 0
     while not sending.done():

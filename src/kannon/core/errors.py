@@ -7,6 +7,7 @@ KannonError
 ├── Unavailable            something we need is away; the same request will do later
 │   ├── LedgerUnavailable
 │   │   └── LedgerFull     PostgreSQL answers, and has no room
+│   ├── LimitReached       the Domain has sent what it may for now
 │   ├── BodyGone           the Template was changed or deleted while the call was read
 │   ├── EventsUnavailable  NATS is away, or a stream is full
 │   ├── StoreUnavailable   the attachment store is away, full, or not set up
@@ -56,6 +57,10 @@ class LedgerFull(LedgerUnavailable):
 
     def __init__(self) -> None:
         super().__init__("PostgreSQL has no room", retry_after=30.0)
+
+
+class LimitReached(Unavailable):
+    """The Domain has sent what it may within this minute or day."""
 
 
 class BodyGone(Unavailable):

@@ -109,6 +109,12 @@ def _count(value: str) -> int:
     return int(value)
 
 
+def _limit(value: str) -> int:
+    if not value.isdecimal() or int(value) >= 2**32:
+        raise ValueError("a whole number from 0 to 4294967295 is needed")
+    return int(value)
+
+
 def _recipients(value: str) -> int:
     if not value.isdecimal() or not 1 <= int(value) <= MAX_REPORT_RECIPIENTS:
         raise ValueError(f"a whole number from 1 to {MAX_REPORT_RECIPIENTS} is needed")
@@ -265,7 +271,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "data_folder",
         "debug",
     ),
-    "Gateway": ("api",),
+    "Gateway": ("api", "limits", "audit"),
     "Sending": ("sender", "dns"),
     "Dispatch, tick and edge": ("dispatch", "tick", "edge", "stats"),
     "Tracking": ("track",),
@@ -314,8 +320,23 @@ DATA_FOLDER = Setting("data_folder", _text, "", "where standalone keeps what is 
 
 API_PORT = Setting("api.port", _port, "50051", "where the gateway listens")
 API_HOST = Setting("api.host", _text, "0.0.0.0", "the address on which the gateway listens")  # noqa: S104
-API_ADMIN_TOKEN = Setting("api.admin_token", _text, None, "token of Api and Stats calls", True)
+API_ADMIN_TOKEN = Setting("api.admin_token", _text, None, "token that may call everything", True)
+API_SECOND_ADMIN_TOKEN = Setting(
+    "api.second_admin_token", _text, "", "another one that is taken, while the first is replaced", True
+)
 API_MAX_MESSAGE = Setting("api.max_message", _size, "32mb", "largest call")
+
+LIMITS_MAILS_PER_MINUTE = Setting(
+    "limits.mails_per_minute", _limit, "0", "mails that a domain may send a minute; 0: any number"
+)
+LIMITS_MAILS_PER_DAY = Setting(
+    "limits.mails_per_day", _limit, "0", "mails that a domain may send a day, UTC; 0: any number"
+)
+LIMITS_RECIPIENTS_PER_CALL = Setting(
+    "limits.recipients_per_call", _limit, "0", "recipients that a call may have; 0: as many as any may"
+)
+AUDIT_ENABLED = Setting("audit.enabled", _flag, "false", "record who called what, and who was not let in")
+AUDIT_RETENTION = Setting("audit.retention", _duration, "720h", "how long such records are kept")
 
 SENDER_HOSTNAME = Setting("sender.hostname", _host_name, None, "name given in EHLO; its PTR should agree")
 SENDER_MAX_JOBS = Setting("sender.max_jobs", _count, "10", "transmissions at once")

@@ -15,7 +15,11 @@ GRPC_VERSION: str
 class MailerStub:
     """Takes mail. Every call carries an API key of the sending Domain, as the header
     "Authorization: Basic base64(domain:api_key)". Missing or wrong credentials answer UNAUTHENTICATED, with the
-    same text whatever the cause.
+    same text whatever the cause. Instead, a call may carry "X-Kannon-Admin-Token: <token>", and in "X-Kannon-Domain" the
+    Domain that it is for.
+
+    It fails with RESOURCE_EXHAUSTED, and "retry-after" in seconds as trailing metadata, when the Domain has sent what it
+    may within this minute or day; with INVALID_ARGUMENT when it would be too much for any.
 
     One call makes one Batch, whatever its number of Recipients. A Recipient that is refused is listed in the
     answer and never fails the others. The whole call fails with INVALID_ARGUMENT when a subject, alias or
@@ -56,7 +60,11 @@ class MailerStub:
 class MailerServicer(metaclass=_abc_1.ABCMeta):
     """Takes mail. Every call carries an API key of the sending Domain, as the header
     "Authorization: Basic base64(domain:api_key)". Missing or wrong credentials answer UNAUTHENTICATED, with the
-    same text whatever the cause.
+    same text whatever the cause. Instead, a call may carry "X-Kannon-Admin-Token: <token>", and in "X-Kannon-Domain" the
+    Domain that it is for.
+
+    It fails with RESOURCE_EXHAUSTED, and "retry-after" in seconds as trailing metadata, when the Domain has sent what it
+    may within this minute or day; with INVALID_ARGUMENT when it would be too much for any.
 
     One call makes one Batch, whatever its number of Recipients. A Recipient that is refused is listed in the
     answer and never fails the others. The whole call fails with INVALID_ARGUMENT when a subject, alias or
