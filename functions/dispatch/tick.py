@@ -86,9 +86,9 @@ class Tick:
             self._publish_outcomes,
             self._forget_keys,
             self._forget_reports,
-            self._signer.rotate,
             self._merge_counts,
             self._turn_months,
+            self._signer.rotate,
         )
         for step in steps:
             try:

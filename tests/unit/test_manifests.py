@@ -297,7 +297,9 @@ def test_its_command_is_there(manifest: Manifest) -> None:
     given = environment(manifest)
     if container["command"][-1].startswith("kannon.runtime.serve"):
         source = ROOT / given["FUNCTION_SOURCE"].removeprefix("/app/")  # where the image puts functions/
-        defined = [getattr(node, "name", "") for node in ast.parse(source.read_text()).body]
+        body = ast.parse(source.read_text()).body
+        defined = {getattr(node, "name", "") for node in body}
+        defined |= {ast.unparse(node.targets[0]) for node in body if isinstance(node, ast.Assign)}
         assert given["FUNCTION_TARGET"] in defined
 
 
