@@ -15,6 +15,7 @@ from publicsuffixlist import PublicSuffixList
 from api_gateway.admin import Admin
 from api_gateway.announcer import Announcer
 from api_gateway.answering import Answering
+from api_gateway.attachments import AttachmentDesk, AttachmentLimits
 from api_gateway.batches import BatchDesk
 from api_gateway.bodies import Bodies
 from api_gateway.credentials import AdminCheck, KeyCheck
@@ -42,6 +43,8 @@ from kannon.adapters.nats.connection import Connection
 from kannon.adapters.nats.dead_letter_store import NatsDeadLetterStore
 from kannon.adapters.nats.publisher import NatsPublisher, NatsStreams
 from kannon.adapters.nats.streams_look import NatsStreamsLook
+from kannon.adapters.objects.opening import open_store
+from kannon.adapters.postgres.attachments import PostgresAttachmentUses
 from kannon.adapters.postgres.batches import PostgresBatches
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.delivery_queries import PostgresDeliveryQueries
@@ -57,8 +60,10 @@ from kannon.adapters.postgres.templates import PostgresTemplates
 from kannon.core.errors import KannonError
 from kannon.core.keys import Purpose
 from kannon.core.payloads import BatchAccepted, EnvelopesReady
+from kannon.core.stored_objects import StorePlace
 from kannon.core.suppression import SuppressionRules
 from kannon.events import Sealer
+from kannon.runtime.attachments import store_place
 from kannon.runtime.clock import utc_now
 from kannon.runtime.failpoints import arm_failpoints
 from kannon.runtime.keys import key_for
@@ -68,12 +73,14 @@ from kannon.runtime.settings import (
     API_HOST,
     API_MAX_MESSAGE,
     API_PORT,
+    ATTACHMENTS_MAX_SIZE,
     DATABASE_URL,
     DEBUG,
     DISPATCH_IN_HAND,
     DISPATCH_LEASE,
     EDGE_TARGETS,
     NATS_URL,
+    SENDER_MAX_MESSAGE,
     SENDER_RETRY_BUDGET,
     STREAM_REPLICAS,
     Settings,
@@ -106,6 +113,8 @@ class Wanted:
     lease: timedelta
     edges: Mapping[str, str]
     suppression: SuppressionRules
+    store: StorePlace | None
+    attachments: AttachmentLimits
 
 
 def read_settings(settings: Settings) -> Wanted:
@@ -132,6 +141,8 @@ def read_settings(settings: Settings) -> Wanted:
         lease=settings[DISPATCH_LEASE],
         edges=settings[EDGE_TARGETS],
         suppression=suppression_rules(settings),
+        store=store_place(settings),
+        attachments=AttachmentLimits(settings[ATTACHMENTS_MAX_SIZE], settings[SENDER_MAX_MESSAGE]),
     )
 
 
@@ -160,17 +171,20 @@ class Gateway:
         rule = SenderRule(directory, PublicSuffixList().is_public)
         suppressions, clock = PostgresSuppressions(database), database.clock
         suppressed = SuppressedRecipients(suppressions, clock)
+        desk = AttachmentDesk(open_store(wanted.store), PostgresAttachmentUses(database), wanted.attachments)
+        mailer = Mailer(
+            intake,
+            Bodies(templates),
+            self.announcer,
+            rule,
+            suppressed,
+            Ceilings(directory),
+            clock,
+            wanted.retry_budget,
+            desk,
+        )
         built = services(
-            Mailer(
-                intake,
-                Bodies(templates),
-                self.announcer,
-                rule,
-                suppressed,
-                Ceilings(directory),
-                clock,
-                wanted.retry_budget,
-            ),
+            mailer,
             BatchDesk(PostgresBatches(database), self.announcer, database.clock),
             Admin(directory, database.clock),
             TemplateDesk(directory, templates),

@@ -16,7 +16,7 @@ from api_gateway.tracking import TrackingRules, UnknownMode
 from kannon.adapters.pb.mailer_pb2 import RescheduleBatchReq, SendHTMLReq, SendRes, SendTemplateReq
 from kannon.adapters.pb.types_pb2 import Recipient
 from kannon.core.addresses import EmailAddress, InvalidAddress
-from kannon.core.batches import NewBatch, NewRecipient
+from kannon.core.batches import AttachmentRef, NewBatch, NewRecipient
 from kannon.core.errors import BadInput
 from kannon.core.fields import header_safe
 from kannon.core.tracking.policy import AboveCeiling, Policy
@@ -173,7 +173,12 @@ def read_content(
 
 
 def new_batch(
-    content: Content, recipients: Collection[NewRecipient], domain: str, name: str, traceparent: str
+    content: Content,
+    recipients: Collection[NewRecipient],
+    domain: str,
+    name: str,
+    traceparent: str,
+    attachments: Sequence[AttachmentRef] = (),
 ) -> NewBatch:
     """The Batch that a call asks for.
 
@@ -194,6 +199,7 @@ def new_batch(
         expires_at=content.expires_at,
         traceparent=traceparent,
         recipients=recipients,
+        attachments=attachments,
         tracking=content.tracking.policy,
     )
 
@@ -212,8 +218,6 @@ def read_schedule(
 
 
 def _refuse_unbuilt(request: SendRequest) -> None:
-    if request.attachments:
-        raise NotBuilt("attachments")
     for field in ("headers", "one_click_unsubscribe"):
         if request.HasField(field):
             raise NotBuilt(field)

@@ -62,6 +62,33 @@ def test_a_list_may_come_through_standard_input_and_the_body_from_a_file(
     assert api.calls[0][0].html == "<p>Dear {{ name }}</p>"
 
 
+def test_files_go_with_every_mail(api: FakeApi, people: Path, tmp_path: Path) -> None:
+    (tmp_path / "Märkte=2026.pdf").write_bytes(b"%PDF")
+    (tmp_path / "logo.png").write_bytes(b"\x89PNG")
+    files = ("--attach", str(tmp_path / "Märkte=2026.pdf"), "--inline", f"{tmp_path / 'logo.png'}=logo@mail")
+    done = send(api, "--recipients", str(people), "--per-call", "20", *files)
+    assert done.code == 0
+    sent = [
+        [(one.filename, one.content, one.content_id) for one in call.attachments] for call, _ in api.calls
+    ]
+    assert sent == [[("Märkte=2026.pdf", b"%PDF", ""), ("logo.png", b"\x89PNG", "logo@mail")]] * 2
+    assert send(api, "--recipients", str(people), "--per-call", "20", *files).out == done.out
+    (tmp_path / "logo.png").write_bytes(b"another")
+    assert send(api, "--recipients", str(people), "--per-call", "20", *files).out != done.out
+
+
+@pytest.mark.parametrize(
+    "words", [("--attach", "missing.pdf"), ("--inline", "logo.png"), ("--inline", "x=c")]
+)
+def test_a_file_that_cannot_be_read_stops_it_before_anything_is_sent(
+    api: FakeApi, words: tuple[str, str]
+) -> None:
+    done = send(api, "--to", "r@x.test", *words)
+    assert done.code == 2
+    assert words[0] in done.err
+    assert api.calls == []
+
+
 def test_the_same_command_again_sends_nothing_again(api: FakeApi, people: Path) -> None:
     first = send(api, "--recipients", str(people), "--per-call", "10")
     assert send(api, "--recipients", str(people), "--per-call", "10") == first

@@ -20,7 +20,7 @@ from api_gateway.send_request import (
 )
 from api_gateway.timestamps import write_timestamp
 from api_gateway.tracking import TrackingRules
-from kannon.adapters.pb.mailer_pb2 import Attachment, SendHTMLReq, SendTemplateReq
+from kannon.adapters.pb.mailer_pb2 import SendHTMLReq, SendTemplateReq
 from kannon.adapters.pb.types_pb2 import Headers, OneClickUnsubscribe, Recipient, Sender
 from kannon.core.batches import Body, NewRecipient
 from kannon.core.errors import BadInput
@@ -258,7 +258,6 @@ def test_times_out_of_range(at: Timestamp) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("attachments", [Attachment(filename="a.txt")]),
         ("headers", Headers()),
         ("one_click_unsubscribe", OneClickUnsubscribe()),
     ],

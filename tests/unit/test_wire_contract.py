@@ -44,7 +44,12 @@ WIRE: dict[str, Declarations] = {
             "CancelBatch(CancelBatchReq) -> CancelBatchRes",
             "RescheduleBatch(RescheduleBatchReq) -> RescheduleBatchRes",
         },
-        "message Attachment": {"1 string filename", "2 bytes content"},
+        "message Attachment": {
+            "1 string filename",
+            "2 bytes content",
+            "100 string content_type",  # ours
+            "101 string content_id",  # ours
+        },
         "message SendHTMLReq": {
             f"1 {SENDER} sender",
             "3 string subject",
@@ -619,7 +624,9 @@ WIRE: dict[str, Declarations] = {
             "6 int64 first_emitted_at_ms",
             "7 int64 expires_at_ms",
             "8 bytes hmac",
+            "100 optional Rest rest",
         },
+        "message Rest": {"1 string name", "2 int64 size", "3 bytes digest"},
         "message EnvelopeChunk": {"1 string edge", "2 repeated Envelope envelopes"},
         "message SubmitRequest": {"1 repeated Envelope envelopes"},
         "enum Verdict": {

@@ -1,6 +1,6 @@
 """What a send call asks for, and what the ledger keeps of it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -38,6 +38,22 @@ class NewRecipient:
 
 
 @dataclass(frozen=True, slots=True)
+class AttachmentRef:
+    """An attachment of a Batch, whose content is in the attachment store. Each may stand in a header.
+
+    Attributes:
+        digest: SHA-256 of its content, in hexadecimal.
+        size: its octets.
+    """
+
+    filename: str
+    content_type: str
+    content_id: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class NewBatch:
     """A send call, parsed and checked; what it names is valid.
 
@@ -61,6 +77,7 @@ class NewBatch:
     traceparent: str
     recipients: Collection[NewRecipient]
     tracking: Policy = UNTRACKED
+    attachments: Sequence[AttachmentRef] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +124,7 @@ class BatchContent:
     traceparent: str
     dkim_private_key: bytes
     tracking: Policy = UNTRACKED
+    attachments: Sequence[AttachmentRef] = ()
 
     def dated_at(self, standing: Standing) -> datetime:
         """The Date of a Delivery's message, the same for each Attempt: when it was asked for or scheduled."""

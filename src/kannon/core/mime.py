@@ -30,18 +30,32 @@ class Message:
 
     Attributes:
         headers: names and values in order; a value may be folded, and stops before its last CRLF.
-        body: all that follows the empty line, ending in CRLF.
-        canonical: the body, relaxed (RFC 6376 §3.4.4).
+        start: what follows the empty line and is made for this message.
+        closing: what follows that, ending in CRLF; all messages of a Batch share it.
     """
 
     headers: tuple[tuple[str, bytes], ...]
-    body: bytes
-    canonical: bytes
+    start: Quoted
+    closing: Quoted
+
+    @property
+    def body(self) -> bytes:
+        """All that follows the empty line, ending in CRLF."""
+        return self.start.wire + self.closing.wire
+
+    @property
+    def canonical(self) -> tuple[bytes, bytes]:
+        """The body, relaxed (RFC 6376 §3.4.4), in two pieces."""
+        return self.start.canonical, self.closing.canonical
+
+    def opening(self) -> bytes:
+        """The message up to its `closing`, before dots are stuffed for the wire (RFC 5321 §4.5.2)."""
+        lines = [b"%b: %b\r\n" % (name.encode(), value) for name, value in self.headers]
+        return b"".join((*lines, b"\r\n", self.start.wire))
 
     def as_bytes(self) -> bytes:
-        """The message as it goes on the wire, before dots are stuffed (RFC 5321 §4.5.2)."""
-        lines = [b"%b: %b\r\n" % (name.encode(), value) for name, value in self.headers]
-        return b"".join((*lines, b"\r\n", self.body))
+        """The message as it goes on the wire, before dots are stuffed."""
+        return self.opening() + self.closing.wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +104,7 @@ class Skeleton:
             mime=(("MIME-Version", b"1.0"), ("Content-Type", head.removeprefix(b"Content-Type: "))),
             opening=Quoted(opening, relaxed_lines(opening)),
             between=Quoted(between, relaxed_lines(between)),
-            closing=Quoted(closing, relaxed_body(closing)),
+            closing=Quoted(closing, _once(closing, relaxed_body(closing))),
         )
 
     def dated(self, date: datetime) -> Self:
@@ -129,9 +143,9 @@ class Skeleton:
             *((name, _listed(name, value)) for name, value in extra),
             *self.mime,
         )
-        parts = (self.opening, _quoted(text), self.between, _quoted(html), self.closing)
-        body = b"".join([part.wire for part in parts])
-        return Message(headers, body, b"".join([part.canonical for part in parts]))
+        parts = (self.opening, _quoted(text), self.between, _quoted(html))
+        start = Quoted(b"".join([part.wire for part in parts]), b"".join([part.canonical for part in parts]))
+        return Message(headers, start, self.closing)
 
 
 def mailbox(address: str, alias: str = "") -> bytes:
@@ -176,6 +190,11 @@ def _text_part(subtype: str, mark: bytes) -> bytes:
     content_type = header("Content-Type", f"text/{subtype}", [quoted("charset", "utf-8")])
     encoding = header("Content-Transfer-Encoding", "quoted-printable")
     return f"{content_type}\r\n{encoding}\r\n\r\n".encode() + mark
+
+
+def _once(wire: bytes, canonical: bytes) -> bytes:
+    """The canonical form, held once where it is the same: attachments are large."""
+    return wire if canonical == wire else canonical
 
 
 def _quoted(part: str | bytes | Quoted) -> Quoted:

@@ -29,17 +29,28 @@ class Attachment(_message.Message):
 
     FILENAME_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
     filename: _builtins.str
+    """What the receiver is to call it, in any script: a name without folders, of up to 255 octets."""
     content: _builtins.bytes
+    content_type: _builtins.str
+    """Such as "image/png" or "text/csv; charset=utf-8"; when empty it is guessed from the name."""
+    content_id: _builtins.str
+    """Of an image that the HTML shows as <img src="cid:...">: up to 60 letters, digits and ._~!$&'*+=@-. Empty for a file to
+    be kept.
+    """
     def __init__(
         self,
         *,
         filename: _builtins.str = ...,
         content: _builtins.bytes = ...,
+        content_type: _builtins.str = ...,
+        content_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "filename", b"filename"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "content_id", b"content_id", "content_type", b"content_type", "filename", b"filename"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -96,7 +107,11 @@ class SendHTMLReq(_message.Message):
         """At most 250,000."""
 
     @_builtins.property
-    def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]: ...
+    def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]:
+        """At most 50. How large one may be, and a mail with all of them, is the installation's; one without a store for them
+        fails the call with FAILED_PRECONDITION.
+        """
+
     @_builtins.property
     def global_fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Values of placeholders for every Recipient; a Recipient's own fields win over them."""

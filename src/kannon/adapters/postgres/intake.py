@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from datetime import datetime
 
 from psycopg.errors import ForeignKeyViolation
@@ -121,6 +122,7 @@ def _parameters(batch: NewBatch, few: Collection[NewRecipient]) -> Mapping[str, 
         "scheduled_at": batch.scheduled_at,
         "expires_at": batch.expires_at,
         "traceparent": batch.traceparent,
+        "attachments": as_json([asdict(one) for one in batch.attachments]),
         "tracking": batch.tracking.digits,
         "emails": [recipient.address for recipient in few],
         "fields": [as_json(recipient.fields) if recipient.fields else None for recipient in few],

@@ -40,6 +40,7 @@ def derived(content: Content) -> CallKey:
         *(["ignore suppression"] if content.ignore_suppression else []),
         *([f"track opens {content.track_opens}"] if content.track_opens else []),
         *([f"track links {content.track_links}"] if content.track_links else []),
+        *chain.from_iterable(file.told() for file in content.files),
     )
 
     def key(chunk: Chunk) -> str:

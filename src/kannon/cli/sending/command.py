@@ -78,6 +78,20 @@ Exit codes:
 @click.option("--template", "template_id", metavar="ID", default="", help="A stored template instead.")
 @click.option("--field", "pairs", multiple=True, metavar="NAME=VALUE", help="Fills {{ NAME }}; repeatable.")
 @click.option(
+    "--attach",
+    "attached",
+    multiple=True,
+    metavar="FILE",
+    help="A file that goes with every mail; repeatable.",
+)
+@click.option(
+    "--inline",
+    "shown",
+    multiple=True,
+    metavar="FILE=CID",
+    help='An image that the HTML shows as <img src="cid:CID">; repeatable.',
+)
+@click.option(
     "--at",
     type=click.DateTime(["%Y-%m-%dT%H:%M:%S"]),
     metavar="TIME",
@@ -135,6 +149,8 @@ def send(
     html_file: TextIO,
     template_id: str,
     pairs: tuple[str, ...],
+    attached: tuple[str, ...],
+    shown: tuple[str, ...],
     at: datetime | None,
     per_call: int,
     run_name: str | None,
@@ -153,6 +169,7 @@ def send(
     """
     from kannon.cli.sending.chunks import chunks as cut_into_chunks
     from kannon.cli.sending.content import Content
+    from kannon.cli.sending.files import read_files
     from kannon.cli.sending.report import Report
     from kannon.cli.sending.run import Run
 
@@ -169,6 +186,7 @@ def send(
         ignore_suppression=ignore_suppression,
         track_opens=track_opens,
         track_links=track_links,
+        files=read_files(attached, shown),
     )
     key_of = _key_of(content, run_name, of_list=list_path is not None)
     with _disk():

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from kannon.adapters.pb import mailer_pb2, types_pb2
+from kannon.cli.sending.files import SentFile
 from kannon.cli.sending.rows import ListedRecipient
 from kannon.cli.tracking import state
 
@@ -20,6 +21,7 @@ class Content:
         ignore_suppression: send to suppressed addresses, too.
         track_opens: the mode that is asked for; None for what the domain allows.
         track_links: likewise.
+        files: what goes with every mail.
     """
 
     domain: str
@@ -33,6 +35,7 @@ class Content:
     ignore_suppression: bool = False
     track_opens: str | None = None
     track_links: str | None = None
+    files: tuple[SentFile, ...] = ()
 
     def request(
         self, recipients: Sequence[ListedRecipient]
@@ -46,6 +49,10 @@ class Content:
         request.sender.CopyFrom(types_pb2.Sender(email=self.sender, alias=self.alias))
         request.subject = self.subject
         request.global_fields.update(self.fields)
+        request.attachments.extend(
+            mailer_pb2.Attachment(filename=one.filename, content=one.content, content_id=one.content_id)
+            for one in self.files
+        )
         request.recipients.extend(
             types_pb2.Recipient(
                 email=one.email, fields=one.fields, ignore_suppression=self.ignore_suppression

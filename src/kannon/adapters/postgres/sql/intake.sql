@@ -26,10 +26,10 @@ WITH new_body AS (
     SELECT %(template_id)s, %(domain)s, 'transient', number FROM new_body
 ), message AS (
     INSERT INTO messages (message_id, domain, sender_email, sender_alias, subject, template_id, body, global_fields,
-                          recipients, scheduled_at, traceparent, tracking)
+                          recipients, scheduled_at, traceparent, tracking, attachments)
     VALUES (%(message_id)s, %(domain)s, %(sender_email)s, %(sender_alias)s, %(subject)s, %(template_id)s,
             coalesce(%(body)s::bigint, (SELECT number FROM new_body)), %(global_fields)s, %(recipients)s,
-            %(scheduled_at)s, %(traceparent)s, %(tracking)s)
+            %(scheduled_at)s, %(traceparent)s, %(tracking)s, %(attachments)s)
     RETURNING number
 ), few AS (
     INSERT INTO deliveries (batch, seq, email, fields, due_at, expires_at, tracking)
