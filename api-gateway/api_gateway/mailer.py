@@ -10,6 +10,7 @@ from api_gateway.attachments import AttachmentDesk
 from api_gateway.bodies import Bodies, Chosen
 from api_gateway.endpoints import Call
 from api_gateway.idempotency import ContentHash, check_key, repeated
+from api_gateway.options import read_source
 from api_gateway.send_request import (
     RecipientReader,
     SendRequest,
@@ -66,12 +67,16 @@ class Mailer:
             KannonError: what `Bodies`, `Ceilings`, `idempotency`, `send_request`, `SenderRule`,
                 `AttachmentDesk` and `SuppressedRecipients` raise.
         """
-        return await self._send_once(request, call, lambda: self._bodies.given(request.html))
+        return await self._send_once(
+            request, call, lambda: self._bodies.given(read_source(request), request.raw_fields)
+        )
 
     async def send_template(self, request: SendTemplateReq, call: Call) -> SendRes:
         """Make a Batch of a call and a stored Template; raises as `send_html` does."""
         return await self._send_once(
-            request, call, lambda: self._bodies.stored(request.template_id, call.domain)
+            request,
+            call,
+            lambda: self._bodies.stored(request.template_id, call.domain, request.raw_fields, request.text),
         )
 
     async def _send_once(

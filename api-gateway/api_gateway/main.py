@@ -26,6 +26,7 @@ from api_gateway.endpoints import Doorkeeper, endpoints
 from api_gateway.grpc_server import GrpcServer
 from api_gateway.hz import HZ, Check
 from api_gateway.mailer import Mailer
+from api_gateway.previews import PreviewDesk
 from api_gateway.recipients import RecipientDesk
 from api_gateway.reports import ReportDesk
 from api_gateway.sender_rule import SenderRule
@@ -171,10 +172,11 @@ class Gateway:
         rule = SenderRule(directory, PublicSuffixList().is_public)
         suppressions, clock = PostgresSuppressions(database), database.clock
         suppressed = SuppressedRecipients(suppressions, clock)
+        bodies = Bodies(templates)
         desk = AttachmentDesk(open_store(wanted.store), PostgresAttachmentUses(database), wanted.attachments)
         mailer = Mailer(
             intake,
-            Bodies(templates),
+            bodies,
             self.announcer,
             rule,
             suppressed,
@@ -185,6 +187,7 @@ class Gateway:
         )
         built = services(
             mailer,
+            PreviewDesk(bodies),
             BatchDesk(PostgresBatches(database), self.announcer, database.clock),
             Admin(directory, database.clock),
             TemplateDesk(directory, templates),

@@ -1,15 +1,18 @@
 """From a Batch's content and a Delivery's row to a signed Envelope. No I/O."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from functions.dispatch.marking import BODIES_REMEMBERED, MarkedHtml, TokenMaker
 from kannon.core import dkim
+from kannon.core.added_headers import CompiledHeaders, one_click
 from kannon.core.addresses import EmailAddress
 from kannon.core.attachments import Attachment
+from kannon.core.batch_options import NO_HEADERS, Syntax
 from kannon.core.batches import BatchContent, Delivery
 from kannon.core.envelope_seal import sealed
 from kannon.core.envelopes import MAX_CHUNK_BYTES, Envelope, Rest
@@ -20,6 +23,9 @@ from kannon.core.quoted_printable import Quoted, QuotedPattern
 from kannon.core.retries import attempt_expires_at
 from kannon.core.return_path import KEY_ID, mint
 from kannon.core.stored_objects import ENVELOPES, ENVELOPES_KEPT_FOR, passing_name
+
+if TYPE_CHECKING:
+    from functions.dispatch.liquid_parts import LiquidParts
 
 DKIM_SELECTOR = "kannon"
 REPORTS_TAKEN_FOR = timedelta(days=14)
@@ -71,8 +77,10 @@ class BatchBuilder:
         )
         self._closing = skeleton.closing
         self._dated = (content.created_at, skeleton)
-        self._subject = compile_header(content.subject)
-        self._html, self._text = MarkedHtml(content, tokens), _text(content.text)
+        self._html = MarkedHtml(content, tokens)
+        self._subject, self._text = compile_header(content.subject), _text(content.own_text)
+        self._liquid = _liquid(content)
+        self._headers = _headers(content)
         self._hashed: tuple[Quoted, bytes] | None = None
         self._closing_digest = b""
 
@@ -90,6 +98,7 @@ class BatchBuilder:
 
         Raises:
             UnsafeField: a field's value may not stand where the Template puts it.
+            BadTemplate: the Template cannot be written with these fields, or not within its limits.
             TooLarge: the message is larger than is allowed.
         """
         standing = delivery.standing
@@ -114,13 +123,15 @@ class BatchBuilder:
     def _message(self, delivery: Delivery, recipient: str, now: datetime) -> bytes:
         """The signed message up to its closing."""
         fields = merge_fields(delivery.recipient, self._content.global_fields, delivery.fields)
-        html = self._html.render(delivery, fields)
+        subject, text, html = self._parts(delivery, fields)
+        to, extra = self._added(delivery, fields)
         message = self._skeleton(delivery).build(
-            to=recipient,
+            to=to or recipient,
             message_id=f"<{delivery.id}@{self._content.domain}>",
-            subject=self._subject.render(fields),
-            text=self._text.render(fields),
+            subject=subject,
+            text=text,
             html=html,
+            extra=extra,
         )
         body_hash = self._body_hash(delivery, message, html)
         signature = self._signer.sign(message.headers, body_hash, int(now.timestamp()))
@@ -143,6 +154,25 @@ class BatchBuilder:
             return b"", _rest(whole, hashlib.sha256(whole).digest(), until)
         self._closing_digest = self._closing_digest or hashlib.sha256(closing).digest()
         return opening, _rest(closing, self._closing_digest, until)
+
+    def _parts(self, delivery: Delivery, fields: Mapping[str, str]) -> tuple[str, Quoted, Quoted]:
+        """Subject, text and HTML."""
+        if self._liquid is not None:
+            subject, text, html = self._liquid.render(fields)
+            return subject, Quoted.encode(text), self._html.mark(delivery, html)
+        html_part = self._html.render(delivery, fields)
+        return self._subject.render(fields), self._text.render(fields), html_part
+
+    def _added(
+        self, delivery: Delivery, fields: Mapping[str, str]
+    ) -> tuple[bytes | None, Sequence[tuple[str, bytes]]]:
+        """What stands in To, if it is not the Recipient, and the headers that most mails do not have."""
+        if self._headers is None:
+            return None, ()
+        written = self._headers.write(fields)
+        if not self._content.options.headers.hosted_unsubscribe:
+            return written.to, written.others
+        return written.to, (*written.others, *one_click(self._html.unsubscribe_address(delivery)))
 
     def _skeleton(self, delivery: Delivery) -> Skeleton:
         """The one with the Delivery's Date: all of a Batch have the same, unless it was moved."""
@@ -175,6 +205,19 @@ class BatchBuilder:
 @lru_cache(BODIES_REMEMBERED)
 def _text(text: str) -> QuotedPattern:
     return QuotedPattern(compile_text(text))
+
+
+def _headers(content: BatchContent) -> CompiledHeaders | None:
+    headers = content.options.headers
+    return CompiledHeaders(headers) if headers != NO_HEADERS else None
+
+
+def _liquid(content: BatchContent) -> "LiquidParts | None":
+    if content.syntax is not Syntax.LIQUID:
+        return None
+    from functions.dispatch.liquid_parts import LiquidParts  # here: python-liquid takes 19 MB
+
+    return LiquidParts(content)
 
 
 def _rest(octets: bytes, digest: bytes, until: datetime) -> Rest:

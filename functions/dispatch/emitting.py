@@ -23,6 +23,7 @@ from kannon.core.errors import BadInput, NoSuchObject, StoreUnavailable
 from kannon.core.failpoints import passing
 from kannon.core.fields import UnsafeField
 from kannon.core.payloads import EnvelopesReady
+from kannon.core.template_errors import BadTemplate, TemplateLimit
 from kannon.ports import EventPublisher, LedgerWork, ObjectStore
 
 CANNOT = "cannot_be_built"
@@ -243,7 +244,7 @@ def _build_one(builder: BatchBuilder, delivery: Delivery, now: datetime) -> _Bui
     passing("dispatch.building")
     try:
         return _Built(delivery, builder.build(delivery, delivery.standing.emission + 1, now), "")
-    except (UnsafeField, TooLarge, InvalidAddress) as error:
+    except (UnsafeField, TooLarge, InvalidAddress, BadTemplate) as error:
         return _Built(delivery, None, _reason(error))
     except Exception:
         # Whatever it is, it is this Delivery's alone: the others of its chunk go on.
@@ -259,6 +260,8 @@ def _postponed_move(one: _Built, now: datetime) -> Move:
 def _reason(error: BadInput) -> str:
     if isinstance(error, UnsafeField):
         return "unsafe_field"
+    if isinstance(error, BadTemplate):
+        return "template_limit" if isinstance(error, TemplateLimit) else "template_error"
     return "message_too_large" if isinstance(error, TooLarge) else "invalid_email"
 
 

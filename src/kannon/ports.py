@@ -439,7 +439,7 @@ class TemplateRecord:
     domain: str
     type: str
     title: str
-    html: str
+    body: Body
 
 
 class Templates(Protocol):

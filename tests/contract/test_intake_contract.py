@@ -181,6 +181,7 @@ async def test_the_rows_of_a_batch(postgres_subject: Subject, migrated_database:
         "retry_budget": None,
         "unsettled_from": None,
         "tracking": 51,
+        "options": {},
     }
     (template,) = rows(migrated_database, "SELECT template_id, domain, type, title, body FROM templates")
     assert template == {
@@ -190,8 +191,10 @@ async def test_the_rows_of_a_batch(postgres_subject: Subject, migrated_database:
         "title": "",
         "body": message["body"],
     }
-    (body,) = rows(migrated_database, "SELECT number, domain, html, text FROM bodies")
+    (body,) = rows(migrated_database, "SELECT number, domain, html, text, syntax, css_inlined FROM bodies")
     assert body == {
+        "syntax": "plain",
+        "css_inlined": False,
         "number": message["body"],
         "domain": "example.com",
         "html": "<p>Hello {{ name }}</p>",

@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from kannon.adapters.pb import types_pb2
 from tests.commands import Done, kannon, on_terminal, started
 from tests.fakes_api import FakeApi, Refused, running_api
 
@@ -290,3 +291,52 @@ def test_a_terminal_that_asks_for_no_colour_gets_none(api: FakeApi, people: Path
     assert run.end() == 0
     assert "\x1b[3" not in run.seen
     assert "msg_1@d.test" in run.seen
+
+
+HEADER_OPTIONS = (
+    *(
+        "--reply-to",
+        "Help <h@d.test>",
+        "--header",
+        "X-A: 1: 2",
+        "--header-to",
+        "a@b.test",
+        "--header-cc",
+        "c@d.test",
+    ),
+    *("--raw-field", "name", "--unsubscribe-url", "https://a.test/{{ email }}"),
+)
+
+
+def test_headers_and_options_go_with_the_call(api: FakeApi, tmp_path: Path) -> None:
+    for name in ("html", "txt"):
+        (tmp_path / f"body.{name}").write_text(name)
+    body = ("--html", str(tmp_path / "body.html"), "--text", str(tmp_path / "body.txt"), "--syntax", "liquid")
+    assert send(api, "--to", "r@x.test", *HEADER_OPTIONS, "--inline-css", body=body).code == 0
+    ((call, _),) = api.calls
+    assert (list(call.headers.to), list(call.headers.cc)) == (["a@b.test"], ["c@d.test"])
+    assert (call.headers.reply_to, dict(call.headers.custom)) == ("Help <h@d.test>", {"X-A": "1: 2"})
+    assert call.one_click_unsubscribe.url_template == "https://a.test/{{ email }}"
+    assert (call.html, call.text, list(call.raw_fields)) == ("html", "txt", ["name"])
+    assert (call.syntax, call.inline_css) == (types_pb2.TEMPLATE_SYNTAX_LIQUID, True)
+
+
+def test_other_headers_are_another_run(api: FakeApi, people: Path) -> None:
+    for options in ((), ("--hosted-unsubscribe",), ("--reply-to", "a@b.test"), ("--reply-to", "a@b.test")):
+        assert send(api, "--recipients", str(people), *options).code == 0
+    assert len(set(api.keys)) == 3
+    assert [call.one_click_unsubscribe.hosted for call, _ in api.calls] == [False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--header", "X-A"),
+        ("--header", "X-A: 1", "--header", "X-A: 2"),
+        ("--syntax", "liquid"),
+        ("--syntax", "x"),
+    ],
+)
+def test_options_that_cannot_be(options: tuple[str, ...], api: FakeApi) -> None:
+    assert send(api, "--to", "r@x.test", *options).code == 2
+    assert not api.calls

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from kannon.core.batch_options import NO_OPTIONS, BatchOptions, Syntax
 from kannon.core.deliveries import DeliveryId, Standing, Status
 from kannon.core.tracking.policy import UNTRACKED, Policy
 
@@ -17,11 +18,15 @@ class Body:
     """What a mail says, placeholders as written; it never changes.
 
     Attributes:
-        text: made from the HTML.
+        text: given with the HTML, or made from it; empty if it is made from each mail's own HTML.
+        syntax: how placeholders are written in both.
+        css_inlined: the styles of the HTML were written into its tags.
     """
 
     html: str
     text: str
+    syntax: Syntax = Syntax.PLAIN
+    css_inlined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,7 @@ class NewBatch:
     recipients: Collection[NewRecipient]
     tracking: Policy = UNTRACKED
     attachments: Sequence[AttachmentRef] = ()
+    options: BatchOptions = NO_OPTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,7 @@ class BatchContent:
         created_at: when it was asked for.
         retry_budget: the span from when a Delivery is scheduled to when it expires.
         tracking: what may be learnt of readers, where a Delivery has no stricter policy.
+        syntax: of subject, HTML and text.
     """
 
     number: int
@@ -125,6 +132,13 @@ class BatchContent:
     dkim_private_key: bytes
     tracking: Policy = UNTRACKED
     attachments: Sequence[AttachmentRef] = ()
+    syntax: Syntax = Syntax.PLAIN
+    options: BatchOptions = NO_OPTIONS
+
+    @property
+    def own_text(self) -> str:
+        """The text part, placeholders as written: the call's, or that of the body."""
+        return self.options.text or self.text
 
     def dated_at(self, standing: Standing) -> datetime:
         """The Date of a Delivery's message, the same for each Attempt: when it was asked for or scheduled."""

@@ -14,6 +14,7 @@ from kannon.adapters.postgres.batches import settle_some
 from kannon.adapters.postgres.connection import Connection, Database, as_json, queries
 from kannon.adapters.postgres.engagements import record_engagements
 from kannon.adapters.postgres.suppressions import note_soft_bounces, write_suppressions
+from kannon.core.batch_options import BatchOptions, Syntax
 from kannon.core.batches import (
     KEYS_KEPT_FOR,
     TOLD_ONCE,
@@ -99,6 +100,7 @@ class PostgresLedger:
         sealed, tracking = row.pop("dkim_private_key"), Policy.of_digits(row.pop("tracking"))
         attachments = tuple(AttachmentRef(**one) for one in row.pop("attachments"))
         opened = open_sealed(self._dkim_key, sealed, row["domain"])
+        row["options"], row["syntax"] = BatchOptions.of(row["options"]), Syntax(row["syntax"])
         content = BatchContent(**row, dkim_private_key=opened, tracking=tracking, attachments=attachments)
         self._batches[number] = content
         if len(self._batches) > BATCHES_REMEMBERED:
