@@ -94,8 +94,8 @@ def migrated_database(shared_database: str) -> str:
     tables = (
         "domains, api_keys, bodies, templates, messages, deliveries, idempotency_keys, stats, "
         "stats_firsts, engagements_seen, rollup_deltas, rollups, batch_rollups, rollup_latencies, "
-        "batch_latencies, providers, outbox, streams, reports, report_counts, suppressions, soft_bounces, "
-        "stats_keys"
+        "batch_latencies, providers, outbox, streams, reports, report_counts, suppressions, "
+        "soft_bounces, stats_keys"
     )
     with psycopg.connect(shared_database, autocommit=True) as connection:
         connection.execute(f"TRUNCATE {tables}")

@@ -1,7 +1,7 @@
 """Every procedure of every service by name, and who is let in. Knows nothing of the transport."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
@@ -46,6 +46,10 @@ class Call:
 Procedure = Callable[[Any, Call], Awaitable[Message]]
 """Answers a request; raises KannonError."""
 
+Stream = Callable[[Any, Call], AsyncGenerator[Message, None]]
+"""Answers a request with any number of messages; raises KannonError, before the first of them or later. It
+is closed where the caller goes away."""
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -53,11 +57,13 @@ class Service:
 
     Attributes:
         procedures: those that are built, by the name of their method.
+        streams: likewise, for methods that answer with a stream of messages.
     """
 
     descriptor: ServiceDescriptor
     access: Access
     procedures: Mapping[str, Procedure]
+    streams: Mapping[str, Stream] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +73,14 @@ class Endpoint:
     Attributes:
         name: as in `pkg.kannon.mailer.apiv1.Mailer/SendHTML`.
         request: the class of its requests.
+        stream: answers if the method answers with a stream of messages; else `procedure` does.
     """
 
     name: str
     access: Access
     request: type[Message]
     procedure: Procedure
+    stream: Stream | None = None
 
 
 class Doorkeeper:
@@ -101,9 +109,11 @@ def endpoints(services: Iterable[Service]) -> dict[str, Endpoint]:
     """All methods of the services by name; those that are not built are there and say so."""
     found = {}
     for service in services:
-        unknown = service.procedures.keys() - service.descriptor.methods_by_name.keys()
-        assert not unknown, f"{service.descriptor.full_name} has no {unknown}"
-        for method in service.descriptor.methods:
+        methods = service.descriptor.methods
+        for streaming, built in ((False, service.procedures), (True, service.streams)):
+            unknown = built.keys() - {m.name for m in methods if m.server_streaming is streaming}
+            assert not unknown, f"{service.descriptor.full_name} has no {unknown}"
+        for method in methods:
             endpoint = _endpoint(service, method)
             found[endpoint.name] = endpoint
     return found
@@ -120,8 +130,14 @@ def _endpoint(service: Service, method: MethodDescriptor) -> Endpoint:
         access=service.access,
         request=GetMessageClass(method.input_type),
         procedure=service.procedures.get(method.name, _not_built),
+        stream=service.streams.get(method.name, _no_stream_built) if method.server_streaming else None,
     )
 
 
 async def _not_built(_request: Any, call: Call) -> Message:
     raise NotBuilt(call.procedure)
+
+
+async def _no_stream_built(_request: Any, call: Call) -> AsyncGenerator[Message, None]:
+    raise NotBuilt(call.procedure)
+    yield  # what makes this a generator

@@ -1,25 +1,21 @@
 """gRPC: binds the endpoints to a server, with health checks and reflection."""
 
-import logging
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
-from google.protobuf.message import DecodeError, Message
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from api_gateway.endpoints import Call, Doorkeeper, Endpoint, Headers, trace_of
-from api_gateway.large_calls import LargeCalls
-from api_gateway.statuses import status_of
-from kannon.core.errors import BadInput, KannonError
+from api_gateway.answering import Answering, Refused, parse_protobuf
+from api_gateway.endpoints import Call, Endpoint, Headers
+from kannon.core.errors import KannonError
 
 MAX_CALLS = 1000
 """Calls at once; more are told to come again (RESOURCE_EXHAUSTED)."""
 
-log = logging.getLogger(__name__)
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _Context: TypeAlias = "aio.ServicerContext[Any, Any]"
 
@@ -36,11 +32,11 @@ class GrpcServer:
         max_message: octets of the largest request.
     """
 
-    def __init__(self, endpoints: Mapping[str, Endpoint], doorkeeper: Doorkeeper, max_message: int) -> None:
+    def __init__(self, endpoints: Mapping[str, Endpoint], answering: Answering, max_message: int) -> None:
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # not in its stubs
         self._services = sorted({name.partition("/")[0] for name in endpoints})
         self._server = aio.server(
-            interceptors=[_Door(endpoints, doorkeeper)],
+            interceptors=[_Door(endpoints, answering)],
             options=[
                 ("grpc.so_reuseport", 0),  # else a second server on the port would take half of the calls
                 ("grpc.max_receive_message_length", max_message),
@@ -82,12 +78,11 @@ class GrpcServer:
 
 class _Door(aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in its stubs only
     """Checks credentials before the request is read, so that nobody makes us hold a large one without
-    them, and turns every error into a status."""
+    them."""
 
-    def __init__(self, endpoints: Mapping[str, Endpoint], doorkeeper: Doorkeeper) -> None:
+    def __init__(self, endpoints: Mapping[str, Endpoint], answering: Answering) -> None:
         self._endpoints = endpoints
-        self._doorkeeper = doorkeeper
-        self._large_calls = LargeCalls()
+        self._answering = answering
 
     async def intercept_service(
         self,
@@ -98,58 +93,45 @@ class _Door(aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in its 
         endpoint = self._endpoints.get(handler_call_details.method.removeprefix("/"))
         if endpoint is None:
             return await continuation(handler_call_details)
-        headers = _headers(handler_call_details)
-        traceparent = trace_of(headers)
         try:
-            call = await self._doorkeeper.admit(endpoint, headers, traceparent)
-        except Exception as error:
-            return _refusing(error, endpoint, traceparent)
-        return _answering(endpoint, call, self._large_calls)
+            call = await self._answering.admit(endpoint, _headers(handler_call_details))
+        except Refused as refused:
+            return _refusing(refused)
+        return _answering(endpoint, call, self._answering)
 
 
-def _refusing(error: Exception, endpoint: Endpoint, traceparent: str) -> _Handler:
+def _refusing(refused: Refused) -> _Handler:
     async def refuse(_requests: Any, context: _Context) -> None:
-        await _abort(context, error, endpoint.name, traceparent)
+        await _abort(context, refused)
 
     # Requests as a stream, so that none has been read when this is called.
     return grpc.stream_unary_rpc_method_handler(refuse)
 
 
-def _answering(endpoint: Endpoint, call: Call, large_calls: LargeCalls) -> _Handler:
-    async def answer(octets: bytes, context: _Context) -> Any:
-        started = time.perf_counter()
+def _answering(endpoint: Endpoint, call: Call, answering: Answering) -> _Handler:
+    async def message(octets: bytes, context: _Context) -> Any:
         try:
-            async with large_calls.turn(len(octets)):
-                response = await endpoint.procedure(_parsed(endpoint, octets), call)
-            return response.SerializeToString()
-        except Exception as error:
-            await _abort(context, error, endpoint.name, call.traceparent, time.perf_counter() - started)
+            answer = await answering.message(endpoint, call, octets, parse_protobuf)
+            return answer.SerializeToString()
+        except Refused as refused:
+            await _abort(context, refused)
+
+    async def messages(octets: bytes, context: _Context) -> AsyncIterator[bytes]:
+        try:
+            async with aclosing(answering.messages(endpoint, call, octets, parse_protobuf)) as answers:
+                async for answer in answers:
+                    yield answer.SerializeToString()
+        except Refused as refused:
+            await _abort(context, refused)
 
     # Without (de)serializers of gRPC's, whose failures would show our classes to the caller.
-    return grpc.unary_unary_rpc_method_handler(answer)
+    if endpoint.stream is not None:
+        return grpc.unary_stream_rpc_method_handler(messages)
+    return grpc.unary_unary_rpc_method_handler(message)
 
 
-def _parsed(endpoint: Endpoint, octets: bytes) -> Message:
-    try:
-        return endpoint.request.FromString(octets)
-    except DecodeError:
-        raise BadInput(f"the request is no valid {endpoint.request.DESCRIPTOR.full_name}") from None
-
-
-async def _abort(
-    context: _Context, error: Exception, procedure: str, traceparent: str, seconds: float = 0.0
-) -> None:
-    status = status_of(error)
-    about = {
-        "procedure": procedure,
-        "status": status.code.name,
-        "milliseconds": round(seconds * 1000, 1),
-        "trace": traceparent,
-    }
-    if status.code is grpc.StatusCode.INTERNAL:
-        log.error("call failed", extra=about, exc_info=error)
-    else:
-        log.info("call refused", extra=about | {"reason": status.text})
+async def _abort(context: _Context, refused: Refused) -> None:
+    status = refused.status
     await context.abort(status.code, status.text, status.trailers)
 
 

@@ -14,6 +14,7 @@ from publicsuffixlist import PublicSuffixList
 
 from api_gateway.admin import Admin
 from api_gateway.announcer import Announcer
+from api_gateway.answering import Answering
 from api_gateway.batches import BatchDesk
 from api_gateway.bodies import Bodies
 from api_gateway.credentials import AdminCheck, KeyCheck
@@ -24,10 +25,12 @@ from api_gateway.endpoints import Doorkeeper, endpoints
 from api_gateway.grpc_server import GrpcServer
 from api_gateway.hz import HZ, Check
 from api_gateway.mailer import Mailer
+from api_gateway.recipients import RecipientDesk
 from api_gateway.reports import ReportDesk
 from api_gateway.sender_rule import SenderRule
 from api_gateway.services import services
 from api_gateway.statistics import Statistics
+from api_gateway.statistics_desk import StatisticsDesk
 from api_gateway.stream_gauge import StreamGauge
 from api_gateway.suppressed_recipients import SuppressedRecipients
 from api_gateway.suppressions import SuppressionDesk
@@ -45,7 +48,9 @@ from kannon.adapters.postgres.delivery_queries import PostgresDeliveryQueries
 from kannon.adapters.postgres.diagnosis import PostgresLedgerLook
 from kannon.adapters.postgres.directory import PostgresDirectory
 from kannon.adapters.postgres.intake import PostgresIntake
+from kannon.adapters.postgres.recipients import PostgresRecipientData
 from kannon.adapters.postgres.reports import PostgresReports
+from kannon.adapters.postgres.statistics_queries import PostgresStatisticsQueries
 from kannon.adapters.postgres.stats_queries import PostgresStatsQueries
 from kannon.adapters.postgres.suppressions import PostgresSuppressions
 from kannon.adapters.postgres.templates import PostgresTemplates
@@ -179,11 +184,15 @@ class Gateway:
                 database.clock,
             ),
             SuppressionDesk(directory, suppressions, wanted.suppression, clock),
+            RecipientDesk(directory, PostgresRecipientData(database), self.edges, clock),
             Statistics(PostgresStatsQueries(database)),
+            StatisticsDesk(
+                PostgresStatisticsQueries(database), PostgresDeliveryQueries(database), database.clock
+            ),
             HZ(checks),
         )
         doorkeeper = Doorkeeper(KeyCheck(directory, database.clock), AdminCheck(wanted.admin_token))
-        self.server = GrpcServer(endpoints(built), doorkeeper, wanted.max_message)
+        self.server = GrpcServer(endpoints(built), Answering(doorkeeper), wanted.max_message)
 
 
 async def serve(wanted: Wanted, stop: asyncio.Event) -> None:

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kannon.core.batches import BatchContent, Body, Delivery, KeyedAnswer, Move, NewBatch, Outcome
 from kannon.core.deliveries import DeliveryId, Status
@@ -183,6 +183,10 @@ class LedgerWork(Protocol):
         Returns:
             How many were new.
         """
+
+    async def remember_engagements(self, ids: Sequence[str], now: datetime) -> Collection[str]:
+        """Remember engagements that have no row in the statistics, for `ENGAGEMENTS_REMEMBERED`; gives the
+        ids of those that were not known."""
 
     async def reported(self, deliveries: Sequence[DeliveryId]) -> Mapping[DeliveryId, Collection[str]]:
         """Which Outcomes of those that are `TOLD_ONCE` these Deliveries have, where they have any."""
@@ -842,3 +846,53 @@ class EdgeLook(Protocol):
 
     async def look(self, edge: str) -> EdgeDiagnosis:
         """How this one is; raises EdgeUnavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What became of all that was kept of a Recipient.
+
+    Attributes:
+        deliveries: without address and fields now; those that were cancelled for it included.
+        in_hand: Deliveries on their way, which stay as they are until they have ended.
+        outcomes: without address, reply, URL, IP address and user agent now.
+        reports: deleted.
+        suppressions: kept as a hash.
+    """
+
+    deliveries: int = 0
+    cancelled: int = 0
+    in_hand: int = 0
+    outcomes: int = 0
+    reports: int = 0
+    suppressions: int = 0
+
+    def __add__(self, other: Erased) -> Erased:
+        names = ("deliveries", "cancelled", "in_hand", "outcomes", "reports", "suppressions")
+        return Erased(*(getattr(self, name) + getattr(other, name) for name in names))
+
+
+class RecipientData(Protocol):
+    """All that the ledger keeps of one Recipient of a Domain; every call raises LedgerUnavailable. Each walks
+    through all Batches of the Domain, which takes its time."""
+
+    def records(self, domain: str, address: str) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+        """All records, piece by piece; `kind` says what each is."""
+
+    async def deliveries(self, domain: str, address: str) -> Sequence[DeliveryId]:
+        """The names of all Deliveries to the address."""
+
+    async def erase(self, domain: str, address: str, now: datetime) -> Erased:
+        """Erase the address wherever it stands. Counts stay, and a suppression goes on refusing it."""
+
+
+class EdgeMemory(Protocol):
+    """What edges remember of mails that have ended."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the edges there are."""
+
+    async def forget(self, edge: str, deliveries: Sequence[DeliveryId]) -> None:
+        """Have an edge forget the replies that it has on record of mails that have ended; raises
+        EdgeUnavailable."""

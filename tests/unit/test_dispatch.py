@@ -324,17 +324,6 @@ async def test_the_tick_has_keys_and_reports_forgotten_whatever_else_it_cannot_d
     assert ticking.recovery.keys_forgotten_at == ticking.recovery.reports_forgotten_at == [NOW]
 
 
-async def test_the_tick_keeps_the_statistics_in_order_now_and_then(
-    ticking: Ticking,
-) -> None:
-    ticking.around.publisher.away = True
-    tick = ticking.new()
-    for _ in range(3):
-        await tick.tick()
-        ticking.around.now += STATISTICS_KEPT_EVERY / 2
-    assert ticking.upkeep.asked == ["merge", "sum_up", "make_months", "forget"] * 2
-
-
 async def test_the_tick_sees_to_it_that_tokens_have_a_key_whatever_else_it_cannot_do(
     ticking: Ticking,
 ) -> None:
@@ -342,6 +331,15 @@ async def test_the_tick_sees_to_it_that_tokens_have_a_key_whatever_else_it_canno
     await ticking.tick()
     await ticking.tick()
     assert len(await ticking.around.tracking_keys.signing_keys()) == 1
+
+
+async def test_the_tick_keeps_the_statistics_in_order_now_and_then(ticking: Ticking) -> None:
+    ticking.around.publisher.away = True
+    tick = ticking.new()
+    for _ in range(3):
+        await tick.tick()
+        ticking.around.now += STATISTICS_KEPT_EVERY / 2
+    assert ticking.upkeep.asked == ["merge", "sum_up", "make_months", "forget"] * 2
 
 
 async def test_the_tick_goes_on_with_batches_that_were_cancelled_or_moved(ticking: Ticking) -> None:

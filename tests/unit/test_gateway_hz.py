@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.message import Message
 from grpc import StatusCode, aio
 
+from api_gateway.answering import Answering
 from api_gateway.credentials import AdminCheck, KeyCheck
 from api_gateway.endpoints import Access, Call, Doorkeeper, Procedure, Service, endpoints
 from api_gateway.grpc_server import GrpcServer
@@ -46,7 +47,7 @@ async def served(procedure: Procedure) -> AsyncIterator[aio.Channel]:
     """A channel to a gateway with a single procedure, `HZService/HZ`."""
     service = Service(admin_pb2.DESCRIPTOR.services_by_name["HZService"], Access.OPEN, {"HZ": procedure})
     doorkeeper = Doorkeeper(KeyCheck(FakeDirectory(), utc_now), AdminCheck("token"))
-    server = GrpcServer(endpoints([service]), doorkeeper, 1_000_000)
+    server = GrpcServer(endpoints([service]), Answering(doorkeeper), 1_000_000)
     port = await server.start("127.0.0.1", 0)
     async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield channel
@@ -61,7 +62,7 @@ async def test_our_own_mistakes_stay_inside(caplog: pytest.LogCaptureFixture) ->
         with caplog.at_level(logging.ERROR):
             call = Client(channel).call("HZService/HZ", admin_pb2.HZRequest(), traceparent=TRACE)
             assert await refusal(call) == (StatusCode.INTERNAL, "internal error")
-    (record,) = [record for record in caplog.records if record.name == "api_gateway.grpc_server"]
+    (record,) = [record for record in caplog.records if record.name == "api_gateway.answering"]
     assert record.exc_info
     assert isinstance(record.exc_info[1], KeyError)
     assert vars(record)["trace"] == TRACE

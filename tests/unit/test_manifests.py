@@ -31,6 +31,7 @@ from kannon.runtime.settings import (
     SMTP_DOMAIN,
     SOURCE_HEALTH_PORT,
     SOURCE_ROUTE,
+    TRACK_TRUSTED_PROXIES,
     Setting,
     Settings,
     SettingsError,
@@ -88,6 +89,7 @@ PARTS = {
     f"{FUNCTION}/send": Part({NATS_URL, KEY_EVENTS}, frozenset({EDGE_TARGETS})),
     f"{FUNCTION}/bounce": Part({NATS_URL, KEY_EVENTS, KEY_RETURN_PATHS}),
     f"{FUNCTION}/stats": Part({DATABASE_URL, NATS_URL, KEY_EVENTS}),
+    f"{FUNCTION}/track": Part({DATABASE_URL, NATS_URL, KEY_EVENTS}, frozenset({TRACK_TRUSTED_PROXIES})),
     **{
         f"Deployment/{stage}-source": Part(
             {NATS_URL}, frozenset({SOURCE_ROUTE, SOURCE_HEALTH_PORT}), frozenset({SOURCE_HEALTH_PORT})
@@ -293,7 +295,7 @@ def test_its_command_is_there(manifest: Manifest) -> None:
     [container] = containers(manifest)
     assert is_runnable(container["command"])
     given = environment(manifest)
-    if container["command"][-1] == "kannon.runtime.serve":
+    if container["command"][-1].startswith("kannon.runtime.serve"):
         source = ROOT / given["FUNCTION_SOURCE"].removeprefix("/app/")  # where the image puts functions/
         defined = [getattr(node, "name", "") for node in ast.parse(source.read_text()).body]
         assert given["FUNCTION_TARGET"] in defined

@@ -79,6 +79,7 @@ def test_a_part_learns_the_secrets_it_needs_and_no_others() -> None:
         "send": {"K_NATS_URL", "K_KEYS_EVENTS"},
         "bounce": {"K_NATS_URL", "K_KEYS_EVENTS", "K_KEYS_RETURN_PATHS"},
         "stats": servers | {"K_KEYS_EVENTS"},
+        "track": servers | {"K_KEYS_EVENTS"},
         "api-gateway": servers | {"K_API_ADMIN_TOKEN", "K_KEYS_EVENTS", "K_KEYS_DKIM_KEYS"},
         "nats-source": {"K_NATS_URL"},
     }

@@ -47,6 +47,20 @@ def test_a_function_loads_only_what_it_uses(stage: str, loaded: str) -> None:
     assert told_by(LOADED.format(stage=stage)) == loaded
 
 
+def test_track_loads_neither_a_framework_nor_what_others_need() -> None:
+    dear = (*DEAR, "starlette", "uvicorn", "functions_framework", "cloudevents")
+    code = (
+        "import sys\n"
+        "from kannon.runtime.serve_public import load\n"
+        "from kannon.core.tracking.tokens import TokenReader\n"
+        "load('functions/track/main.py', 'track')\n"
+        "TokenReader({})\n"
+        f"specs = {{name: getattr(sys.modules.get(name), '__spec__', None) for name in {dear}}}\n"
+        "print(','.join(name for name, spec in specs.items() if spec and spec.origin))"
+    )
+    assert told_by(code) == "cryptography,psycopg"
+
+
 def test_a_function_that_imports_flask_gets_the_real_one() -> None:
     code = (
         "from kannon.runtime.framework import create_app\n"

@@ -251,6 +251,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Gateway": ("api",),
     "Sending": ("sender", "dns"),
     "Dispatch, tick and edge": ("dispatch", "tick", "edge", "stats"),
+    "Tracking": ("track",),
     "Suppression": ("suppression",),
     "Source": ("source",),
     "Taking reports": ("smtp",),
@@ -266,6 +267,7 @@ RUN_DISPATCHER = Setting("run-dispatcher", _flag, "false", "run dispatch, and th
 RUN_VERIFIER = Setting("run-verifier", _flag, "false", "run verify, which judges Recipients")
 RUN_BOUNCE = Setting("run-bounce", _flag, "false", "run bounce, which judges refusals")
 RUN_STATS = Setting("run-stats", _flag, "false", "run stats, which writes results down")
+RUN_TRACK = Setting("run-track", _flag, "false", "run track, which readers' pixels and links lead to")
 
 CONFIG = Setting("config", _text, "~/.kannon.yaml", "the file with settings")
 DATABASE_URL = Setting(
@@ -406,6 +408,11 @@ SMTP_UNSUBSCRIBING = Setting(
     _flag,
     "false",
     "take mail to unsub+<token>@<domain>, and name it in mails that offer the hosted unsubscribe",
+)
+
+TRACK_ADDRESS = Setting("track.address", _address, ":8080", "where pixels, links and unsubscriptions come in")
+TRACK_TRUSTED_PROXIES = Setting(
+    "track.trusted_proxies", parse_networks, "", "networks whose proxies are believed whom they ask for"
 )
 
 TEST_BUILD = Setting("test.build", _flag, "false", "this installation is a test: allow `test.failpoints`")

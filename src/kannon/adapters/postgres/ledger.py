@@ -289,6 +289,11 @@ class _Work:
     async def record_engagements(self, engagements: Sequence[Engagement], now: datetime) -> int:
         return await record_engagements(self._connection, engagements, now)
 
+    async def remember_engagements(self, ids: Sequence[str], now: datetime) -> Collection[str]:
+        wanted = {"ids": sorted(set(ids)), "now": now}
+        rows = await self._connection.execute(SQL["remember_engagements"], wanted)
+        return {row["id"] for row in await rows.fetchall()}
+
     async def reported(self, deliveries: Sequence[DeliveryId]) -> Mapping[DeliveryId, Collection[str]]:
         if not deliveries:
             return {}

@@ -217,6 +217,11 @@ WITH given AS MATERIALIZED (
 )
 SELECT count(*) AS fresh FROM fresh
 
+-- name: remember_engagements
+INSERT INTO engagements_seen (id, seen_at) SELECT id, %(now)s FROM unnest(%(ids)s::text[]) AS id ORDER BY id
+ON CONFLICT DO NOTHING
+RETURNING id
+
 -- name: reported
 SELECT s.batch, s.seq, s.type FROM jsonb_array_elements(%(wanted)s::jsonb) AS wanted
 CROSS JOIN LATERAL (SELECT * FROM stats_firsts WHERE batch = (wanted ->> 0)::bigint AND seq = (wanted ->> 1)::integer

@@ -1,0 +1,89 @@
+"""Answers calls, whatever protocol they came by: lets them in, gives large ones their turns, and turns every
+error into a status."""
+
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+
+from google.protobuf.message import DecodeError, Message
+from grpc import StatusCode
+
+from api_gateway.endpoints import Call, Doorkeeper, Endpoint, Headers, trace_of
+from api_gateway.large_calls import LargeCalls
+from api_gateway.statuses import Status, status_of
+from kannon.core.errors import BadInput
+
+Parse = Callable[[Endpoint, bytes], Message]
+"""Reads the request of an endpoint; raises BadInput."""
+
+log = logging.getLogger(__name__)
+
+
+class Refused(Exception):
+    """A call ends with this status; it is in the log already."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(status.text)
+        self.status = status
+
+
+class Answering:
+    """Lets calls in and answers them; what any of its methods raises is Refused."""
+
+    def __init__(self, doorkeeper: Doorkeeper) -> None:
+        self._doorkeeper = doorkeeper
+        self._large_calls = LargeCalls()
+
+    async def admit(self, endpoint: Endpoint, headers: Headers) -> Call:
+        """The call, if it is let in; to be asked before its request is read."""
+        traceparent = trace_of(headers)
+        with _told(endpoint.name, traceparent):
+            return await self._doorkeeper.admit(endpoint, headers, traceparent)
+
+    async def message(self, endpoint: Endpoint, call: Call, octets: bytes, parse: Parse) -> Message:
+        """The answer to a request that is given in octets."""
+        with _told(endpoint.name, call.traceparent):
+            async with self._large_calls.turn(len(octets)):
+                return await endpoint.procedure(parse(endpoint, octets), call)
+
+    async def messages(
+        self, endpoint: Endpoint, call: Call, octets: bytes, parse: Parse
+    ) -> AsyncGenerator[Message, None]:
+        """The answers of an endpoint that has a stream of them."""
+        assert endpoint.stream is not None
+        with _told(endpoint.name, call.traceparent):
+            async with (
+                self._large_calls.turn(len(octets)),
+                aclosing(endpoint.stream(parse(endpoint, octets), call)) as stream,
+            ):
+                async for message in stream:
+                    yield message
+
+
+def parse_protobuf(endpoint: Endpoint, octets: bytes) -> Message:
+    """See `Parse`."""
+    try:
+        return endpoint.request.FromString(octets)
+    except DecodeError:
+        raise BadInput(f"the request is no valid {endpoint.request.DESCRIPTOR.full_name}") from None
+
+
+@contextmanager
+def _told(procedure: str, traceparent: str) -> Iterator[None]:
+    started = time.perf_counter()
+    try:
+        yield
+    except Exception as error:
+        status = status_of(error)
+        about = {
+            "procedure": procedure,
+            "status": status.code.name,
+            "milliseconds": round((time.perf_counter() - started) * 1000, 1),
+            "trace": traceparent,
+        }
+        if status.code is StatusCode.INTERNAL:
+            log.error("call failed", extra=about, exc_info=error)
+        else:
+            log.info("call refused", extra=about | {"reason": status.text})
+        raise Refused(status) from error
