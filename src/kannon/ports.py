@@ -669,7 +669,8 @@ class StatisticsQueries(Protocol):
     async def series(self, wanted: Question, interval: Interval, zone: ZoneInfo) -> Sequence[Point]:
         """Counts by interval, in order, and by the value of the dimension, of which up to `SERIES_AT_ONCE`
         are named, unless it is `all`; where nothing was there is no point. An hour belongs to the interval
-        that it begins in, also where a zone differs by half an hour."""
+        that it begins in, also where a zone differs by half an hour. Days of another zone than UTC are read
+        by the hour: more than 10,000 hours, those of each value counted, take more than a moment."""
 
     async def latencies(self, wanted: Question, take: int) -> Mapping[str, Latencies]:
         """How long it took to deliver, by the value of the dimension: `all`, `template`, `provider` or

@@ -336,9 +336,7 @@ async def test_the_tick_sees_to_it_that_tokens_have_a_key_whatever_else_it_canno
     assert len(await ticking.around.tracking_keys.signing_keys()) == 1
 
 
-async def test_the_tick_keeps_the_statistics_in_order_now_and_then(
-    ticking: Ticking,
-) -> None:
+async def test_the_tick_keeps_the_statistics_in_order_now_and_then(ticking: Ticking) -> None:
     ticking.around.publisher.away = True
     tick = ticking.new()
     for _ in range(3):
