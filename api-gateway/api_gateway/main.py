@@ -15,6 +15,7 @@ from publicsuffixlist import PublicSuffixList
 from api_gateway.admin import Admin
 from api_gateway.announcer import Announcer
 from api_gateway.answering import Answering
+from api_gateway.attachments import AttachmentDesk, AttachmentLimits
 from api_gateway.audit_records import AuditDesk
 from api_gateway.auditor import Auditor, prune
 from api_gateway.batches import BatchDesk
@@ -28,6 +29,7 @@ from api_gateway.grpc_server import GrpcServer
 from api_gateway.hz import HZ, Check
 from api_gateway.limits import LimitsDesk
 from api_gateway.mailer import Mailer
+from api_gateway.previews import PreviewDesk
 from api_gateway.recipients import RecipientDesk
 from api_gateway.reports import ReportDesk
 from api_gateway.sender_rule import SenderRule
@@ -45,6 +47,8 @@ from kannon.adapters.nats.connection import Connection
 from kannon.adapters.nats.dead_letter_store import NatsDeadLetterStore
 from kannon.adapters.nats.publisher import NatsPublisher, NatsStreams
 from kannon.adapters.nats.streams_look import NatsStreamsLook
+from kannon.adapters.objects.opening import open_store
+from kannon.adapters.postgres.attachments import PostgresAttachmentUses
 from kannon.adapters.postgres.audit import PostgresAuditTrail
 from kannon.adapters.postgres.batches import PostgresBatches
 from kannon.adapters.postgres.connection import Database
@@ -62,8 +66,10 @@ from kannon.core.errors import KannonError
 from kannon.core.keys import Purpose
 from kannon.core.limits import UNLIMITED, Limits
 from kannon.core.payloads import BatchAccepted, EnvelopesReady
+from kannon.core.stored_objects import StorePlace
 from kannon.core.suppression import SuppressionRules
 from kannon.events import Sealer
+from kannon.runtime.attachments import store_place
 from kannon.runtime.clock import utc_now
 from kannon.runtime.failpoints import arm_failpoints
 from kannon.runtime.keys import key_for
@@ -74,6 +80,7 @@ from kannon.runtime.settings import (
     API_MAX_MESSAGE,
     API_PORT,
     API_SECOND_ADMIN_TOKEN,
+    ATTACHMENTS_MAX_SIZE,
     AUDIT_ENABLED,
     AUDIT_RETENTION,
     DATABASE_URL,
@@ -85,6 +92,7 @@ from kannon.runtime.settings import (
     LIMITS_MAILS_PER_MINUTE,
     LIMITS_RECIPIENTS_PER_CALL,
     NATS_URL,
+    SENDER_MAX_MESSAGE,
     SENDER_RETRY_BUDGET,
     STREAM_REPLICAS,
     Settings,
@@ -117,6 +125,8 @@ class Wanted:
     lease: timedelta
     edges: Mapping[str, str]
     suppression: SuppressionRules
+    store: StorePlace | None
+    attachments: AttachmentLimits
     limits: Limits = UNLIMITED
     second_admin_token: str = ""
     audit_enabled: bool = False
@@ -147,6 +157,8 @@ def read_settings(settings: Settings) -> Wanted:
         lease=settings[DISPATCH_LEASE],
         edges=settings[EDGE_TARGETS],
         suppression=suppression_rules(settings),
+        store=store_place(settings),
+        attachments=AttachmentLimits(settings[ATTACHMENTS_MAX_SIZE], settings[SENDER_MAX_MESSAGE]),
         limits=Limits(
             settings[LIMITS_MAILS_PER_MINUTE],
             settings[LIMITS_MAILS_PER_DAY],
@@ -184,17 +196,22 @@ class Gateway:
         suppressions, clock = PostgresSuppressions(database), database.clock
         self.trail = trail = PostgresAuditTrail(database)
         suppressed = SuppressedRecipients(suppressions, clock)
+        bodies = Bodies(templates)
+        desk = AttachmentDesk(open_store(wanted.store), PostgresAttachmentUses(database), wanted.attachments)
+        mailer = Mailer(
+            intake,
+            bodies,
+            self.announcer,
+            rule,
+            suppressed,
+            Ceilings(directory),
+            clock,
+            wanted.retry_budget,
+            desk,
+        )
         built = services(
-            Mailer(
-                intake,
-                Bodies(templates),
-                self.announcer,
-                rule,
-                suppressed,
-                Ceilings(directory),
-                clock,
-                wanted.retry_budget,
-            ),
+            mailer,
+            PreviewDesk(bodies),
             BatchDesk(PostgresBatches(database), self.announcer, database.clock),
             Admin(directory, database.clock),
             TemplateDesk(directory, templates),

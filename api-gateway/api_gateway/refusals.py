@@ -6,6 +6,7 @@ KannonError
 ├── NotFound
 │   └── Foreign        it is another Domain's, or does not exist: the text does not tell which
 ├── Ended              what the call is about has ended, and cannot be changed any more
+├── NotSetUp           this installation lacks what the call needs
 └── NotBuilt           the contract has it, this version does not
 """
 
@@ -41,6 +42,10 @@ class Foreign(NotFound):
 
 class Ended(KannonError):
     """What the call is about has ended."""
+
+
+class NotSetUp(KannonError):
+    """This installation lacks what the call needs; the text names the setting that would give it."""
 
 
 class NotBuilt(KannonError):

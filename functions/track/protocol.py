@@ -155,7 +155,8 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """All headers have come."""
-        if self._headers.get("expect", "").lower() == "100-continue":
+        is_next = self._answering is None and not self._waiting
+        if is_next and self._headers.get("expect", "").lower() == "100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:

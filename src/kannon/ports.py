@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -123,6 +123,27 @@ class SubmitAnswer:
 
     verdict: SubmitVerdict
     wait_ms: int = 0
+
+
+class ObjectStore(Protocol):
+    """The attachment store: octets by name. Every call raises StoreUnavailable."""
+
+    async def put(self, name: str, octets: bytes) -> None:
+        """Store an object, durably; it is there as a whole or not at all. A name says what its content is,
+        so one that is there already, of that size, is left as it is."""
+
+    async def get(self, name: str, most: int) -> bytes:
+        """Up to `most` octets of an object, from its beginning.
+
+        Raises:
+            NoSuchObject: there is none of that name, though the store is there.
+        """
+
+    async def delete(self, name: str) -> None:
+        """Delete an object; harmless if there is none."""
+
+    async def names(self, beginning: str, most: int) -> Sequence[str]:
+        """The first names, in their order, that begin so."""
 
 
 class EdgeClient(Protocol):
@@ -263,6 +284,31 @@ class Recovery(Protocol):
     async def forget_reports(self, limit: int, now: datetime) -> int:
         """Delete up to `limit` reports that are `REPORTS_KEPT_FOR` old, and up to as many of each kind beyond
         its newest `REPORTS_KEPT`; returns how many that were. Outcomes and counts stay."""
+
+
+class AttachmentUses(Protocol):
+    """Which attachments lie in the store; every call raises LedgerUnavailable.
+
+    One that is noted before it is stored, and before its Batch is committed, is never taken from under it.
+    """
+
+    async def note(self, domain: str, sizes: Mapping[str, int], until: datetime) -> None:
+        """These are going to be stored for a Batch; waits for whoever is just deleting one of them.
+
+        Args:
+            sizes: octets by digest.
+            until: when the Batch expires.
+        """
+
+    async def collect(
+        self, limit: int, now: datetime, delete: Callable[[str, str], Awaitable[None]]
+    ) -> Sequence[tuple[str, str]]:
+        """Delete up to `limit` attachments that no Batch needs any more, and forget them; tells which.
+
+        Args:
+            delete: deletes one from the store, by Domain and digest; what it raises ends the collection, and
+                nothing is forgotten.
+        """
 
 
 class StatisticsUpkeep(Protocol):
@@ -452,7 +498,7 @@ class TemplateRecord:
     domain: str
     type: str
     title: str
-    html: str
+    body: Body
 
 
 class Templates(Protocol):
@@ -654,7 +700,7 @@ class StatisticsQueries(Protocol):
         """
 
 
-SERIES_AT_ONCE = 10
+SERIES_AT_ONCE = 5
 TIMELINE_SHOWN = 1000
 
 _ALWAYS = datetime.min.replace(tzinfo=UTC)

@@ -253,7 +253,7 @@ def _name_of(pid: int) -> str:
     except OSError:
         return ""
     named = dict(variable.partition("=")[::2] for variable in variables)
-    if "kannon.runtime.serve" in words:
+    if {"kannon.runtime.serve", "kannon.runtime.serve_public"} & set(words):
         return named.get("FUNCTION_TARGET", "")
     modules = {"api_gateway": "api-gateway", "edge_smtp": "edge-smtp", "nats_source": "nats-source"}
     for module, name in modules.items():

@@ -28,6 +28,7 @@ from tests.gateway_client import (
 BUILT = {
     "Mailer/SendHTML",
     "Mailer/SendTemplate",
+    "Mailer/RenderTemplate",
     "Mailer/GetBatch",
     "Mailer/CancelBatch",
     "Mailer/RescheduleBatch",

@@ -123,6 +123,13 @@ def test_a_link_a_while_after_another_is_a_persons() -> None:
     assert shown(bursts.passed(3.0)) == [("id1", "")]
 
 
+def test_of_one_link_that_is_followed_for_ever_none_is_lost_and_none_takes_longer() -> None:
+    bursts = Bursts()
+    told = [one for number in range(MAX_HELD) for one in bursts.judge("a", click(number, 0), 0.0)]
+    assert told == []
+    assert [one.id for one in bursts.passed(1.0)] == [f"id{number}" for number in range(MAX_HELD)]
+
+
 def test_what_is_kept_is_bounded_and_nothing_is_lost_by_that() -> None:
     bursts = Bursts()
     told = [

@@ -34,12 +34,11 @@ from kannon.ports import TIMELINE_SHOWN
 SQL = queries("statistics_queries")
 BATCHES_AT_ONCE: Final = 20_000
 """Looked at for one page of Batches."""
-DELIVERIES_AT_ONCE: Final = 10_000
+DELIVERIES_AT_ONCE: Final = 5000
 """Of a Batch, looked at for one page of Events."""
 EXPORTED_AT_ONCE: Final = 1000
 
 _LAST_NUMBER = 2**63 - 1
-_UTC = frozenset({"UTC", "Etc/UTC", "GMT"})
 _HOUR = timedelta(hours=1)
 
 
@@ -85,7 +84,7 @@ class PostgresStatisticsQueries:
                 rows = await _read(connection, "series_of_batches", asked | {"batches": list(names)})
                 return [_point(row, names[row.pop("batch")], zone) for row in rows]
             values = [""] if wanted.dimension is Dimension.ALL else list(wanted.values)
-            asked |= {"values": values, "middle": _middle(interval, zone, asked, until)}
+            asked |= {"values": values} | _days(asked, until)
             return [_point(row, row.pop("value"), zone) for row in await _read(connection, "series", asked)]
 
     async def latencies(self, wanted: Question, take: int) -> Mapping[str, Latencies]:
@@ -214,15 +213,12 @@ def _asked(wanted: Question, until: Mapping[Grain, datetime]) -> dict[str, Any]:
     }
 
 
-def _middle(
-    interval: Interval, zone: ZoneInfo, asked: Mapping[str, Any], until: Mapping[Grain, datetime]
-) -> list[datetime]:
-    """The part of the range that is read by days, UTC, where those make intervals up; else an empty one."""
-    first, last = asked["first"], asked["last"]
-    if interval is Interval.HOUR or zone.key not in _UTC:
-        return [first, first]
-    by_days = [one for one in pieces(first, last, {Grain.DAY: until[Grain.DAY]}) if one.grain is Grain.DAY]
-    return [by_days[0].start, by_days[0].end] if by_days else [first, first]
+def _days(asked: Mapping[str, Any], until: Mapping[Grain, datetime]) -> dict[str, datetime]:
+    """The whole days, UTC, of a range that are summed up; none is an empty range at its beginning."""
+    parts = pieces(asked["first"], asked["last"], {Grain.DAY: until[Grain.DAY]})
+    days = next((part for part in parts if part.grain is Grain.DAY), None)
+    first = asked["first"]
+    return {"days_from": days.start if days else first, "days_to": days.end if days else first}
 
 
 def _point(row: DictRow, value: str, zone: ZoneInfo) -> Point:

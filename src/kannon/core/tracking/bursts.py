@@ -23,7 +23,7 @@ class Bursts:
     """Judges clicks by those beside them. Seconds are of any clock that only goes forward."""
 
     def __init__(self) -> None:
-        self._held: dict[str, list[Engagement]] = {}
+        self._held: dict[str, deque[Engagement]] = {}
         self._order: deque[tuple[float, str, Engagement]] = deque()
         self._caught: dict[str, float] = {}
 
@@ -41,9 +41,9 @@ class Bursts:
             return [replace(click, machine=BURST)]
         if len(self._order) >= MAX_HELD:
             return [click]
-        beside = self._held.setdefault(reader, [])
+        beside = self._held.setdefault(reader, deque())
         beside.append(click)
-        if any(other.url != click.url for other in beside):
+        if beside[0].url != click.url:  # those that are held are of one link, or they would not be
             self._remember(reader, now)
             return [replace(one, machine=BURST) for one in self._held.pop(reader)]
         self._order.append((now + TOGETHER, reader, click))
@@ -54,25 +54,17 @@ class Bursts:
         found = []
         while self._order and self._order[0][0] <= now:
             _, reader, click = self._order.popleft()
-            if self._is_held(reader, click):
-                found.append(click)
-                self._let_go(reader, click)
+            held = self._held.get(reader)
+            if held and held[0] is click:  # not one that was found out meanwhile
+                found.append(held.popleft())
+                if not held:
+                    del self._held[reader]
         self._forget(now)
         return found
 
     def all(self) -> list[Engagement]:
         """All that are held, for there is no time left."""
         return self.passed(float("inf"))
-
-    def _is_held(self, reader: str, click: Engagement) -> bool:
-        return any(one is click for one in self._held.get(reader, ()))
-
-    def _let_go(self, reader: str, click: Engagement) -> None:
-        rest = [one for one in self._held[reader] if one is not click]
-        if rest:
-            self._held[reader] = rest
-        else:
-            del self._held[reader]
 
     def _remember(self, reader: str, now: float) -> None:
         self._caught.pop(reader, None)  # so that the order is that in which they are forgotten

@@ -72,18 +72,24 @@ ORDER BY sum(delivered + bounced - bounced_late + failed) DESC, batch
 LIMIT %(take)s
 
 -- name: series
--- Where values are named each is reached by its key, hour by hour: other values of the same hours are many.
-WITH known AS (
+-- Days (UTC) that are summed up and lie in one interval are read as such, the others by the hour. Each value is reached
+-- by its key: other values of the same time are many.
+WITH days AS (
+    SELECT day, date_trunc(%(interval)s, day, %(zone)s) = date_trunc(%(interval)s, day + interval '23 hours', %(zone)s) AS whole
+    FROM generate_series(%(days_from)s::timestamptz, %(days_to)s::timestamptz - interval '1 hour', interval '24 hours') AS day
+), spans AS (
+    SELECT 'day' AS grain, day AS start FROM days WHERE whole
+    UNION ALL
+    SELECT 'hour', hour FROM days CROSS JOIN generate_series(day, day + interval '23 hours', interval '1 hour') AS hour
+    WHERE NOT whole
+    UNION ALL
+    SELECT 'hour', generate_series(%(first)s::timestamptz, %(days_from)s::timestamptz - interval '1 hour', interval '1 hour')
+    UNION ALL
+    SELECT 'hour', generate_series(%(days_to)s::timestamptz, %(last)s::timestamptz - interval '1 hour', interval '1 hour')
+), known AS (
     SELECT r.start, r.value, r.accepted, r.rejected, r.delivered, r.deferred, r.bounced, r.bounced_late, r.failed,
            r.complained, r.opened, r.opened_first, r.opened_machine, r.clicked, r.clicked_first, r.clicked_machine
-    FROM (
-        SELECT 'hour' AS grain, hour AS start
-        FROM generate_series(%(first)s::timestamptz, %(last)s::timestamptz - interval '1 hour', interval '1 hour') AS hour
-        WHERE hour < (%(middle)s::timestamptz[])[1] OR hour >= (%(middle)s::timestamptz[])[2]
-        UNION ALL
-        SELECT 'day', day
-        FROM generate_series((%(middle)s::timestamptz[])[1], (%(middle)s::timestamptz[])[2] - interval '1 hour',
-                             interval '24 hours') AS day) AS span
+    FROM spans AS span
     CROSS JOIN unnest(%(values)s::text[]) AS wanted (value)
     CROSS JOIN LATERAL
         (SELECT * FROM rollups

@@ -146,7 +146,7 @@ UPDATE rollup_grains SET until = %(until)s WHERE grain = %(grain)s
 
 -- name: be_quick
 -- A partition is made and dropped under locks for which others wait: if they cannot be had soon, then later.
-SELECT set_config('lock_timeout', '500ms', true)
+SELECT set_config('lock_timeout', '200ms', true)
 
 -- name: make_month
 SELECT make_stats_month(%(at)s)
