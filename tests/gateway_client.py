@@ -126,9 +126,9 @@ async def running_gateway(
     *,
     connected: bool = True,
     edges: Mapping[str, str] | None = None,
-    store: StorePlace | None = None,
     limits: Limits = UNLIMITED,
     audit: bool = False,
+    store: StorePlace | None = None,
 ) -> AsyncIterator[Client]:
     """A gateway on a free port, and a client of it.
 

@@ -32,7 +32,7 @@ def confine(request: Message, domain: str) -> None:
             raise BadInput(f"domain: {error.reason}") from None
         if other != domain:
             raise Foreign(f"there is no domain {other}")
-    if "template_id" in fields and "domain" not in fields and domain_of_template(named.template_id) != domain:
+    if "template_id" in fields and named.template_id and domain_of_template(named.template_id) != domain:
         raise Foreign(str(no_template()))
 
 

@@ -30,6 +30,7 @@ from tests.gateway_client import (
 ALLOWED: Mapping[str, str] = {
     "Mailer/SendHTML": "DS-OA",
     "Mailer/SendTemplate": "DS-OA",
+    "Mailer/RenderTemplate": "D-ROA",
     "Mailer/GetBatch": "DSROA",
     "Mailer/CancelBatch": "DS-OA",
     "Mailer/RescheduleBatch": "DS-OA",

@@ -28,6 +28,7 @@ from tests.gateway_client import (
 BUILT = {
     "Mailer/SendHTML",
     "Mailer/SendTemplate",
+    "Mailer/RenderTemplate",
     "Mailer/GetBatch",
     "Mailer/CancelBatch",
     "Mailer/RescheduleBatch",
@@ -59,9 +60,18 @@ BUILT = {
     "Api/GetSuppression",
     "Api/AddSuppressions",
     "Api/RemoveSuppression",
+    "Api/ExportRecipient",
+    "Api/EraseRecipient",
     "StatsApiV1/GetStats",
     "StatsApiV1/GetStatsAggregated",
     "StatsApiV2/GetAggregatedStats",
+    "StatsApiV3/GetCounts",
+    "StatsApiV3/GetSeries",
+    "StatsApiV3/GetLatencies",
+    "StatsApiV3/GetTimeline",
+    "StatsApiV3/ListOutcomes",
+    "StatsApiV3/ListBatches",
+    "StatsApiV3/ExportOutcomes",
     "HZService/HZ",
 }
 HOUR = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)

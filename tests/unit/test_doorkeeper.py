@@ -169,7 +169,6 @@ async def test_a_template_of_another_domain_does_not_exist(door: Door) -> None:
         "a@example.org",
         "a@x@example.org",
         "example.com",
-        "",
         "a@example.com.",
         "a@EXAMPLE.COM",
     ):

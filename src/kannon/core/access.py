@@ -39,6 +39,7 @@ RULES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "pkg.kannon.mailer.apiv1.Mailer": {
         "SendHTML": SENDS,
         "SendTemplate": SENDS,
+        "RenderTemplate": READS,
         "GetBatch": SENDS_OR_READS,
         "CancelBatch": SENDS,
         "RescheduleBatch": SENDS,
