@@ -8,7 +8,7 @@ from typing import Final
 from kannon.core.deliveries import DeliveryId
 from kannon.core.payloads import MAX_REPORT_HEAD, MAX_REPORTED, ReportJudged, ReportReceived, ReportRole
 from kannon.core.reports.attribution import signed_delivery
-from kannon.core.reports.reading import read_report
+from kannon.core.reports.reading import is_written_by_person, read_report
 from kannon.core.reports.values import Kind, Report, Reported
 
 MAX_TEXT: Final = 1_000
@@ -27,7 +27,7 @@ def judged_report(received: ReportReceived, keys: Mapping[int, bytes]) -> Report
     Args:
         keys: the subkeys for return paths by their ids.
     """
-    report = _settled(read_report(received.message), received)
+    report = Report(Kind.UNSUBSCRIBE) if _unsubscribes(received) else _settled(read_report(received.message))
     return ReportJudged(
         recipients=received.recipients,
         deliveries=_deliveries(received, report, keys),
@@ -43,17 +43,16 @@ def judged_report(received: ReportReceived, keys: Mapping[int, bytes]) -> Report
     )
 
 
-def _settled(report: Report, received: ReportReceived) -> Report:
-    if _is_plain(report) and any(one.role is ReportRole.UNSUBSCRIBE for one in received.recipients):
-        return replace(report, kind=Kind.UNSUBSCRIBE)
+def _unsubscribes(received: ReportReceived) -> bool:
+    """Whether a person wrote to an address that is there for it: whatever that says (RFC 2369 §3.2)."""
+    asked = any(one.role is ReportRole.UNSUBSCRIBE for one in received.recipients)
+    return asked and is_written_by_person(received.message)
+
+
+def _settled(report: Report) -> Report:
     if report.kind is Kind.COMPLAINT and all(one.category == AUTH_FAILURE for one in report.recipients):
         return replace(report, kind=Kind.UNRECOGNISED, reason=AUTH_FAILURE)
     return report
-
-
-def _is_plain(report: Report) -> bool:
-    """Whether a person may have written it: whatever that says, it unsubscribes (RFC 2369 §3.2)."""
-    return report.kind is Kind.UNRECOGNISED and not report.reason
 
 
 def _deliveries(

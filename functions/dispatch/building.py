@@ -21,7 +21,7 @@ from kannon.core.fields import compile_header, compile_text, merge_fields
 from kannon.core.mime import Message, Skeleton
 from kannon.core.quoted_printable import Quoted, QuotedPattern
 from kannon.core.retries import attempt_expires_at
-from kannon.core.return_path import KEY_ID, mint
+from kannon.core.return_path import KEY_ID, Use, mint
 from kannon.core.stored_objects import ENVELOPES, ENVELOPES_KEPT_FOR, passing_name
 
 if TYPE_CHECKING:
@@ -34,11 +34,16 @@ REPORTS_TAKEN_FOR = timedelta(days=14)
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What dispatch seals and signs with."""
+    """What dispatch seals and signs with.
+
+    Attributes:
+        unsubscribing: whether mails name an address by which one unsubscribes by mail, too.
+    """
 
     envelopes: bytes
     return_paths: bytes
     return_path_key_id: int = KEY_ID
+    unsubscribing: bool = False
 
 
 class TooLarge(BadInput):
@@ -111,7 +116,7 @@ class BatchBuilder:
             emission=emission,
             sender=self._content.sender_email,
             recipient=recipient,
-            return_path=self._return_path(delivery),
+            return_path=self._address(delivery, Use.REPORTS),
             body=body,
             first_emitted_at_ms=_unix_ms(delivery.first_emitted_at or now),
             expires_at_ms=_unix_ms(expires_at),
@@ -172,7 +177,8 @@ class BatchBuilder:
         written = self._headers.write(fields)
         if not self._content.options.headers.hosted_unsubscribe:
             return written.to, written.others
-        return written.to, (*written.others, *one_click(self._html.unsubscribe_address(delivery)))
+        address = self._address(delivery, Use.UNSUBSCRIBING) if self._keys.unsubscribing else ""
+        return written.to, (*written.others, *one_click(self._html.unsubscribe_address(delivery), address))
 
     def _skeleton(self, delivery: Delivery) -> Skeleton:
         """The one with the Delivery's Date: all of a Batch have the same, unless it was moved."""
@@ -191,7 +197,7 @@ class BatchBuilder:
             last = self._hashed = (html, dkim.canonical_body_hash(*message.canonical))
         return last[1]
 
-    def _return_path(self, delivery: Delivery) -> str:
+    def _address(self, delivery: Delivery, use: Use) -> str:
         return mint(
             self._keys.return_paths,
             self._keys.return_path_key_id,
@@ -199,6 +205,7 @@ class BatchBuilder:
             delivery.id.seq,
             delivery.standing.expires_at + REPORTS_TAKEN_FOR,
             self._content.domain,
+            use,
         )
 
 

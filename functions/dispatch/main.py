@@ -37,6 +37,7 @@ from kannon.runtime.settings import (
     EDGE_TARGETS,
     NATS_URL,
     SENDER_MAX_MESSAGE,
+    SMTP_UNSUBSCRIBING,
     STATS_RETENTION,
     STREAM_REPLICAS,
     Settings,
@@ -55,7 +56,11 @@ def _random_name() -> str:
 async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
     codecs: dict[type[AnyPayload], Codec] = {EnvelopesReady: EnvelopeCodec()}
     sealer = Sealer(key_for(settings, Purpose.EVENTS), "/kannon/dispatch", codecs)
-    keys = Keys(key_for(settings, Purpose.ENVELOPES), key_for(settings, Purpose.RETURN_PATHS))
+    keys = Keys(
+        key_for(settings, Purpose.ENVELOPES),
+        key_for(settings, Purpose.RETURN_PATHS),
+        unsubscribing=settings[SMTP_UNSUBSCRIBING],
+    )
     replicas, lease = settings[STREAM_REPLICAS], settings[DISPATCH_LEASE]
     nats = await connect(settings[NATS_URL], "dispatch", give_up_after=START_PATIENCE)
     await stack.enter_async_context(nats)

@@ -31,10 +31,13 @@ class Subject:
     reports: Reports
     ledger: Ledger
 
-    async def keep(self, *reports: ReportJudged, domain: str = DOMAIN) -> None:
+    async def keep(self, *reports: ReportJudged, domain: str = DOMAIN) -> list[bool]:
+        """Keep them; tells of each whether it was new."""
+        new = []
         for report in reports:
             async with self.ledger.work() as work:
-                await work.keep_report(report, domain)
+                new.append(await work.keep_report(report, domain))
+        return new
 
     async def reasons(self, kind: Kind | None = None, domain: str = "") -> list[str]:
         """What is listed, by the reasons by which the tests tell reports apart."""
@@ -84,7 +87,8 @@ async def test_one_that_is_not_there_is_none(subject: Subject) -> None:
 
 
 async def test_the_same_report_is_kept_and_counted_once(subject: Subject) -> None:
-    await subject.keep(named("a"), named("a", client="192.0.2.77", at=NOW + HOUR))
+    once_more = named("a", client="192.0.2.77", at=NOW + HOUR)
+    assert await subject.keep(named("a"), once_more) == [True, False]
     assert await subject.reasons() == ["a"]
     assert await subject.reports.counts("", NOW) == {Kind.UNRECOGNISED: 1}
 

@@ -35,6 +35,7 @@ def system(open_folder: Path, sink: SmtpPeer, names: DnsServer) -> Iterator[Syst
         "K_SENDER_ROUTES": f"example.org={sink.target}",
         "K_DNS_SERVERS": f"127.0.0.1:{names.port}",
         "K_SMTP_FEEDBACK_ADDRESSES": "fbl@feedback.sender.test",
+        "K_SMTP_UNSUBSCRIBING": "true",
     }
     system = System(folder, settings).start()
     yield system

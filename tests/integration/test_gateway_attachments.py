@@ -15,7 +15,7 @@ from tests.gateway_client import Client, Tenant, basic, refusal, rows, running_g
 from tests.integration.test_gateway_faults import is_ok, settings_of, started
 from tests.integration.test_gateway_large_calls import Memory
 
-TIMES = 5
+TIMES = 6
 """So many times its own size a call with attachments may take, at the most."""
 
 

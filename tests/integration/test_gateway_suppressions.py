@@ -167,7 +167,7 @@ async def test_what_has_expired_is_sent_to(tenant: Tenant, database_url: str) ->
     assert (await tenant.send("ada@example.org")).accepted_count == 0
     rows(
         database_url,
-        "UPDATE suppressions SET expires_at = now() WHERE domain = %s RETURNING 1",
+        "UPDATE suppressions SET expires_at = now() - interval '1 second' WHERE domain = %s RETURNING 1",
         tenant.domain,
     )
     assert (await tenant.send("ada@example.org")).accepted_count == 1

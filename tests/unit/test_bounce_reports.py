@@ -91,11 +91,17 @@ async def test_a_stored_report_waits_for_the_store() -> None:
     ("message", "kind", "counts"),
     [
         (OTHER, Kind.UNSUBSCRIBE, True),
+        (b"From: ada@example.org\r\nSubject: unsubscribe\r\n\r\n", Kind.UNSUBSCRIBE, True),
+        (
+            b"From: ada@example.org\r\nSubject: I am away; unsubscribe me\r\n\r\nUnsubscribe.\r\n",
+            Kind.UNSUBSCRIBE,
+            True,
+        ),
         (AUTO_REPLY, Kind.AUTO_REPLY, False),
         (failure("r0@example.org"), Kind.BOUNCE, False),
         (complaint(), Kind.COMPLAINT, False),
     ],
-    ids=["person", "machine", "bounce", "complaint"],
+    ids=["person", "unsubscribe", "in words", "machine", "bounce", "complaint"],
 )
 def test_what_a_person_writes_to_unsubscribe_does_so_and_what_a_machine_writes_there_does_nothing(
     message: bytes, kind: Kind, counts: bool

@@ -117,9 +117,14 @@ class CompiledHeaders:
         return Written(to, tuple(written))
 
 
-def one_click(url: str) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
-    """The headers by which a reader unsubscribes with one click (RFC 8058 §3.1)."""
-    return ("List-Unsubscribe", b"<%b>" % url.encode()), _ONE_CLICK
+def one_click(url: str, address: str = "") -> tuple[tuple[str, bytes], tuple[str, bytes]]:
+    """The headers by which a reader unsubscribes with one click (RFC 8058 §3.1).
+
+    Args:
+        address: by which one unsubscribes by mail, too (RFC 2369 §3.2); empty for none.
+    """
+    ways = f"<{url}>, <mailto:{address}>" if address else f"<{url}>"
+    return ("List-Unsubscribe", ways.encode()), _ONE_CLICK
 
 
 class _Address:

@@ -334,7 +334,7 @@ class _Work:
                 "head": report.head,
             },
         )
-        return counted.rowcount == 1
+        return await counted.fetchone() is not None  # in a pipeline no rows are counted before they are read
 
     async def note_soft_bounces(self, bounces: Sequence[Happening], window: timedelta) -> Sequence[int]:
         return await note_soft_bounces(self._connection, bounces, window)

@@ -20,7 +20,7 @@ from kannon.core.reports.notices import (
     transcript_of,
 )
 from kannon.core.reports.notifications import Notified, read_notification
-from kannon.core.reports.recognition import answers_itself, may_report, reports_failure
+from kannon.core.reports.recognition import answers_itself, is_of_machine, may_report, reports_failure
 from kannon.core.reports.status_fields import StatusFields, read_status_fields
 from kannon.core.reports.values import Action, Kind, Report, Reported
 
@@ -51,6 +51,16 @@ def read_report(raw: bytes) -> Report:
         Exception
     ):  # who sends this must not choose what stops us; the tests call `read`, where nothing is caught
         return Report(Kind.UNRECOGNISED, reason="unreadable")
+
+
+def is_written_by_person(raw: bytes) -> bool:
+    """Whether a message is neither a report, nor sent by a machine; bounded and without errors, as above."""
+    try:
+        message = read_message(raw)
+        kind = read(raw).kind
+    except Exception:
+        return False
+    return kind in (Kind.UNRECOGNISED, Kind.AUTO_REPLY) and not is_of_machine(message)
 
 
 def read(raw: bytes) -> Report:

@@ -27,13 +27,23 @@ def may_report(message: Message) -> bool:
     )
 
 
+def is_of_machine(message: Message) -> bool:
+    """Whether a machine wrote it, by what stands in its headers alone: whatever a person writes counts."""
+    automatic = message.headers.get("auto-submitted").lower().startswith("auto-")
+    return automatic or _answers_by_headers(message) or _from_daemon(message)
+
+
+def _answers_by_headers(message: Message) -> bool:
+    headers = message.headers
+    by_precedence = headers.get("precedence").lower() in ("auto_reply", "auto-reply")
+    return by_precedence or any(headers.get(name) for name in _AUTOMATIC_HEADERS)
+
+
 def answers_itself(message: Message, notice: str, names_failed: bool) -> bool:
     """Whether it is the automatic answer of a person, a desk or a list (RFC 3834)."""
     headers = message.headers
     subject = headers.get("subject")[:500]
-    if any(headers.get(name) for name in _AUTOMATIC_HEADERS):
-        return True
-    if headers.get("precedence").lower() in ("auto_reply", "auto-reply"):
+    if _answers_by_headers(message):
         return True
     if names_failed:
         return False

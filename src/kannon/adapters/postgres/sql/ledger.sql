@@ -237,6 +237,7 @@ WITH fresh AS (
 )
 INSERT INTO report_counts (hour, domain, kind, count) SELECT date_trunc('hour', at, 'UTC'), domain, kind, 1 FROM fresh
 ON CONFLICT (hour, domain, kind) DO UPDATE SET count = report_counts.count + 1
+RETURNING 1 AS counted
 
 -- name: batch
 -- Until a Batch is moved for the first time, all its Deliveries expire at the same time.
