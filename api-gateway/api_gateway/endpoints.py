@@ -35,12 +35,14 @@ class Call:
     Attributes:
         domain: whose key it came with; empty where no key is asked for.
         idempotency_key: under which a Domain may repeat it; empty if it came without one.
+        peer: the IP address from which the connection comes; empty if that is not known.
     """
 
     procedure: str
     traceparent: str
     domain: str = ""
     idempotency_key: str = ""
+    peer: str = ""
 
 
 Procedure = Callable[[Any, Call], Awaitable[Message]]
@@ -90,7 +92,7 @@ class Doorkeeper:
         self._keys = keys
         self._admin = admin
 
-    async def admit(self, endpoint: Endpoint, headers: Headers, traceparent: str) -> Call:
+    async def admit(self, endpoint: Endpoint, headers: Headers, traceparent: str, peer: str = "") -> Call:
         """The call, if its credentials are those that the endpoint asks for.
 
         Raises:
@@ -102,7 +104,7 @@ class Doorkeeper:
         domain = ""
         if endpoint.access is Access.API_KEY:
             domain = await self._keys.domain_of(headers("authorization"))
-        return Call(endpoint.name, traceparent, domain, headers(IDEMPOTENCY_KEY))
+        return Call(endpoint.name, traceparent, domain, headers(IDEMPOTENCY_KEY), peer)
 
 
 def endpoints(services: Iterable[Service]) -> dict[str, Endpoint]:

@@ -48,7 +48,7 @@ async def served(procedure: Procedure) -> AsyncIterator[aio.Channel]:
     service = Service(admin_pb2.DESCRIPTOR.services_by_name["HZService"], Access.OPEN, {"HZ": procedure})
     doorkeeper = Doorkeeper(KeyCheck(FakeDirectory(), utc_now), AdminCheck("token"))
     server = GrpcServer(endpoints([service]), Answering(doorkeeper), 1_000_000)
-    port = await server.start("127.0.0.1", 0)
+    port = await server.start("127.0.0.1:0")
     async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield channel
     await server.stop(1)

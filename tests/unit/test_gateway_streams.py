@@ -24,7 +24,7 @@ async def channel(request: pytest.FixtureRequest) -> AsyncIterator[aio.Channel]:
         service = Service(service.descriptor, service.access, {})
     doorkeeper = Doorkeeper(KeyCheck(FakeDirectory(), utc_now), AdminCheck("token"))
     server = GrpcServer(endpoints([service]), Answering(doorkeeper), 1_000_000)
-    port = await server.start("127.0.0.1", 0)
+    port = await server.start("127.0.0.1:0")
     async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield channel
     await server.stop(1)

@@ -160,6 +160,14 @@ def _domains(value: str) -> tuple[str, ...]:
     return tuple(_host_name(part.strip()) for part in value.split(",") if part.strip())
 
 
+def _origins(value: str) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in value.split(",") if part.strip())
+    for origin in found:
+        if origin != "*" and not re.fullmatch(r"https?://[a-z0-9.-]+(:\d{1,5})?", origin, re.ASCII):
+            raise ValueError(f"{origin!r}: an origin like https://app.example.com is needed, or *")
+    return found
+
+
 def _mail_addresses(value: str) -> tuple[str, ...]:
     found = tuple(part.strip() for part in value.split(",") if part.strip())
     for address in found:
@@ -292,6 +300,9 @@ DATA_FOLDER = Setting("data_folder", _text, "", "where standalone keeps what is 
 API_PORT = Setting("api.port", _port, "50051", "where the gateway listens")
 API_HOST = Setting("api.host", _text, "0.0.0.0", "the address on which the gateway listens")  # noqa: S104
 API_ADMIN_TOKEN = Setting("api.admin_token", _text, None, "token of Api and Stats calls", True)
+API_CORS_ORIGINS = Setting(
+    "api.cors_origins", _origins, "", "pages whose scripts may call the gateway (CORS), or * for all"
+)
 API_MAX_MESSAGE = Setting("api.max_message", _size, "32mb", "largest call")
 
 SENDER_HOSTNAME = Setting("sender.hostname", _host_name, None, "name given in EHLO; its PTR should agree")
