@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -17,6 +18,7 @@ from kannon.core.errors import BadInput
 MOST_LOGGED: Final = 20
 LONGEST_LOGGED: Final = 100
 LONGEST_REASON: Final = 300
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 
 log = logging.getLogger(__name__)
 
@@ -70,28 +72,36 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _adapt(value: dict[str, Any], message: Descriptor, unknown: set[str]) -> None:
-    """Write recipients out that are strings, and collect the names of fields that are not known."""
-    if message.full_name.startswith("google.protobuf."):
-        return
+    """Write recipients out that are strings, collect the names of fields that are not known, and refuse what
+    ParseDict would take for nothing."""
     fields = _fields(message)
     for name, given in value.items():
         field = fields.get(name)
         if field is None:
             if len(unknown) < MOST_LOGGED:
                 unknown.add(name)
-        elif field.message_type is None or field.message_type.GetOptions().map_entry:
+        elif field.type == FieldDescriptor.TYPE_BYTES and isinstance(given, str):
+            if not _BASE64.fullmatch(given):
+                raise ValueError(f"{name} is not base64")
+        elif (inner := field.message_type) is None or given is None or not _is_ours(inner):
             continue
         elif isinstance(given, list) and field.is_repeated:
-            value[name] = [_adapted(one, field.message_type, unknown) for one in given]
+            value[name] = [_adapted(name, one, inner, unknown) for one in given]
         else:
-            value[name] = _adapted(given, field.message_type, unknown)
+            value[name] = _adapted(name, given, inner, unknown)
 
 
-def _adapted(given: Any, message: Descriptor, unknown: set[str]) -> Any:
+def _is_ours(message: Descriptor) -> bool:
+    """Whether it is a message of this contract: maps, and what protobuf brings along, have other forms."""
+    return not message.GetOptions().map_entry and not message.full_name.startswith("google.protobuf.")
+
+
+def _adapted(name: str, given: Any, message: Descriptor, unknown: set[str]) -> Any:
     if isinstance(given, str) and message is Recipient.DESCRIPTOR:
         return {"email": given}
-    if isinstance(given, dict):
-        _adapt(given, message, unknown)
+    if not isinstance(given, dict):
+        raise ValueError(f"{name} must be an object")
+    _adapt(given, message, unknown)
     return given
 
 
