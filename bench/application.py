@@ -18,10 +18,11 @@ _PARAGRAPH = (
     "written about gardens, trains and the price of tea, and what they wrote is better than the summary of "
     "it that you are reading now, {{ name }}."
 )
+_SECTIONS = ("gardens", "trains", "tea")
 _LINKS = "".join(
     f'<p style="margin:0 0 12px"><a href="https://news.example.com/{section}?reader={{{{ number }}}}" '
     f'style="color:#0b57d0;text-decoration:none">More about {section}</a></p>'
-    for section in ("gardens", "trains", "tea")
+    for section in _SECTIONS
 )
 HTML = (
     '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>News</title>'
@@ -34,8 +35,9 @@ HTML = (
     + "<p>You are reader {{ number }}. Yours, the editors.</p>"
     "</td></tr></table></td></tr></table></body></html>"
 )
-"""A newsletter: personalised, three links, about 5.7 KB once it is built and signed."""
+"""A newsletter: personalised, three links, about 7 KB once these are tracked and all is signed."""
 SUBJECT = "News for {{ name }}"
+SAMPLE_DOMAIN = "sample.example"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +82,16 @@ class Tenant:
         return sum(counts[kind] for kind in ("delivered", "bounced", "failed", "rejected"))
 
 
-def recipients(count: int, first: int = 0) -> list[types_pb2.Recipient]:
+def links_of(number: int) -> list[str]:
+    """Where the links in a reader's mail lead."""
+    return [f"https://news.example.com/{section}?reader={number}" for section in _SECTIONS]
+
+
+def recipients(count: int, first: int = 0, domain: str = "example.org") -> list[types_pb2.Recipient]:
     """Readers, each with fields of their own."""
     return [
         types_pb2.Recipient(
-            email=f"reader-{number}@example.org",
+            email=f"reader-{number}@{domain}",
             fields={
                 "name": f"Reader {number}",
                 "number": str(number),

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.application import Tenant, recipients
+from bench.application import SAMPLE_DOMAIN, Tenant, links_of, recipients
 from bench.processes import Usage, usages
-from bench.sink import Sink
+from bench.sample import demand, tracked_in
+from bench.sink import KeepingSink, Sink
 from kannon.cli.standalone.listening import answers_http, free_port
 
 SETTLE = 0.1
@@ -33,6 +34,7 @@ class Throughput:
         settled_seconds: from the call to the last result in the statistics.
         call_seconds: until the call was answered.
         cpu_us: microseconds of processor time a mail, by process, until all was settled.
+        tracked_links: in each mail, beside the pixel.
     """
 
     mails: int
@@ -41,6 +43,7 @@ class Throughput:
     call_seconds: float
     cpu_us: Mapping[str, float]
     usages: Mapping[str, Usage]
+    tracked_links: int
 
     @property
     def rate(self) -> float:
@@ -48,20 +51,32 @@ class Throughput:
         return self.mails / self.seconds
 
 
-async def throughput(tenant: Tenant, sink: Sink, pids: Mapping[str, int], mails: int) -> Throughput:
-    """Send one Batch, and wait until every mail is at the sink and every result in the statistics."""
-    listed = recipients(mails)
+async def throughput(
+    tenant: Tenant, sink: Sink, samples: KeepingSink, pids: Mapping[str, int], mails: int
+) -> Throughput:
+    """Send one Batch, and wait until every mail is at the sink and every result in the statistics.
+
+    One mail more goes to another sink, and is looked at.
+
+    Raises:
+        NotTracked: its links are not tracked as they should be.
+    """
+    listed = recipients(mails) + recipients(1, first=mails, domain=SAMPLE_DOMAIN)
     arrived_before, ended_before = sink.count, await tenant.ended()
     before, begin = usages(pids), time.monotonic()
     answer = await tenant.send(listed)
     call_seconds = time.monotonic() - begin
-    assert answer.accepted_count == mails, f"{answer.accepted_count} of {mails} accepted"
+    assert answer.accepted_count == len(listed), f"{answer.accepted_count} of {len(listed)} accepted"
     await _until_arrived(sink, arrived_before + mails)
     arrived_at = sink.last_at
-    await _until_ended(tenant, ended_before + mails)
+    await _until_ended(tenant, ended_before + len(listed))
     settled_at, after = time.monotonic(), usages(pids)
     cpu_us = {name: (after[name].cpu - before[name].cpu) / mails * 1e6 for name in pids}
-    return Throughput(mails, arrived_at - begin, settled_at - begin, call_seconds, cpu_us, after)
+    tracked = tracked_in(samples.mails[-1])
+    demand(tracked, links_of(mails))
+    return Throughput(
+        mails, arrived_at - begin, settled_at - begin, call_seconds, cpu_us, after, len(tracked.urls)
+    )
 
 
 async def latencies_ms(tenant: Tenant, sink: Sink, times: int) -> list[float]:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -162,9 +163,34 @@ def _answers(port: int) -> bool:
         return False
 
 
+class KeepingSink:
+    """Keeps the mails that come to it, for a look at some; it is served by this process.
+
+    Attributes:
+        port: on 127.0.0.1.
+        mails: as they came, dots stuffed.
+    """
+
+    port: int
+
+    def __init__(self) -> None:
+        self.mails: list[bytes] = []
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Conversation(self.mails.append), "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+
+
 class _Conversation(asyncio.Protocol):
-    def __init__(self, shared: mmap.mmap) -> None:
-        self._shared = shared
+    def __init__(self, take: Callable[[bytes], object]) -> None:
+        self._take = take
         self._buffer = b""
         self._in_data = False
 
@@ -185,10 +211,9 @@ class _Conversation(asyncio.Protocol):
             end = self._buffer.find(_END)
             if end < 0:
                 return False
+            self._take(self._buffer[: end + 2])
             self._buffer = self._buffer[end + len(_END) :]
             self._in_data = False
-            count, _ = _SHARED.unpack_from(self._shared)
-            _SHARED.pack_into(self._shared, 0, count + 1, time.monotonic())
             answers.append(b"250 2.0.0 taken\r\n")
             return True
         line, found, rest = self._buffer.partition(b"\r\n")
@@ -212,7 +237,12 @@ class _Conversation(asyncio.Protocol):
 async def _serve(path: str) -> None:
     with Path(path).open("r+b") as file:
         shared = mmap.mmap(file.fileno(), _SHARED.size)
-    server = await asyncio.get_running_loop().create_server(lambda: _Conversation(shared), "127.0.0.1", 0)
+
+    def take(_mail: bytes) -> None:
+        count, _ = _SHARED.unpack_from(shared)
+        _SHARED.pack_into(shared, 0, count + 1, time.monotonic())
+
+    server = await asyncio.get_running_loop().create_server(lambda: _Conversation(take), "127.0.0.1", 0)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     parent = os.getppid()

@@ -93,7 +93,9 @@ def migrated_database(shared_database: str) -> str:
     """The URL of a database with all tables and no rows, for one test."""
     tables = (
         "domains, api_keys, bodies, templates, messages, deliveries, idempotency_keys, stats, "
-        "aggregated_stats, outbox, streams, reports, report_counts, suppressions, soft_bounces"
+        "stats_firsts, engagements_seen, rollup_deltas, rollups, batch_rollups, rollup_latencies, "
+        "batch_latencies, providers, outbox, streams, reports, report_counts, suppressions, "
+        "soft_bounces, stats_keys"
     )
     with psycopg.connect(shared_database, autocommit=True) as connection:
         connection.execute(f"TRUNCATE {tables}")

@@ -22,6 +22,10 @@ class DescribingEdge(edge_pb2_grpc.EdgeServicer):
         """How it is."""
         return self.said
 
+    async def Forget(self, request: edge_pb2.ForgetRequest, context: object) -> edge_pb2.ForgetResponse:
+        """It has nothing on record."""
+        return edge_pb2.ForgetResponse()
+
 
 @asynccontextmanager
 async def describing_edge(said: edge_pb2.DescribeResponse) -> AsyncIterator[str]:

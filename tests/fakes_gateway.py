@@ -8,6 +8,7 @@ from api_gateway.credentials import is_active
 from kannon.core.batches import KEYS_KEPT_FOR, Body, KeyedAnswer, NewBatch
 from kannon.core.errors import BodyGone, Conflict, EventsUnavailable, LedgerUnavailable
 from kannon.core.payloads import AnyPayload
+from kannon.core.tracking.policy import DEFAULT_POLICY, Policy
 from kannon.ports import DomainRecord, KeyRecord, StatsCount, StatsRow, TemplateRecord
 
 
@@ -26,7 +27,7 @@ class FakeDirectory:
         if name in self.records:
             raise Conflict(f"the domain {name} exists already")
         self.private_keys[name] = dkim_private_key
-        self.records[name] = DomainRecord(name, dkim_public_key, datetime.now(UTC))
+        self.records[name] = DomainRecord(name, dkim_public_key, datetime.now(UTC), DEFAULT_POLICY)
         return self.records[name]
 
     async def domain(self, name: str) -> DomainRecord | None:
@@ -38,6 +39,13 @@ class FakeDirectory:
         """See `ports.Directory`."""
         self._answer()
         return [self.records[name] for name in sorted(self.records)]
+
+    async def set_tracking(self, name: str, policy: Policy) -> DomainRecord | None:
+        """See `ports.Directory`."""
+        self._answer()
+        if name in self.records:
+            self.records[name] = replace(self.records[name], tracking=policy)
+        return self.records.get(name)
 
     async def add_key(self, record: KeyRecord, key_hash: bytes) -> None:
         """See `ports.Directory`."""

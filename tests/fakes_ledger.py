@@ -10,9 +10,10 @@ from kannon.core.batches import TOLD_ONCE, BatchContent, Delivery, Move, Outcome
 from kannon.core.deliveries import DeliveryId, Fact, Status, transition
 from kannon.core.diagnosis import LedgerDiagnosis, Pile
 from kannon.core.errors import LedgerUnavailable
-from kannon.core.payloads import ReportJudged
+from kannon.core.payloads import Act, Engagement, ReportJudged
 from kannon.core.retries import LONGEST_REPLY, MAX_EMISSIONS, attempt_expires_at
 from kannon.core.suppression import Happening, Suppression
+from kannon.core.tracking.policy import Mode
 from kannon.ports import LedgerWork
 from tests.fakes_suppressions import FakeSuppressions
 
@@ -28,6 +29,7 @@ class FakeLedger:
     emitted: dict[DeliveryId, datetime] = field(default_factory=dict)
     cancelled: set[int] = field(default_factory=set)
     reports: dict[str, tuple[ReportJudged, str]] = field(default_factory=dict)
+    engagements: dict[str, Engagement] = field(default_factory=dict)
     suppressions: FakeSuppressions = field(default_factory=FakeSuppressions)
     in_hand: int = 20_000
     lease: timedelta = timedelta(minutes=15)
@@ -37,17 +39,27 @@ class FakeLedger:
     async def work(self) -> AsyncIterator[LedgerWork]:
         if self.away:
             raise LedgerUnavailable("away")
-        kept = (self.rows, self.outcomes, self.published, self.emitted, self.suppressions, self.reports)
-        before = deepcopy(kept)
+        kept = ("rows", "outcomes", "published", "emitted", "suppressions", "reports", "engagements")
+        before = {name: deepcopy(getattr(self, name)) for name in kept}
         try:
             yield _FakeWork(self)
         except BaseException:
-            self.rows, self.outcomes, self.published, self.emitted, self.suppressions, self.reports = before
+            for name, value in before.items():
+                setattr(self, name, value)
             raise
 
     def of_type(self, kind: str) -> list[Outcome]:
         """The Outcomes of a type."""
         return [outcome for outcome in self.outcomes.values() if outcome.type == kind]
+
+    def address_of(self, engagement: Engagement) -> str:
+        """What its row has for an address; empty if it leaves none."""
+        if engagement.mode is Mode.PSEUDONYMOUS:
+            return engagement.pseudonym
+        if engagement.mode < Mode.PSEUDONYMOUS or engagement.seq is None:
+            return ""
+        row = self.rows.get(DeliveryId(engagement.batch, engagement.seq))
+        return row.recipient if row else ""
 
     def cancel(self, delivery: DeliveryId) -> None:
         """Cancel a Delivery, if it waits and is out nowhere."""
@@ -144,6 +156,14 @@ class _FakeWork:
                 continue
             key = (outcome.id, outcome.type, outcome.attempt, outcome.at)
             self._ledger.outcomes.setdefault(key, outcome)
+
+    async def record_engagements(self, engagements: Sequence[Engagement], now: datetime) -> int:
+        known = self._ledger.engagements
+        before = len(known)
+        for one in engagements:
+            if one.act is not Act.UNSUBSCRIBED and one.mode is not Mode.OFF:
+                known.setdefault(one.id, one)
+        return len(known) - before
 
     async def reported(self, deliveries: Sequence[DeliveryId]) -> Mapping[DeliveryId, Collection[str]]:
         found: dict[DeliveryId, set[str]] = {}

@@ -20,7 +20,7 @@ from psycopg.rows import dict_row
 
 from api_gateway.main import Gateway, Wanted
 from kannon.adapters.nats.connection import Connection
-from kannon.adapters.pb import admin_pb2, mailer_pb2, stats_v1_pb2, stats_v2_pb2
+from kannon.adapters.pb import admin_pb2, mailer_pb2, stats_v1_pb2, stats_v2_pb2, stats_v3_pb2
 from kannon.adapters.pb.mailer_pb2 import SendHTMLReq
 from kannon.adapters.pb.types_pb2 import Recipient, Sender
 from kannon.adapters.postgres.connection import Database
@@ -37,6 +37,7 @@ SERVICES: Sequence[ServiceDescriptor] = (
     admin_pb2.DESCRIPTOR.services_by_name["Api"],
     stats_v1_pb2.DESCRIPTOR.services_by_name["StatsApiV1"],
     stats_v2_pb2.DESCRIPTOR.services_by_name["StatsApiV2"],
+    stats_v3_pb2.DESCRIPTOR.services_by_name["StatsApiV3"],
     admin_pb2.DESCRIPTOR.services_by_name["HZService"],
 )
 METHODS: Sequence[MethodDescriptor] = tuple(itertools.chain(*(service.methods for service in SERVICES)))

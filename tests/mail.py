@@ -3,14 +3,26 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import count
 
+from functions.dispatch.marking import TokenMaker
 from kannon.core.batches import BatchContent, Delivery
 from kannon.core.deliveries import DeliveryId, Standing, Status
 from kannon.core.dkim import generate_private_key
 from kannon.core.plain_text import text_from_html
+from kannon.core.tracking.tokens import SigningKey
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DOMAIN = "news.example.com"
+
+
+SIGNING_KEY = SigningKey("test", b"s" * 32)
+
+
+def token_maker() -> TokenMaker:
+    """Tokens signed with one key; pseudonyms are numbered."""
+    numbers = count(1)
+    return TokenMaker(SIGNING_KEY.mint, lambda: f"reader{next(numbers)}")
 
 
 @cache

@@ -13,12 +13,13 @@ import jsonschema  # type: ignore[import-untyped]
 import kubernetes_validate
 import yaml
 
+from tests.kubectl import kustomize
+
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMAS = ROOT / "tests" / "schemas"
 OLDEST, NEWEST = "1.29", "1.37"
 Manifest = dict[str, Any]
 
-_CLUSTER_WIDE = {"Namespace"}
 _FLAG = "behind a feature flag - "
 _FLAGS_ON_BY_DEFAULT = {"kubernetes.podspec-volumes-emptydir"}
 _PODS_OWN = ("spec", "template", "spec")
@@ -49,28 +50,14 @@ def load_all(text: str) -> list[Manifest]:
     return [document for document in yaml.load_all(text, _Loader) if document]
 
 
-def read(folder: Path) -> list[Manifest]:
-    """What `kubectl kustomize` makes of a folder, for the few features that ours use.
+@cache
+def _read(folder: Path) -> tuple[Manifest, ...]:
+    return tuple(load_all(kustomize(folder)))
 
-    Raises:
-        ValueError: it uses another one.
-    """
-    [kustomization] = load_all((folder / "kustomization.yaml").read_text())
-    if unknown := set(kustomization) - {"apiVersion", "kind", "namespace", "resources", "images"}:
-        raise ValueError(f"{folder}: cannot read {', '.join(sorted(unknown))}")
-    manifests: list[Manifest] = []
-    for name in kustomization["resources"]:
-        path = folder / name
-        manifests += read(path) if path.is_dir() else load_all(path.read_text())
-    images = {image["name"]: image for image in kustomization.get("images", ())}
-    for manifest in manifests:
-        if namespace := kustomization.get("namespace"):
-            key = "name" if manifest["kind"] in _CLUSTER_WIDE else "namespace"
-            manifest["metadata"][key] = namespace
-        for container in containers(manifest):
-            if image := images.get(container["image"].partition(":")[0]):
-                container["image"] = f"{image['newName']}:{image['newTag']}"
-    return manifests
+
+def read(folder: Path) -> list[Manifest]:
+    """What `kubectl kustomize` makes of a folder."""
+    return copy.deepcopy(list(_read(folder)))
 
 
 def label(manifest: Manifest) -> str:
@@ -269,9 +256,10 @@ def _wanted_by_service(manifest: Manifest, manifests: Sequence[Manifest]) -> Ite
 
 
 def _wanted_by_binding(manifest: Manifest, manifests: Sequence[Manifest]) -> Iterator[str]:
-    if manifest["kind"] != "SinkBinding":
+    if manifest["kind"] not in ("SinkBinding", "PingSource"):
         return
-    for ref in (manifest["spec"]["subject"], manifest["spec"]["sink"]["ref"]):
+    spec = manifest["spec"]
+    for ref in filter(None, (spec.get("subject"), spec["sink"]["ref"])):
         if not find(manifests, ref["kind"], ref["name"], ref["apiVersion"]):
             yield f"no {ref['kind']} {ref['name']} of {ref['apiVersion']}"
 

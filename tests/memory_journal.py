@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from edge_smtp.attempts import AttemptId, Result, Standing, State, decide
 from edge_smtp.journal import Answer, Counts, JournalUnavailable, Unfinished
 from kannon.core.deliveries import DeliveryId
@@ -136,6 +138,15 @@ class MemoryJournal:
         for delivery in old:
             del self.rows[delivery]
         return len(old)
+
+    async def forget(self, deliveries: Sequence[DeliveryId]) -> int:
+        forgotten = 0
+        for delivery in deliveries:
+            row = self.rows.get(delivery)
+            if row and row.result and row.result.text and row.standing.state is State.PUBLISHED:
+                row.result = msgspec.structs.replace(row.result, text="")
+                forgotten += 1
+        return forgotten
 
     async def close(self) -> None:
         pass

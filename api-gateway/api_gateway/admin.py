@@ -7,6 +7,7 @@ from api_gateway.credentials import SHOWN_CHARACTERS, is_active, key_hash, maske
 from api_gateway.endpoints import Call
 from api_gateway.refusals import NotFound
 from api_gateway.timestamps import read_timestamp, write_timestamp
+from api_gateway.tracking import read_policy, write_policy
 from kannon.adapters.pb import admin_pb2 as pb
 from kannon.core import dkim
 from kannon.core.addresses import InvalidAddress, domain_name
@@ -46,6 +47,15 @@ class Admin:
     async def get_domains(self, _request: pb.GetDomainsReq, _call: Call) -> pb.GetDomainsResponse:
         """All Domains, by name."""
         return pb.GetDomainsResponse(domains=[_domain(record) for record in await self._directory.domains()])
+
+    async def set_tracking_policy(
+        self, request: pb.SetTrackingPolicyReq, _call: Call
+    ) -> pb.SetTrackingPolicyRes:
+        """The most that may be learnt of a Domain's readers, from the next call on; raises BadInput and
+        NotFound."""
+        name, policy = read_domain(request.domain), read_policy(request.tracking)
+        record = await self._directory.set_tracking(name, policy)
+        return pb.SetTrackingPolicyRes(domain=_domain(_existing(record, name)))
 
     async def create_api_key(self, request: pb.CreateAPIKeyRequest, _call: Call) -> pb.CreateAPIKeyResponse:
         """A new key of a Domain, shown in full this once; raises BadInput and NotFound."""
@@ -99,10 +109,7 @@ class Admin:
 
     async def _known(self, text: str) -> DomainRecord:
         name = read_domain(text)
-        record = await self._directory.domain(name)
-        if record is None:
-            raise NotFound(f"there is no domain {name}")
-        return record
+        return _existing(await self._directory.domain(name), name)
 
 
 def read_domain(text: str) -> str:
@@ -115,6 +122,12 @@ def read_domain(text: str) -> str:
         return domain_name(text)
     except InvalidAddress as error:
         raise BadInput(f"domain: {error.reason}") from None
+
+
+def _existing(record: DomainRecord | None, name: str) -> DomainRecord:
+    if record is None:
+        raise NotFound(f"there is no domain {name}")
+    return record
 
 
 def _name_of_key(request: pb.GetAPIKeyRequest | pb.DeactivateAPIKeyRequest) -> tuple[str, str]:
@@ -144,7 +157,9 @@ def _expiry(request: pb.CreateAPIKeyRequest, now: datetime) -> datetime | None:
 
 
 def _domain(record: DomainRecord) -> pb.Domain:
-    return pb.Domain(domain=record.name, dkim_pub_key=record.dkim_public_key)
+    return pb.Domain(
+        domain=record.name, dkim_pub_key=record.dkim_public_key, tracking=write_policy(record.tracking)
+    )
 
 
 def _api_key(record: KeyRecord, now: datetime) -> pb.APIKey:

@@ -10,9 +10,11 @@ from api_gateway.refusals import NotFound
 from kannon.core.batches import Body
 from kannon.core.envelopes import MAX_CHUNK_BYTES
 from kannon.core.errors import BadInput, BodyGone
-from kannon.core.fields import Pattern, UnsafePlace, compile_html, compile_text
+from kannon.core.fields import Pattern, UnsafePlace, compile_text, html_edits
 from kannon.core.message_sizes import MessageSizes
+from kannon.core.patterns import assembled
 from kannon.core.plain_text import text_from_html
+from kannon.core.tracking.links import compile_tracked
 from kannon.ports import Templates
 
 MAX_HTML_KB: Final = 500
@@ -158,10 +160,12 @@ def shortened(name: str) -> str:
 
 def _compiled(body: Body) -> CompiledBody:
     try:
-        html = compile_html(body.html)
+        edits = html_edits(body.html)
     except UnsafePlace as error:
         raise BadInput(f"html: {{{{ {shortened(error.field)} }}}} {error.allowed}") from None
-    sizes = MessageSizes(html, compile_text(body.text))
+    html = assembled(body.html, edits, 0, len(body.html))
+    tracked = compile_tracked(body.html, edits, opens=True, links=True)
+    sizes = MessageSizes(html, compile_text(body.text), tracked)
     if sizes.unfilled > MAX_CHUNK_BYTES:
         raise BadInput(f"html: {too_large(sizes.unfilled)}")
     return CompiledBody(html, sizes)

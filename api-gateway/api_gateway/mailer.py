@@ -19,6 +19,7 @@ from api_gateway.send_request import (
 from api_gateway.sender_rule import SenderRule
 from api_gateway.suppressed_recipients import SuppressedRecipients
 from api_gateway.timestamps import write_timestamp
+from api_gateway.tracking import Ceilings
 from api_gateway.turns import in_turns
 from kannon.adapters.pb.mailer_pb2 import SendHTMLReq, SendRes, SendTemplateReq
 from kannon.core.batches import KeyedAnswer, NewBatch
@@ -42,6 +43,7 @@ class Mailer:
         announcer: Announcer,
         rule: SenderRule,
         suppressed: SuppressedRecipients,
+        ceilings: Ceilings,
         clock: Clock,
         retry_budget: timedelta,
     ) -> None:
@@ -50,6 +52,7 @@ class Mailer:
         self._announcer = announcer
         self._rule = rule
         self._suppressed = suppressed
+        self._ceilings = ceilings
         self._clock = clock
         self._retry_budget = retry_budget
 
@@ -57,8 +60,8 @@ class Mailer:
         """Make a Batch and a transient Template of a call.
 
         Raises:
-            KannonError: what `Bodies`, `idempotency`, `send_request`, `SenderRule` and `SuppressedRecipients`
-                raise.
+            KannonError: what `Bodies`, `Ceilings`, `idempotency`, `send_request`, `SenderRule` and
+                `SuppressedRecipients` raise.
         """
         return await self._send_once(request, call, lambda: self._bodies.given(request.html))
 
@@ -85,13 +88,14 @@ class Mailer:
         self, request: SendRequest, call: Call, chosen: Chosen, content_hash: bytes = b""
     ) -> SendRes:
         now = self._clock()
-        content = read_content(request, chosen, now, self._retry_budget)
+        ceiling = await self._ceilings.of(call.domain)
+        content = read_content(request, chosen, ceiling, now, self._retry_budget)
         await self._rule.check(content.sender.ascii_domain, call.domain)
-        reader = RecipientReader(content.rules)
+        reader = RecipientReader(content.rules, content.tracking)
         async for recipient in in_turns(request.recipients):
             reader.read(recipient)
         await self._suppressed.refuse(reader, request.recipients, call.domain)
-        taken = TakenRecipients(request.recipients, reader.taken)
+        taken = TakenRecipients(request.recipients, reader.taken, content.tracking)
         batch = new_batch(content, taken, call.domain, secrets.token_hex(16), call.traceparent)
         answer = _answered(reader.answer, batch)
         keyed = None

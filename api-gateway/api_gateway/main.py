@@ -27,14 +27,17 @@ from api_gateway.grpc_server import GrpcServer
 from api_gateway.http_on_demand import HttpOnDemand
 from api_gateway.hz import HZ, Check
 from api_gateway.mailer import Mailer
+from api_gateway.recipients import RecipientDesk
 from api_gateway.reports import ReportDesk
 from api_gateway.sender_rule import SenderRule
 from api_gateway.services import services
 from api_gateway.statistics import Statistics
+from api_gateway.statistics_desk import StatisticsDesk
 from api_gateway.stream_gauge import StreamGauge
 from api_gateway.suppressed_recipients import SuppressedRecipients
 from api_gateway.suppressions import SuppressionDesk
 from api_gateway.templates import TemplateDesk
+from api_gateway.tracking import Ceilings
 from kannon.adapters.edge_client import GrpcEdgeClient
 from kannon.adapters.envelope_codec import EnvelopeCodec
 from kannon.adapters.nats.connection import Connection
@@ -47,7 +50,9 @@ from kannon.adapters.postgres.delivery_queries import PostgresDeliveryQueries
 from kannon.adapters.postgres.diagnosis import PostgresLedgerLook
 from kannon.adapters.postgres.directory import PostgresDirectory
 from kannon.adapters.postgres.intake import PostgresIntake
+from kannon.adapters.postgres.recipients import PostgresRecipientData
 from kannon.adapters.postgres.reports import PostgresReports
+from kannon.adapters.postgres.statistics_queries import PostgresStatisticsQueries
 from kannon.adapters.postgres.stats_queries import PostgresStatsQueries
 from kannon.adapters.postgres.suppressions import PostgresSuppressions
 from kannon.adapters.postgres.templates import PostgresTemplates
@@ -161,7 +166,16 @@ class Gateway:
         suppressions, clock = PostgresSuppressions(database), database.clock
         suppressed = SuppressedRecipients(suppressions, clock)
         built = services(
-            Mailer(intake, Bodies(templates), self.announcer, rule, suppressed, clock, wanted.retry_budget),
+            Mailer(
+                intake,
+                Bodies(templates),
+                self.announcer,
+                rule,
+                suppressed,
+                Ceilings(directory),
+                clock,
+                wanted.retry_budget,
+            ),
             BatchDesk(PostgresBatches(database), self.announcer, database.clock),
             Admin(directory, database.clock),
             TemplateDesk(directory, templates),
@@ -175,7 +189,11 @@ class Gateway:
                 database.clock,
             ),
             SuppressionDesk(directory, suppressions, wanted.suppression, clock),
+            RecipientDesk(directory, PostgresRecipientData(database), self.edges, clock),
             Statistics(PostgresStatsQueries(database)),
+            StatisticsDesk(
+                PostgresStatisticsQueries(database), PostgresDeliveryQueries(database), database.clock
+            ),
             HZ(checks),
         )
         doorkeeper = Doorkeeper(KeyCheck(directory, database.clock), AdminCheck(wanted.admin_token))

@@ -12,18 +12,22 @@ from api_gateway.bodies import Chosen
 from api_gateway.field_rules import MAX_HEADER_CHARACTERS, FieldRules
 from api_gateway.refusals import NotBuilt
 from api_gateway.timestamps import read_timestamp
+from api_gateway.tracking import TrackingRules, UnknownMode
 from kannon.adapters.pb.mailer_pb2 import RescheduleBatchReq, SendHTMLReq, SendRes, SendTemplateReq
 from kannon.adapters.pb.types_pb2 import Recipient
 from kannon.core.addresses import EmailAddress, InvalidAddress
 from kannon.core.batches import NewBatch, NewRecipient
 from kannon.core.errors import BadInput
 from kannon.core.fields import header_safe
+from kannon.core.tracking.policy import AboveCeiling, Policy
 
 MAX_RECIPIENTS: Final = 250_000
 """Of one call: with these, short ones take no more memory than long ones do."""
 INVALID_EMAIL: Final = "invalid_email"
 DUPLICATE_RECIPIENT: Final = "duplicate_recipient"
 SUPPRESSED: Final = "suppressed"
+TRACKING_ABOVE_CEILING: Final = "tracking_above_ceiling"
+UNSUPPORTED_TRACKING_MODE: Final = "unsupported_tracking_mode"
 
 SendRequest = SendHTMLReq | SendTemplateReq
 
@@ -36,6 +40,7 @@ class Content:
 
     Attributes:
         rules: what fields may hold.
+        tracking: what may be learnt of readers.
         expires_at: end of the Retry Budget.
     """
 
@@ -45,6 +50,7 @@ class Content:
     chosen: Chosen
     global_fields: Mapping[str, str]
     rules: FieldRules
+    tracking: TrackingRules
     scheduled_at: datetime
     expires_at: datetime
 
@@ -55,18 +61,21 @@ class TakenRecipients(Collection[NewRecipient]):
     Args:
         given: all of the call.
         taken: which of them, by their addresses.
+        tracking: what may be learnt of them.
     """
 
-    def __init__(self, given: Sequence[Recipient], taken: Mapping[str, int]) -> None:
+    def __init__(self, given: Sequence[Recipient], taken: Mapping[str, int], tracking: TrackingRules) -> None:
         self._given = given
         self._taken = taken
+        self._tracking = tracking
 
     def __len__(self) -> int:
         return len(self._taken)
 
     def __iter__(self) -> Iterator[NewRecipient]:
         for address, index in self._taken.items():
-            yield NewRecipient(address, dict(self._given[index].fields) or _NO_FIELDS)
+            given = self._given[index]
+            yield NewRecipient(address, dict(given.fields) or _NO_FIELDS, self._tracking.of(given))
 
     def __contains__(self, recipient: object) -> bool:
         return any(recipient == taken for taken in self)
@@ -84,10 +93,11 @@ class RecipientReader:
             of it is still to be filled in.
     """
 
-    def __init__(self, rules: FieldRules) -> None:
+    def __init__(self, rules: FieldRules, tracking: TrackingRules) -> None:
         self.taken: dict[str, int] = {}
         self.answer = SendRes()
         self._rules = rules
+        self._tracking = tracking
         self._index = 0
 
     def read(self, recipient: Recipient) -> None:
@@ -96,14 +106,11 @@ class RecipientReader:
         Raises:
             BadInput: a field's value cannot be stored, not stand where subject or HTML put it, or makes the
                 subject or the message too large.
-            NotBuilt: the Recipient asks for what is not there yet.
         """
         self._read(f"recipients[{self._index}]", recipient)
         self._index += 1
 
     def _read(self, place: str, recipient: Recipient) -> None:
-        if recipient.HasField("tracking"):
-            raise NotBuilt(f"{place}.tracking")
         try:
             address = str(EmailAddress.parse(recipient.email))
         except InvalidAddress:
@@ -111,6 +118,9 @@ class RecipientReader:
             return
         if address in self.taken:
             self._refuse(recipient.email, DUPLICATE_RECIPIENT)
+            return
+        if refusal := _tracking_refusal(self._tracking, recipient):
+            self._refuse(recipient.email, refusal)
             return
         self._rules.check(place, address, dict(recipient.fields))
         self.taken[address] = self._index
@@ -128,11 +138,14 @@ class RecipientReader:
         self.answer.rejected_recipients.add(email=email, reason=reason)
 
 
-def read_content(request: SendRequest, chosen: Chosen, now: datetime, retry_budget: timedelta) -> Content:
+def read_content(
+    request: SendRequest, chosen: Chosen, ceiling: Policy, now: datetime, retry_budget: timedelta
+) -> Content:
     """Read all of a call but its Recipients.
 
     Args:
         chosen: the body that it sends.
+        ceiling: the Domain's Tracking Policy.
 
     Raises:
         BadInput: a value is not valid; the text names its field.
@@ -153,6 +166,7 @@ def read_content(request: SendRequest, chosen: Chosen, now: datetime, retry_budg
         chosen=chosen,
         global_fields=global_fields,
         rules=FieldRules(request.subject, chosen.compiled, global_fields),
+        tracking=TrackingRules(ceiling, request),
         scheduled_at=scheduled_at,
         expires_at=expires_at,
     )
@@ -180,6 +194,7 @@ def new_batch(
         expires_at=content.expires_at,
         traceparent=traceparent,
         recipients=recipients,
+        tracking=content.tracking.policy,
     )
 
 
@@ -199,9 +214,20 @@ def read_schedule(
 def _refuse_unbuilt(request: SendRequest) -> None:
     if request.attachments:
         raise NotBuilt("attachments")
-    for field in ("headers", "tracking", "one_click_unsubscribe"):
+    for field in ("headers", "one_click_unsubscribe"):
         if request.HasField(field):
             raise NotBuilt(field)
+
+
+def _tracking_refusal(tracking: TrackingRules, recipient: Recipient) -> str:
+    """Why a Recipient is refused for what it says of tracking; empty if it is not."""
+    try:
+        tracking.of(recipient)
+    except AboveCeiling:
+        return TRACKING_ABOVE_CEILING
+    except UnknownMode:
+        return UNSUPPORTED_TRACKING_MODE
+    return ""
 
 
 def _sender(email: str) -> EmailAddress:

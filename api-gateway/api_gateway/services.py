@@ -8,11 +8,13 @@ from api_gateway.diagnosis import Diagnosis
 from api_gateway.endpoints import Access, Service
 from api_gateway.hz import HZ
 from api_gateway.mailer import Mailer
+from api_gateway.recipients import RecipientDesk
 from api_gateway.reports import ReportDesk
 from api_gateway.statistics import Statistics
+from api_gateway.statistics_desk import StatisticsDesk
 from api_gateway.suppressions import SuppressionDesk
 from api_gateway.templates import TemplateDesk
-from kannon.adapters.pb import admin_pb2, mailer_pb2, stats_v1_pb2, stats_v2_pb2
+from kannon.adapters.pb import admin_pb2, mailer_pb2, stats_v1_pb2, stats_v2_pb2, stats_v3_pb2
 
 
 def services(
@@ -25,7 +27,9 @@ def services(
     reports: ReportDesk,
     diagnosis: Diagnosis,
     suppressions: SuppressionDesk,
+    recipients: RecipientDesk,
     statistics: Statistics,
+    statistics_desk: StatisticsDesk,
     hz: HZ,
 ) -> tuple[Service, ...]:
     """All services."""
@@ -48,6 +52,7 @@ def services(
                 "CreateDomain": admin.create_domain,
                 "GetDomain": admin.get_domain,
                 "GetDomains": admin.get_domains,
+                "SetTrackingPolicy": admin.set_tracking_policy,
                 "CreateTemplate": templates.create_template,
                 "UpdateTemplate": templates.update_template,
                 "DeleteTemplate": templates.delete_template,
@@ -69,7 +74,9 @@ def services(
                 "GetSuppression": suppressions.get_suppression,
                 "AddSuppressions": suppressions.add_suppressions,
                 "RemoveSuppression": suppressions.remove_suppression,
+                "EraseRecipient": recipients.erase_recipient,
             },
+            streams={"ExportRecipient": recipients.export_recipient},
         ),
         Service(
             stats_v1_pb2.DESCRIPTOR.services_by_name["StatsApiV1"],
@@ -83,6 +90,19 @@ def services(
             stats_v2_pb2.DESCRIPTOR.services_by_name["StatsApiV2"],
             Access.ADMIN_TOKEN,
             {"GetAggregatedStats": statistics.get_aggregated_stats},
+        ),
+        Service(
+            stats_v3_pb2.DESCRIPTOR.services_by_name["StatsApiV3"],
+            Access.ADMIN_TOKEN,
+            {
+                "GetCounts": statistics_desk.get_counts,
+                "GetSeries": statistics_desk.get_series,
+                "GetLatencies": statistics_desk.get_latencies,
+                "GetTimeline": statistics_desk.get_timeline,
+                "ListOutcomes": statistics_desk.list_outcomes,
+                "ListBatches": statistics_desk.list_batches,
+            },
+            streams={"ExportOutcomes": statistics_desk.export_outcomes},
         ),
         Service(admin_pb2.DESCRIPTOR.services_by_name["HZService"], Access.OPEN, {"HZ": hz.hz}),
     )

@@ -18,6 +18,7 @@ from kannon.adapters.pb.stats_v1_pb2 import (
     GetStatsRes,
 )
 from kannon.adapters.pb.stats_v2_pb2 import GetAggregatedStatsReq, GetAggregatedStatsRes
+from kannon.adapters.pb.tracking_pb2 import TrackingMode
 from kannon.core.errors import BadInput
 from kannon.ports import StatsQueries, StatsRow
 
@@ -97,6 +98,7 @@ def write_outcome(row: StatsRow) -> pb.Stats:
         timestamp=write_timestamp(row.at),
         type=row.type,
         data=_data(row),
+        tracking_mode=TrackingMode.ValueType(row.mode or 0),
     )
 
 

@@ -127,5 +127,9 @@ class Journal(Protocol):
     async def prune(self, expired_before_ms: int) -> int:
         """Forget published Attempts that expired before then; returns how many. Raises JournalUnavailable."""
 
+    async def forget(self, deliveries: Sequence[DeliveryId]) -> int:
+        """Forget the texts of published replies of these; returns of how many there was one. Raises
+        JournalUnavailable."""
+
     async def close(self) -> None:
         """Write what is in line, and let go of the file."""

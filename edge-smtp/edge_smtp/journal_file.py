@@ -220,6 +220,10 @@ class JournalFile:
         """Forget up to `limit` published Attempts that expired before then; returns how many."""
         return self._connection.execute(self._queries["prune"], (expired_before_ms, limit)).rowcount
 
+    def forget(self, deliveries: Sequence[DeliveryId]) -> int:
+        """Forget the texts of published replies; returns of how many there was one."""
+        return self._run("forget", [(one.batch, one.seq) for one in deliveries])
+
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()

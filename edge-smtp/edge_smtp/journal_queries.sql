@@ -94,3 +94,10 @@ SELECT count(*) FROM attempts WHERE state = 3;
 DELETE FROM attempts WHERE (batch, seq) IN (
     SELECT batch, seq FROM attempts WHERE state = 4 AND expires_at_ms < ?1 ORDER BY expires_at_ms LIMIT ?2
 );
+
+-- name: forget
+-- [batch, seq] → the text, fifth in a result, is gone, the rest stays for who asks again.
+UPDATE attempts SET result = json_set(result, '$[4]', '')
+FROM json_each(?1) AS j
+WHERE attempts.batch = j.value ->> 0 AND attempts.seq = j.value ->> 1
+    AND attempts.state = 4 AND attempts.result ->> '$[4]' <> '';

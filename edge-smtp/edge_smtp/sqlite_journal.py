@@ -175,6 +175,10 @@ class SqliteJournal:
             pruned += last
         return pruned
 
+    async def forget(self, deliveries: Sequence[DeliveryId]) -> int:
+        """See `Journal.forget`."""
+        return await self._in_thread(lambda: self._file.forget(deliveries))
+
     async def close(self) -> None:
         """See `Journal.close`. What cannot be written now is given up: a restart finds its intent."""
         self._write_soon()

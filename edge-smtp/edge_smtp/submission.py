@@ -90,6 +90,20 @@ class Submission(edge_pb2_grpc.EdgeServicer):
             ambiguous_total=len(ambiguous),
         )
 
+    async def Forget(
+        self,
+        request: edge_pb2.ForgetRequest,
+        context: grpc.aio.ServicerContext[edge_pb2.ForgetRequest, edge_pb2.ForgetResponse],
+    ) -> edge_pb2.ForgetResponse:
+        """Forget replies; UNAVAILABLE if the journal cannot be written."""
+        try:
+            forgotten = await self._journal.forget(
+                [DeliveryId(one.batch, one.seq) for one in request.deliveries]
+            )
+        except JournalUnavailable:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the journal cannot be written")
+        return edge_pb2.ForgetResponse(forgotten=forgotten)
+
     async def _take(
         self, envelopes: Sequence[Envelope], without_room: Mapping[DeliveryId, float]
     ) -> Sequence[Answer]:

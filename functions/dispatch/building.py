@@ -4,20 +4,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 
+from functions.dispatch.marking import BODIES_REMEMBERED, MarkedHtml, TokenMaker
 from kannon.core import dkim
 from kannon.core.addresses import EmailAddress
 from kannon.core.batches import BatchContent, Delivery
 from kannon.core.envelope_seal import sealed
 from kannon.core.envelopes import MAX_CHUNK_BYTES, Envelope
 from kannon.core.errors import BadInput
-from kannon.core.fields import compile_header, compile_html, compile_text, merge_fields
+from kannon.core.fields import compile_header, compile_text, merge_fields
 from kannon.core.mime import Message, Skeleton
-from kannon.core.quoted_printable import QuotedPattern
+from kannon.core.quoted_printable import Quoted, QuotedPattern
 from kannon.core.retries import attempt_expires_at
 from kannon.core.return_path import KEY_ID, mint
 
 DKIM_SELECTOR = "kannon"
-BODIES_REMEMBERED = 16
 REPORTS_TAKEN_FOR = timedelta(days=14)
 """After a Delivery's Retry Budget, for this long its return path takes reports."""
 
@@ -41,9 +41,10 @@ class BatchBuilder:
     Args:
         content: the Batch.
         keys: dispatch's keys.
+        tokens: what makes those in links and pixels.
     """
 
-    def __init__(self, content: BatchContent, keys: Keys) -> None:
+    def __init__(self, content: BatchContent, keys: Keys, tokens: TokenMaker) -> None:
         self._content = content
         self._keys = keys
         self._signer = dkim.Signer(content.domain, DKIM_SELECTOR, content.dkim_private_key)
@@ -55,8 +56,8 @@ class BatchBuilder:
         )
         self._dated = (content.created_at, skeleton)
         self._subject = compile_header(content.subject)
-        self._html, self._text = _patterns(content.html, content.text)
-        self._constant_body_hash: bytes | None = None
+        self._html, self._text = MarkedHtml(content, tokens), _text(content.text)
+        self._hashed: tuple[Quoted, bytes] | None = None
 
     def build(self, delivery: Delivery, emission: int, now: datetime) -> Envelope:
         """The Envelope of the Delivery's current Attempt.
@@ -87,14 +88,16 @@ class BatchBuilder:
 
     def _message(self, delivery: Delivery, recipient: str, now: datetime) -> bytes:
         fields = merge_fields(delivery.recipient, self._content.global_fields, delivery.fields)
+        html = self._html.render(delivery, fields)
         message = self._skeleton(delivery).build(
             to=recipient,
             message_id=f"<{delivery.id}@{self._content.domain}>",
             subject=self._subject.render(fields),
             text=self._text.render(fields),
-            html=self._html.render(fields),
+            html=html,
         )
-        signature = self._signer.sign(message.headers, self._body_hash(message), int(now.timestamp()))
+        body_hash = self._body_hash(delivery, message, html)
+        signature = self._signer.sign(message.headers, body_hash, int(now.timestamp()))
         built = signature + message.as_bytes()
         if len(built) > MAX_CHUNK_BYTES:
             raise TooLarge(f"the message has {len(built)} octets, {MAX_CHUNK_BYTES} are allowed")
@@ -109,12 +112,13 @@ class BatchBuilder:
             self._dated = (date, skeleton)
         return skeleton
 
-    def _body_hash(self, message: Message) -> bytes:
-        if not (self._text.is_constant and self._html.is_constant):
+    def _body_hash(self, delivery: Delivery, message: Message, html: Quoted) -> bytes:
+        if not (self._text.is_constant and self._html.is_shared(delivery)):
             return dkim.canonical_body_hash(message.canonical)
-        if self._constant_body_hash is None:
-            self._constant_body_hash = dkim.canonical_body_hash(message.canonical)
-        return self._constant_body_hash
+        last = self._hashed
+        if last is None or last[0] is not html:
+            last = self._hashed = (html, dkim.canonical_body_hash(message.canonical))
+        return last[1]
 
     def _return_path(self, delivery: Delivery) -> str:
         return mint(
@@ -128,9 +132,8 @@ class BatchBuilder:
 
 
 @lru_cache(BODIES_REMEMBERED)
-def _patterns(html: str, text: str) -> tuple[QuotedPattern, QuotedPattern]:
-    """Many Batches have the same body, above all those of one mail each."""
-    return QuotedPattern(compile_html(html)), QuotedPattern(compile_text(text))
+def _text(text: str) -> QuotedPattern:
+    return QuotedPattern(compile_text(text))
 
 
 def _unix_ms(at: datetime) -> int:

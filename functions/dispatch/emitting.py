@@ -12,6 +12,7 @@ from datetime import datetime
 from itertools import groupby
 
 from functions.dispatch.building import BatchBuilder, Keys, TooLarge
+from functions.dispatch.marking import TokenMaker
 from kannon.core.addresses import InvalidAddress
 from kannon.core.batches import BatchContent, Delivery, Move, Outcome
 from kannon.core.deliveries import Fact, transition
@@ -39,12 +40,16 @@ class Emitter:
 
     Args:
         edges: names of the edges there are.
+        tokens: what makes those in links and pixels.
     """
 
-    def __init__(self, publisher: EventPublisher, keys: Keys, edges: Sequence[str]) -> None:
+    def __init__(
+        self, publisher: EventPublisher, keys: Keys, edges: Sequence[str], tokens: TokenMaker
+    ) -> None:
         self._publisher = publisher
         self._keys = keys
         self._edges = sorted(edges)
+        self._tokens = tokens
         # The signature is made outside the interpreter's lock: two threads use two cores.
         self._threads = ThreadPoolExecutor(SIGNING_THREADS, thread_name_prefix="signing")
         self._builders: OrderedDict[int, BatchBuilder] = OrderedDict()
@@ -100,7 +105,7 @@ class Emitter:
                 self._builders.move_to_end(content.number)
                 return self._builders[content.number]
         try:
-            builder = BatchBuilder(content, self._keys)
+            builder = BatchBuilder(content, self._keys, self._tokens)
         except Exception:
             log.exception("a Batch cannot be built", extra={"batch": content.number})
             return None

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from functions.dispatch.emitting import Emitter
+from functions.dispatch.signing import TokenSigner
 from kannon.core.batches import Delivery, Move
 from kannon.core.deliveries import Fact, transition
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
@@ -27,6 +28,7 @@ class Dispatch:
         ledger: Ledger,
         publisher: EventPublisher,
         emitter: Emitter,
+        signer: TokenSigner,
         outbox: Outbox,
         clock: Clock,
         nonce: Callable[[], str],
@@ -34,6 +36,7 @@ class Dispatch:
         self._ledger = ledger
         self._publisher = publisher
         self._emitter = emitter
+        self._signer = signer
         self._outbox = outbox
         self._clock = clock
         self._nonce = nonce
@@ -41,6 +44,7 @@ class Dispatch:
     async def handle(self, payload: AnyPayload, traceparent: str) -> None:
         """Apply verdicts, or claim what is due."""
         del traceparent  # each Batch keeps its own
+        await self._signer.ready()
         if isinstance(payload, RecipientsVerified):
             await self._apply_verdicts(payload)
         elif isinstance(payload, DeliveriesDue):

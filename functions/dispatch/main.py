@@ -1,5 +1,6 @@
 """Wires dispatch: verdicts, claims and ticks in, Envelopes out."""
 
+import os
 import uuid
 from contextlib import AsyncExitStack
 
@@ -9,6 +10,8 @@ from starlette.responses import Response
 from functions.dispatch.building import Keys
 from functions.dispatch.emitting import Emitter
 from functions.dispatch.handler import Dispatch
+from functions.dispatch.marking import TokenMaker
+from functions.dispatch.signing import TokenSigner
 from functions.dispatch.tick import Tick
 from kannon.adapters.envelope_codec import EnvelopeCodec
 from kannon.adapters.nats.connection import connect
@@ -16,6 +19,8 @@ from kannon.adapters.nats.publisher import NatsPublisher, NatsStreams
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.ledger import PostgresLedger
 from kannon.adapters.postgres.outbox import PostgresOutbox
+from kannon.adapters.postgres.statistics_upkeep import PostgresStatisticsUpkeep
+from kannon.adapters.postgres.tracking_keys import PostgresTrackingKeys
 from kannon.core.keys import Purpose
 from kannon.core.payloads import AnyPayload, DeliveriesDue, EnvelopesReady, RecipientsVerified
 from kannon.events import Codec, Sealer
@@ -27,6 +32,7 @@ from kannon.runtime.settings import (
     DISPATCH_LEASE,
     EDGE_TARGETS,
     NATS_URL,
+    STATS_RETENTION,
     STREAM_REPLICAS,
     Settings,
 )
@@ -35,6 +41,10 @@ from kannon.runtime.stage import START_PATIENCE, Stage, Wired
 
 def _nonce() -> str:
     return uuid.uuid4().hex
+
+
+def _random_name() -> str:
+    return os.urandom(10).hex()
 
 
 async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
@@ -51,9 +61,13 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
     ledger = PostgresLedger(database, key_for(settings, Purpose.DKIM_KEYS), settings[DISPATCH_IN_HAND], lease)
     outbox = PostgresOutbox(database, publisher)
     stack.push_async_callback(outbox.close)
-    emitter = Emitter(publisher, keys, list(settings[EDGE_TARGETS]))
-    dispatch = Dispatch(ledger, publisher, emitter, outbox, database.clock, _nonce)
-    tick = Tick(ledger, ledger, streams, streams, publisher, outbox, database.clock, _nonce)
+    tracking_keys = PostgresTrackingKeys(database, key_for(settings, Purpose.TRACKING_KEYS))
+    signer = TokenSigner(tracking_keys, database.clock)
+    tokens = TokenMaker(signer.mint, _random_name)
+    emitter = Emitter(publisher, keys, list(settings[EDGE_TARGETS]), tokens)
+    dispatch = Dispatch(ledger, publisher, emitter, signer, outbox, database.clock, _nonce)
+    upkeep = PostgresStatisticsUpkeep(database, settings[STATS_RETENTION])
+    tick = Tick(ledger, ledger, upkeep, streams, streams, publisher, signer, outbox, database.clock, _nonce)
     return Wired(dispatch, sealer, (RecipientsVerified, DeliveriesDue), on_tick=tick)
 
 

@@ -1,5 +1,6 @@
 """The tick: takes stranded work back, goes on with cancelling and moving Batches, re-announces, asks for
-claims, publishes what the outbox holds, forgets idempotency keys and reports.
+claims, publishes what the outbox holds, forgets idempotency keys and reports, sees to it that tracking tokens
+have a key, and keeps the statistics in order.
 
 It is disposable: each of its steps is a transaction of its own, a step that cannot be done now is left to the
 next tick, and throughput never waits for it.
@@ -7,15 +8,25 @@ next tick, and throughput never waits for it.
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from functions.dispatch.signing import TokenSigner
 from kannon.core.batches import Delivery, Move, Outcome
 from kannon.core.deliveries import Fact, transition
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import Unavailable
 from kannon.core.payloads import BatchAccepted, DeliveriesDue
 from kannon.core.retries import is_fruitless
-from kannon.ports import Clock, EventPublisher, Ledger, Outbox, Recovery, StreamRoom, StreamStates
+from kannon.ports import (
+    Clock,
+    EventPublisher,
+    Ledger,
+    Outbox,
+    Recovery,
+    StatisticsUpkeep,
+    StreamRoom,
+    StreamStates,
+)
 
 CHUNKS_ANNOUNCED = 200
 STRANDED_TAKEN_BACK = 1000
@@ -26,6 +37,11 @@ KEYS_FORGOTTEN = 5000
 """At most, by one tick: more than there may come in the time between two."""
 REPORTS_FORGOTTEN = 500
 """At most, of each kind, by one tick; each may have 64 KB."""
+MERGED_EVERY = timedelta(seconds=10)
+"""Counts wait so long for others of the same hour: merging costs by distinct ones."""
+PIECES_MERGED = 10
+STATISTICS_FORGOTTEN = 5000
+"""At most, by one tick, beside whole months."""
 FULL_ENOUGH = 0.5
 """The gateway and the tick leave Batches unannounced while the verify stream is fuller than this."""
 log = logging.getLogger(__name__)
@@ -38,18 +54,23 @@ class Tick:
         self,
         ledger: Ledger,
         recovery: Recovery,
+        upkeep: StatisticsUpkeep,
         streams: StreamStates,
         room: StreamRoom,
         publisher: EventPublisher,
+        signer: TokenSigner,
         outbox: Outbox,
         clock: Clock,
         nonce: Callable[[], str],
     ) -> None:
         self._ledger = ledger
         self._recovery = recovery
+        self._upkeep = upkeep
+        self._merge_at: datetime | None = None
         self._streams = streams
         self._room = room
         self._publisher = publisher
+        self._signer = signer
         self._outbox = outbox
         self._clock = clock
         self._nonce = nonce
@@ -65,6 +86,9 @@ class Tick:
             self._publish_outcomes,
             self._forget_keys,
             self._forget_reports,
+            self._signer.rotate,
+            self._merge_counts,
+            self._turn_months,
         )
         for step in steps:
             try:
@@ -116,6 +140,16 @@ class Tick:
 
     async def _forget_reports(self) -> None:
         await self._recovery.forget_reports(REPORTS_FORGOTTEN, self._clock())
+
+    async def _merge_counts(self) -> None:
+        now = self._clock()
+        if self._merge_at is None or now >= self._merge_at:
+            self._merge_at = now + MERGED_EVERY
+            await self._upkeep.merge(PIECES_MERGED)
+
+    async def _turn_months(self) -> None:
+        await self._upkeep.make_months(self._clock())
+        await self._upkeep.forget(STATISTICS_FORGOTTEN, self._clock())
 
 
 def _move(delivery: Delivery, fact: Fact, now: datetime) -> Move:

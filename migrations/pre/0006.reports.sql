@@ -50,5 +50,9 @@ COMMENT ON COLUMN report_counts.kind IS 'As reports.kind.';
 COMMENT ON COLUMN report_counts.count IS 'How many.';
 
 -- A Delivery bounces once, at the exchanger or later, and is complained of once, in whatever order that comes.
-CREATE UNIQUE INDEX IF NOT EXISTS stats_told_once ON stats (batch, seq, type) WHERE type IN ('bounced', 'complained');
+DO $$ BEGIN
+    IF (SELECT relkind FROM pg_class WHERE oid = 'stats'::regclass) = 'r' THEN -- later it is partitioned
+        CREATE UNIQUE INDEX IF NOT EXISTS stats_told_once ON stats (batch, seq, type) WHERE type IN ('bounced', 'complained');
+    END IF;
+END $$;
 COMMENT ON COLUMN stats.type IS 'accepted, rejected, delivered, bounced, failed, error, complained, opened, clicked.';

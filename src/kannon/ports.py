@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kannon.core.batches import BatchContent, Body, Delivery, KeyedAnswer, Move, NewBatch, Outcome
 from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.envelopes import Envelope
 from kannon.core.exchangers import Exchanger
-from kannon.core.payloads import AnyPayload, Candidate, ReportJudged, ReportRecipient
+from kannon.core.payloads import AnyPayload, Candidate, Engagement, ReportJudged, ReportRecipient
 from kannon.core.reports.values import Kind, Reported
 from kannon.core.suppression import Happening, Reason, Suppression
+from kannon.core.tracking.policy import Mode, Policy
 
 if TYPE_CHECKING:  # the gateway has these; functions need not load them
+    from zoneinfo import ZoneInfo
+
     from kannon.core.dead_letters import DeadLetter, Retried
     from kannon.core.diagnosis import EdgeDiagnosis, LedgerDiagnosis, StreamsDiagnosis
+    from kannon.core.statistics import (
+        BatchFilter,
+        BatchPage,
+        Event,
+        EventFilter,
+        EventPage,
+        Interval,
+        Latencies,
+        Place,
+        Point,
+        Question,
+        Tally,
+    )
+    from kannon.core.tracking.keys import DatedKey  # dispatch has these
 
 
 class Clock(Protocol):
@@ -116,6 +133,10 @@ class EdgeClient(Protocol):
         """
 
 
+ENGAGEMENTS_REMEMBERED = timedelta(days=35)
+"""For so long the ids of those that left no row are known: longer than a dead letter is kept."""
+
+
 class LedgerWork(Protocol):
     """One transaction over Deliveries. It commits when its context is left, rolls back on an exception."""
 
@@ -144,6 +165,24 @@ class LedgerWork(Protocol):
     async def record(self, outcomes: Sequence[Outcome]) -> None:
         """Write Outcomes once each (`accepted`, and what is `TOLD_ONCE`: once of a Delivery), count the new
         ones, and put them into the outbox."""
+
+    async def record_engagements(self, engagements: Sequence[Engagement], now: datetime) -> int:
+        """Write opens and clicks once each by their `id`, count the new ones, and put those that have a row
+        into the outbox.
+
+        Under `identified` and `full` the row is of the Delivery, with its address, which is looked up here;
+        under `pseudonymous` it has the pseudonym for an address and no Delivery. What is anonymous, or of a
+        Delivery that is not there any more, is counted and leaves no row: its id is remembered. What a
+        machine did has its row and is counted apart. Acts that are no Outcomes, and what says that nothing
+        may be learnt, are passed over. No Delivery is locked.
+
+        Args:
+            engagements: up to an event's worth, in any order, of any Domains and Batches.
+            now: from then on ids are remembered, for `ENGAGEMENTS_REMEMBERED`.
+
+        Returns:
+            How many were new.
+        """
 
     async def reported(self, deliveries: Sequence[DeliveryId]) -> Mapping[DeliveryId, Collection[str]]:
         """Which Outcomes of those that are `TOLD_ONCE` these Deliveries have, where they have any."""
@@ -219,6 +258,21 @@ class Recovery(Protocol):
         its newest `REPORTS_KEPT`; returns how many that were. Outcomes and counts stay."""
 
 
+class StatisticsUpkeep(Protocol):
+    """What the tick does for the statistics; every call raises LedgerUnavailable."""
+
+    async def merge(self, pieces: int) -> int:
+        """Bring counts that wait into the rollups, up to so many pieces, each a transaction; returns how many
+        it were. What is asked for counts both, so nothing changes by it."""
+
+    async def make_months(self, now: datetime) -> None:
+        """Have room for the Outcomes of this month and the next."""
+
+    async def forget(self, limit: int, now: datetime) -> int:
+        """Drop the oldest month if all of it is older than the retention, and up to `limit` of each that is
+        remembered beside; returns how much that was. Counts stay."""
+
+
 class Outbox(Protocol):
     """Publishes committed Outcomes."""
 
@@ -229,13 +283,36 @@ class Outbox(Protocol):
         """Publish all that waits; returns how many rows that were. Raises Unavailable."""
 
 
+class SigningKeys(Protocol):
+    """The keys that tracking tokens are signed with; every call raises LedgerUnavailable."""
+
+    async def signing_keys(self) -> Sequence[DatedKey]:
+        """All that may have to sign, the oldest first."""
+
+    async def rotate(self, now: datetime) -> bool:
+        """Make the next key, if it is time for one and none has made it, and delete those of which no token
+        lives; returns whether one was made. Afterwards there is at least one."""
+
+
+class PublicKeys(Protocol):
+    """The keys that tracking tokens are read with."""
+
+    async def public_keys(self) -> Mapping[str, bytes]:
+        """Each key of which tokens may live, 32 octets, by its id; raises LedgerUnavailable."""
+
+
 @dataclass(frozen=True, slots=True)
 class DomainRecord:
-    """A sending tenant."""
+    """A sending tenant.
+
+    Attributes:
+        tracking: the most that may be learnt of its readers.
+    """
 
     name: str
     dkim_public_key: str
     created_at: datetime
+    tracking: Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +343,10 @@ class Directory(Protocol):
 
     async def domains(self) -> Sequence[DomainRecord]:
         """All Domains, by name."""
+
+    async def set_tracking(self, name: str, policy: Policy) -> DomainRecord | None:
+        """Give a Domain another Tracking Policy, for what is accepted from now on; None if it does not
+        exist."""
 
     async def add_key(self, record: KeyRecord, key_hash: bytes) -> None:
         """A new key of an existing Domain; `key_hash` is SHA-256 of the whole key."""
@@ -420,7 +501,12 @@ class Batches(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StatsRow:
-    """One Outcome as the Stats API tells it."""
+    """One Outcome as the Stats API tells it.
+
+    Attributes:
+        email: the Recipient's address, or a pseudonym.
+        mode: under which an open or a click was recorded; None for other types.
+    """
 
     message_id: str
     domain: str
@@ -428,6 +514,7 @@ class StatsRow:
     at: datetime
     type: str
     data: dict[str, object]
+    mode: Mode | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,7 +527,8 @@ class StatsCount:
 
 
 class StatsQueries(Protocol):
-    """Reads the statistics; times are half-open [start, end). Raises LedgerUnavailable."""
+    """Reads the statistics; times are half-open [start, end). What machines opened and clicked is left out.
+    Every call raises LedgerUnavailable."""
 
     async def rows(
         self, domain: str, start: datetime, end: datetime, skip: int, take: int
@@ -450,6 +538,53 @@ class StatsQueries(Protocol):
     async def counts(self, domain: str, start: datetime, end: datetime) -> Sequence[StatsCount]:
         """Counts by hour and type, hours in order."""
 
+
+class StatisticsQueries(Protocol):
+    """Counts, rates and single Events of a Domain, what machines did among them; every call raises
+    LedgerUnavailable. Counts stay for good, Events for `stats.retention`."""
+
+    async def breakdown(self, wanted: Question, take: int) -> Sequence[Tally]:
+        """Counts by the value of the dimension, over the whole range: up to `take`, those with the most that
+        has ended first. Of a Batch that is not one of the Domain's there is nothing. What no exchanger said,
+        such as opens, counts for the provider that last answered for the recipient's domain, or for none
+        until the tick has learnt that."""
+
+    async def series(self, wanted: Question, interval: Interval, zone: ZoneInfo) -> Sequence[Point]:
+        """Counts by interval, in order, and by the value of the dimension, of which up to `SERIES_AT_ONCE`
+        are named, unless it is `all`; where nothing was there is no point. An hour belongs to the interval
+        that it begins in, also where a zone differs by half an hour."""
+
+    async def latencies(self, wanted: Question, take: int) -> Mapping[str, Latencies]:
+        """How long it took to deliver, by the value of the dimension: `all`, `template`, `provider` or
+        `batch`; up to `take`, those with the most mails."""
+
+    async def timeline(self, domain: str, delivery: DeliveryId) -> Sequence[Event]:
+        """All Events of a Delivery, oldest first; the last `TIMELINE_SHOWN` of them."""
+
+    async def events(self, wanted: EventFilter, start: Place | None, take: int) -> EventPage:
+        """Up to `take` Events, newest first; those of a Batch, where one is named, in the order of its
+        Deliveries.
+
+        It looks at a bounded number of them, so a page may be short, or empty, though more follow.
+
+        Args:
+            start: what the page before gave as `next`; None for the first.
+        """
+
+    def export(self, wanted: EventFilter) -> AsyncIterator[Sequence[Event]]:
+        """All Events, page by page, in the order of `events`; those that come in between may be missed."""
+
+    async def batches(self, wanted: BatchFilter, after: int | None, take: int) -> BatchPage:
+        """Up to `take` Batches, newest first. It looks at a bounded number of them, so a page may be short,
+        or empty, though more follow.
+
+        Args:
+            after: what the page before gave as `next`; None for the first.
+        """
+
+
+SERIES_AT_ONCE = 10
+TIMELINE_SHOWN = 1000
 
 _ALWAYS = datetime.min.replace(tzinfo=UTC)
 
@@ -703,3 +838,53 @@ class EdgeLook(Protocol):
 
     async def look(self, edge: str) -> EdgeDiagnosis:
         """How this one is; raises EdgeUnavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What became of all that was kept of a Recipient.
+
+    Attributes:
+        deliveries: without address and fields now; those that were cancelled for it included.
+        in_hand: Deliveries on their way, which stay as they are until they have ended.
+        outcomes: without address, reply, URL, IP address and user agent now.
+        reports: deleted.
+        suppressions: kept as a hash.
+    """
+
+    deliveries: int = 0
+    cancelled: int = 0
+    in_hand: int = 0
+    outcomes: int = 0
+    reports: int = 0
+    suppressions: int = 0
+
+    def __add__(self, other: Erased) -> Erased:
+        names = ("deliveries", "cancelled", "in_hand", "outcomes", "reports", "suppressions")
+        return Erased(*(getattr(self, name) + getattr(other, name) for name in names))
+
+
+class RecipientData(Protocol):
+    """All that the ledger keeps of one Recipient of a Domain; every call raises LedgerUnavailable. Each walks
+    through all Batches of the Domain, which takes its time."""
+
+    def records(self, domain: str, address: str) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+        """All records, piece by piece; `kind` says what each is."""
+
+    async def deliveries(self, domain: str, address: str) -> Sequence[DeliveryId]:
+        """The names of all Deliveries to the address."""
+
+    async def erase(self, domain: str, address: str, now: datetime) -> Erased:
+        """Erase the address wherever it stands. Counts stay, and a suppression goes on refusing it."""
+
+
+class EdgeMemory(Protocol):
+    """What edges remember of mails that have ended."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the edges there are."""
+
+    async def forget(self, edge: str, deliveries: Sequence[DeliveryId]) -> None:
+        """Have an edge forget the replies that it has on record of mails that have ended; raises
+        EdgeUnavailable."""

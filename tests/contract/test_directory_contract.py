@@ -11,6 +11,7 @@ from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.directory import PostgresDirectory
 from kannon.core.errors import Conflict, LedgerUnavailable
 from kannon.core.keys import SealBroken, open_sealed
+from kannon.core.tracking.policy import DEFAULT_POLICY, Mode, Policy
 from kannon.ports import Directory, KeyRecord
 from tests.fakes_gateway import FakeDirectory
 
@@ -51,6 +52,21 @@ async def test_a_domain_is_added_once(directory: Directory) -> None:
     found = await directory.domain("example.com")
     assert found
     assert found.dkim_public_key == "public"
+
+
+async def test_a_domain_allows_what_it_was_told_last_and_identified_before(directory: Directory) -> None:
+    added = await directory.add_domain("example.com", PRIVATE_KEY, "public")
+    other = await directory.add_domain("example.org", PRIVATE_KEY, "public")
+    assert added.tracking == DEFAULT_POLICY
+    for policy in (Policy(Mode.FULL, Mode.OFF), Policy(Mode.OFF, Mode.ANONYMOUS)):
+        changed = await directory.set_tracking("example.com", policy)
+        assert changed == replace(added, tracking=policy) == await directory.domain("example.com")
+    assert await directory.domains() == [changed, other]
+
+
+async def test_a_domain_that_is_not_there_is_told_nothing(directory: Directory) -> None:
+    assert await directory.set_tracking("example.com", DEFAULT_POLICY) is None
+    assert await directory.domain("example.com") is None
 
 
 async def test_domains_come_by_name(directory: Directory) -> None:

@@ -16,6 +16,7 @@ from kannon.adapters.postgres.intake import FEW, PostgresIntake
 from kannon.adapters.postgres.ledger import PostgresLedger
 from kannon.core.batches import KEYS_KEPT_FOR, Body, KeyedAnswer, NewBatch, NewRecipient
 from kannon.core.errors import BodyGone, LedgerUnavailable
+from kannon.core.tracking.policy import UNTRACKED, Mode, Policy
 from kannon.ports import Intake
 from tests.conftest import Eventually
 from tests.fakes_gateway import FakeIntake
@@ -34,6 +35,7 @@ BATCH = NewBatch(
     expires_at=NOW + timedelta(days=1),
     traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     recipients=(NewRecipient("ada@example.org", {"name": "Ada"}), NewRecipient("bob@example.org", {})),
+    tracking=Policy(Mode.FULL, Mode.OFF),
 )
 ANSWER = KeyedAnswer("example.com", "a key", b"h" * 32, b"an answer", NOW)
 STRANGE = ["\\N", "\t\n\r\\", "{}", '"', "NULL", "ключ", "\u2028", "\x7f", "😀", "\\x00", ""]
@@ -65,7 +67,14 @@ async def postgres_subject(migrated_database: str) -> AsyncIterator[Subject]:
     async def recipients(number: int) -> list[NewRecipient]:
         found = rows(migrated_database, f"SELECT * FROM deliveries WHERE batch = {number} ORDER BY seq")
         assert [row["seq"] for row in found] == list(range(len(found)))
-        return [NewRecipient(row["email"], row["fields"] or {}) for row in found]
+        return [
+            NewRecipient(
+                row["email"],
+                row["fields"] or {},
+                Policy.of_digits(row["tracking"]) if row["tracking"] else None,
+            )
+            for row in found
+        ]
 
     yield Subject(PostgresIntake(database), recipients)
     await database.close()
@@ -116,6 +125,18 @@ async def test_texts_arrive_as_they_are(subject: Subject, copies: int) -> None:
     assert await subject.recipients(number) == list(made)
 
 
+@pytest.mark.parametrize("copies", [1, FEW])
+async def test_what_recipients_state_of_tracking_stays_with_them(subject: Subject, copies: int) -> None:
+    policies = [None, UNTRACKED, Policy(Mode.FULL, Mode.OFF), Policy(Mode.PSEUDONYMOUS, Mode.ANONYMOUS)]
+    made = tuple(
+        NewRecipient(f"r{i}.{copy}@example.org", {}, policy)
+        for i, policy in enumerate(policies)
+        for copy in range(copies)
+    )
+    number = await accepted(subject, replace(BATCH, recipients=made))
+    assert await subject.recipients(number) == list(made)
+
+
 async def test_batches_get_numbers_of_their_own(subject: Subject) -> None:
     numbers = [await accepted(subject, batch_of(1, str(name))) for name in range(3)]
     assert numbers == sorted(set(numbers))
@@ -157,6 +178,7 @@ async def test_the_rows_of_a_batch(postgres_subject: Subject, migrated_database:
         "cancelled_at": None,
         "retry_budget": None,
         "unsettled_from": None,
+        "tracking": 51,
     }
     (template,) = rows(migrated_database, "SELECT template_id, domain, type, title, body FROM templates")
     assert template == {

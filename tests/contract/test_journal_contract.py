@@ -10,6 +10,7 @@ import pytest
 from edge_smtp.attempts import AttemptId, Result, State
 from edge_smtp.journal import Counts, Journal
 from edge_smtp.sqlite_journal import SqliteJournal
+from kannon.core.deliveries import DeliveryId
 from kannon.core.payloads import Delivered, Emitted, Refused
 from kannon.core.replies import Stage
 from kannon.ports import SubmitVerdict
@@ -268,6 +269,21 @@ async def test_pruning_forgets_only_what_is_published_and_old(journal: Journal) 
     assert await take(journal, an_envelope(1)) == [("taken", True)]
     assert await take(journal, an_envelope(2)) == [("taken", False)]
     assert len(await journal.unpublished(10)) == 1
+
+
+async def test_replies_of_what_has_ended_are_forgotten_on_demand_and_the_rest_is_still_known(
+    journal: Journal,
+) -> None:
+    await take(journal, an_envelope(1), an_envelope(2))
+    await journal.finish(FIRST, REFUSED)
+    await publish_all(journal)
+    await journal.finish(AttemptId(7, 2, 1), REFUSED)
+    names = [DeliveryId(7, seq) for seq in (1, 2, 3)]
+    assert await journal.forget(names) == 1
+    assert await journal.forget(names) == 0
+    await take(journal, an_envelope(1, emission=2))  # asked for again: told again
+    texts = {event.emitted.seq: event.text for event in await journal.unpublished(10)}
+    assert texts == {1: "", 2: "no such user"}
 
 
 async def test_many_calls_at_once(journal: Journal) -> None:

@@ -15,6 +15,7 @@ from kannon.core.batches import TOLD_ONCE, Body, Delivery, Move, NewBatch, NewRe
 from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.keys import seal
 from kannon.core.suppression import Happening, Reason, Source, Suppression
+from kannon.core.tracking.policy import Mode, Policy
 from kannon.ports import Ledger
 from tests.fakes_ledger import FakeLedger
 from tests.mail import DOMAIN, NOW, batch_content, delivery, dkim_key
@@ -22,6 +23,8 @@ from tests.mail import DOMAIN, NOW, batch_content, delivery, dkim_key
 RECIPIENTS = 4
 CAP = 3
 KEY = b"d" * 32
+POLICY = Policy(Mode.FULL, Mode.IDENTIFIED)
+OWN_POLICY = Policy(Mode.OFF, Mode.PSEUDONYMOUS)
 
 
 @dataclass
@@ -51,10 +54,16 @@ def outcome(row: Delivery, kind: str = "delivered", attempt: int = 1, at: dateti
     return row.outcome(kind, attempt, at, {"code": 250})
 
 
+def own_policy(seq: int) -> Policy | None:
+    return OWN_POLICY if seq == RECIPIENTS - 1 else None
+
+
 def fake_subject() -> Subject:
     ledger = FakeLedger(in_hand=CAP)
-    ledger.rows = {row.id: row for row in (delivery(seq) for seq in range(RECIPIENTS))}
-    ledger.contents[7] = batch_content(7)
+    ledger.rows = {
+        row.id: row for row in (delivery(seq, tracking=own_policy(seq)) for seq in range(RECIPIENTS))
+    }
+    ledger.contents[7] = batch_content(7, tracking=POLICY)
 
     async def read() -> dict[int, Status]:
         return {row.id.seq: row.standing.status for row in ledger.rows.values()}
@@ -88,8 +97,10 @@ async def postgres_subject(url: str, database: Database) -> Subject:
         expires_at=NOW + timedelta(hours=24),
         traceparent="",
         recipients=tuple(
-            NewRecipient(f"r{seq}@example.org", {"name": f"Number {seq}"}) for seq in range(RECIPIENTS)
+            NewRecipient(f"r{seq}@example.org", {"name": f"Number {seq}"}, own_policy(seq))
+            for seq in range(RECIPIENTS)
         ),
+        tracking=POLICY,
     )
     number = await PostgresIntake(database).accept(new)
     assert isinstance(number, int)
@@ -135,6 +146,26 @@ async def test_accepted_deliveries_are_locked_in_order_with_what_rendering_needs
         assert rows[0].fields == {"name": "Number 0"}
         assert (rows[0].recipient, rows[0].domain) == ("r0@example.org", DOMAIN)
         assert rows[0].standing.status is Status.ACCEPTED
+
+
+async def test_policies_come_with_a_batch_and_with_the_deliveries_that_have_their_own(
+    subject: Subject,
+) -> None:
+    own = [None, None, None, OWN_POLICY]
+    async with subject.ledger.work() as work:
+        assert (await work.batch(subject.batch)).tracking == POLICY
+        accepted = await work.lock_accepted(subject.batch, list(range(RECIPIENTS)))
+        assert [row.tracking for row in accepted] == own
+        await work.move([row.moved(Status.SCHEDULED) for row in accepted], NOW)
+    async with subject.ledger.work() as work:
+        claimed = sorted(await work.claim(RECIPIENTS, NOW), key=lambda row: row.id)
+        assert [row.tracking for row in claimed] == own
+        locked = await work.lock([subject.name(seq) for seq in range(RECIPIENTS)])
+        assert [row.tracking for row in locked] == own
+        await work.move([move(row, Status.SENDING, emission=1) for row in locked], NOW)
+    async with subject.ledger.work() as work:
+        stranded = sorted(await work.stranded(9, NOW + timedelta(days=1)), key=lambda row: row.id)
+        assert [row.tracking for row in stranded] == own
 
 
 async def test_deliveries_that_moved_on_are_not_locked_for_a_verdict(subject: Subject) -> None:

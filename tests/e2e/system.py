@@ -59,22 +59,18 @@ class Tenant:
 
     def send(
         self,
-        recipients: Iterable[str | tuple[str, Mapping[str, str]]],
+        recipients: Iterable[str | tuple[str, Mapping[str, str]] | types_pb2.Recipient],
         *,
         ignore_suppression: bool = False,
         **changes: Any,
     ) -> Any:
-        """Send one Batch; recipients are addresses, or addresses with fields."""
-        listed = [one if isinstance(one, tuple) else (one, {}) for one in recipients]
+        """Send one Batch; recipients are addresses, addresses with fields, or as the API has them."""
         given: dict[str, Any] = {
             "sender": types_pb2.Sender(email=f"hello@{self.domain}", alias="Häppy Sender"),
             "subject": "Hello {{ name }}",
             "html": "<p>Dear {{ name }}, a &amp; b.</p>",
             "global_fields": {"name": "friend"},
-            "recipients": [
-                types_pb2.Recipient(email=email, fields=fields, ignore_suppression=ignore_suppression)
-                for email, fields in listed
-            ],
+            "recipients": [_recipient(one, ignore_suppression) for one in recipients],
         }
         request = mailer_pb2.SendHTMLReq(**(given | changes))
         stub = mailer_pb2_grpc.MailerStub(self.system.channel)  # type: ignore[arg-type]
@@ -123,6 +119,15 @@ class Tenant:
         now = datetime.now(UTC)
         request.from_date.FromDatetime(now - timedelta(hours=2))
         request.to_date.FromDatetime(now + timedelta(hours=2))
+
+
+def _recipient(
+    given: str | tuple[str, Mapping[str, str]] | types_pb2.Recipient, ignore_suppression: bool
+) -> types_pb2.Recipient:
+    if isinstance(given, types_pb2.Recipient):
+        return given
+    email, fields = given if isinstance(given, tuple) else (given, {})
+    return types_pb2.Recipient(email=email, fields=fields, ignore_suppression=ignore_suppression)
 
 
 @dataclass

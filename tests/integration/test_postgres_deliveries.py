@@ -83,6 +83,7 @@ def test_no_table_is_read_from_end_to_end(
     with psycopg.connect(large_database) as connection:
         if analysed:
             connection.execute("ANALYZE messages, deliveries, stats")
+        connection.execute(SQL["reach_rows_by_index"])
         for plan in ("force_custom_plan", "force_generic_plan"):
             connection.execute(f"SET LOCAL plan_cache_mode = {plan}")
             explained = connection.execute("EXPLAIN " + SQL[query], QUERY | otherwise, prepare=True)

@@ -86,6 +86,8 @@ def test_the_same_command_has_the_same_keys_and_each_call_its_own() -> None:
         {"sender": "b@d.test"},
         {"alias": ""},
         {"ignore_suppression": True},
+        {"track_opens": "off"},
+        {"track_links": "off"},
         {"subject": "Hello!"},
         {"html": "<p>y</p>"},
         {"html": "", "template_id": "<p>x</p>"},

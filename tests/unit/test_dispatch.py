@@ -1,5 +1,6 @@
 """dispatch against a ledger in memory: verdicts, room, claims, failures alone, and the tick."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -12,7 +13,8 @@ import pytest
 from functions.dispatch.building import BatchBuilder, Keys, TooLarge
 from functions.dispatch.emitting import Emitter
 from functions.dispatch.handler import Dispatch
-from functions.dispatch.tick import PIECES_SETTLED, Tick
+from functions.dispatch.signing import TokenSigner
+from functions.dispatch.tick import MERGED_EVERY, PIECES_SETTLED, Tick
 from kannon.core.batches import Delivery
 from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.envelope_seal import is_sealed
@@ -30,7 +32,8 @@ from kannon.core.return_path import read
 from kannon.ports import Announcement, StreamState
 from tests.fakes import FakePublisher
 from tests.fakes_ledger import FakeLedger
-from tests.mail import DOMAIN, NOW, batch_content, delivery
+from tests.fakes_tracking_keys import FakeTrackingKeys
+from tests.mail import DOMAIN, NOW, batch_content, delivery, token_maker
 
 KEYS = Keys(envelopes=b"e" * 32, return_paths=b"r" * 32)
 LEASE = timedelta(minutes=15)
@@ -57,15 +60,17 @@ class Surroundings:
     ledger: FakeLedger = field(default_factory=FakeLedger)
     publisher: FakePublisher = field(default_factory=FakePublisher)
     outbox: NoOutbox = field(default_factory=NoOutbox)
+    tracking_keys: FakeTrackingKeys = field(default_factory=FakeTrackingKeys)
     now: datetime = NOW
 
     def __post_init__(self) -> None:
         numbers = count()
-        self.emitter = Emitter(self.publisher, KEYS, ["edge-0"])
+        self.emitter = Emitter(self.publisher, KEYS, ["edge-0"], token_maker())
         self.dispatch = Dispatch(
             self.ledger,
             self.publisher,
             self.emitter,
+            TokenSigner(self.tracking_keys, lambda: self.now),
             self.outbox,
             lambda: self.now,
             lambda: str(next(numbers)),
@@ -193,7 +198,7 @@ async def test_dispatch_refuses_events_that_are_not_its_own(around: Surroundings
 
 
 def test_an_envelope_holds_the_personal_message_sealed_and_with_its_return_path() -> None:
-    envelope = BatchBuilder(batch_content(), KEYS).build(delivery(5), 1, NOW)
+    envelope = BatchBuilder(batch_content(), KEYS, token_maker()).build(delivery(5), 1, NOW)
     message = message_from_bytes(envelope.body, policy=default)
     assert message["Subject"] == "Hello Number 5"
     assert message["From"] == f"The News <hello@{DOMAIN}>"
@@ -207,7 +212,7 @@ def test_an_envelope_holds_the_personal_message_sealed_and_with_its_return_path(
 
 
 def test_a_message_that_fits_into_no_event_is_refused() -> None:
-    builder = BatchBuilder(batch_content(html="<p>{{ name }}</p>"), KEYS)
+    builder = BatchBuilder(batch_content(html="<p>{{ name }}</p>"), KEYS, token_maker())
     with pytest.raises(TooLarge):
         builder.build(delivery(0, fields={"name": "x" * 800_000}), 1, NOW)
 
@@ -260,6 +265,24 @@ class Unannounced:
         return 0
 
 
+class Upkeep:
+    """Remembers what was asked of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def merge(self, pieces: int) -> int:
+        self.asked.append("merge")
+        return pieces
+
+    async def make_months(self, now: datetime) -> None:
+        self.asked.append("make_months")
+
+    async def forget(self, limit: int, now: datetime) -> int:
+        self.asked.append("forget")
+        return 0
+
+
 @dataclass
 class Ticking:
     """A tick and what it looks at."""
@@ -268,11 +291,17 @@ class Ticking:
     streams: Streams = field(default_factory=Streams)
     recovery: Unannounced = field(default_factory=Unannounced)
 
-    async def tick(self) -> None:
-        await Tick(
-            self.around.ledger, self.recovery, self.streams, self.streams, self.around.publisher,
+    upkeep: Upkeep = field(default_factory=Upkeep)
+
+    def new(self) -> Tick:
+        return Tick(
+            self.around.ledger, self.recovery, self.upkeep, self.streams, self.streams, self.around.publisher,
+            TokenSigner(self.around.tracking_keys, lambda: self.around.now),
             self.around.outbox, lambda: self.around.now, lambda: "nonce",
-        ).tick()  # fmt: skip
+        )  # fmt: skip
+
+    async def tick(self) -> None:
+        await self.new().tick()
 
 
 @pytest.fixture
@@ -291,6 +320,26 @@ async def test_the_tick_has_keys_and_reports_forgotten_whatever_else_it_cannot_d
     ticking.around.publisher.away = True
     await ticking.tick()
     assert ticking.recovery.keys_forgotten_at == ticking.recovery.reports_forgotten_at == [NOW]
+
+
+async def test_the_tick_sees_to_it_that_tokens_have_a_key_whatever_else_it_cannot_do(
+    ticking: Ticking,
+) -> None:
+    ticking.around.publisher.away = True
+    await ticking.tick()
+    await ticking.tick()
+    assert len(await ticking.around.tracking_keys.signing_keys()) == 1
+
+
+async def test_the_tick_keeps_the_statistics_in_order_and_merges_counts_now_and_then(
+    ticking: Ticking,
+) -> None:
+    ticking.around.publisher.away = True
+    tick = ticking.new()
+    for _ in range(3):
+        await tick.tick()
+        ticking.around.now += MERGED_EVERY / 2
+    assert Counter(ticking.upkeep.asked) == {"make_months": 3, "forget": 3, "merge": 2}
 
 
 async def test_the_tick_goes_on_with_batches_that_were_cancelled_or_moved(ticking: Ticking) -> None:

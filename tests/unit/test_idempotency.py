@@ -15,6 +15,7 @@ from api_gateway.mailer import Mailer
 from api_gateway.send_request import SendRequest
 from api_gateway.sender_rule import SenderRule
 from api_gateway.suppressed_recipients import SuppressedRecipients
+from api_gateway.tracking import Ceilings
 from kannon.adapters.pb.mailer_pb2 import SendHTMLReq, SendTemplateReq
 from kannon.adapters.pb.types_pb2 import Recipient, Sender
 from kannon.core.batches import KEYS_KEPT_FOR
@@ -81,6 +82,7 @@ class Gateway:
             self.announced,  # type: ignore[arg-type]
             SenderRule(FakeDirectory(), lambda name: "." not in name),
             SuppressedRecipients(FakeSuppressions(), lambda: self.now),
+            Ceilings(FakeDirectory()),
             lambda: self.now,
             timedelta(days=1),
         )

@@ -22,7 +22,7 @@ from kannon.core.envelope_seal import is_sealed
 from kannon.core.mime import Message, Skeleton
 from kannon.core.patterns import PLACEHOLDER, UnsafeHeader
 from tests import strict_reader
-from tests.mail import DOMAIN, NOW, batch_content, delivery, dkim_key
+from tests.mail import DOMAIN, NOW, batch_content, delivery, dkim_key, token_maker
 
 KEYS = Keys(envelopes=b"e" * 32, return_paths=b"r" * 32)
 SIGNER = dkim.Signer(DOMAIN, DKIM_SELECTOR, dkim_key())
@@ -156,7 +156,7 @@ def test_an_envelope_is_what_was_asked_for(
     content = content_of(subject, alias, "<p>{{ name }}</p>", text)
     recipient = f"{local}@example.org"
     row = delivery(1, recipient=recipient, fields={"name": name, "link": "https://example.com/"})
-    envelope = BatchBuilder(content, KEYS).build(row, 1, NOW)
+    envelope = BatchBuilder(content, KEYS, token_maker()).build(row, 1, NOW)
     assert is_sealed(KEYS.envelopes, envelope)
     assert envelope.recipient == recipient
     assert verified(envelope.body)
@@ -183,7 +183,7 @@ def test_an_envelope_is_what_was_asked_for(
 def test_html_shows_the_values_where_they_were_asked_for(name: str) -> None:
     between = ",</p>\n\n  <hr>" + "<br>" * 40
     source = f"<p title='{{{{ name }}}}'>{{{{ name }}}}{between}{{{{ name }}}}"
-    envelope = BatchBuilder(content_of("Hi", "", source, "Hi"), KEYS).build(
+    envelope = BatchBuilder(content_of("Hi", "", source, "Hi"), KEYS, token_maker()).build(
         delivery(1, fields={"name": name}), 1, NOW
     )
     assert verified(envelope.body)

@@ -11,10 +11,11 @@ from api_gateway.endpoints import Call
 from api_gateway.mailer import Mailer
 from api_gateway.sender_rule import SenderRule
 from api_gateway.suppressed_recipients import SuppressedRecipients
+from api_gateway.tracking import Ceilings
 from kannon.adapters.pb.mailer_pb2 import SendHTMLReq, SendRes
 from kannon.adapters.pb.types_pb2 import Recipient, Sender
 from kannon.ports import Intake
-from tests.fakes_gateway import FakeTemplates
+from tests.fakes_gateway import FakeDirectory, FakeTemplates
 from tests.fakes_suppressions import FakeSuppressions
 
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
@@ -29,6 +30,7 @@ async def turns_while(request: SendHTMLReq) -> tuple[int, SendRes]:
         cast("Announcer", MagicMock()),
         cast("SenderRule", AsyncMock()),
         SuppressedRecipients(FakeSuppressions(), lambda: NOW),
+        Ceilings(FakeDirectory()),
         lambda: NOW,
         timedelta(days=1),
     )

@@ -3,14 +3,13 @@
 import ast
 import copy
 import re
-import shutil
-import subprocess
 import tomllib
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from kannon.adapters.nats import streams
 from kannon.runtime.keys import SETTING_OF, encode_key
 from kannon.runtime.settings import (
     ALL,
@@ -25,6 +24,7 @@ from kannon.runtime.settings import (
     KEY_ENVELOPES,
     KEY_EVENTS,
     KEY_RETURN_PATHS,
+    KEY_TRACKING_KEYS,
     NATS_URL,
     SENDER_HOSTNAME,
     SMTP_ADDRESS,
@@ -35,6 +35,7 @@ from kannon.runtime.settings import (
     Settings,
     SettingsError,
 )
+from tests.kubectl import kustomize
 from tests.manifests import (
     NEWEST,
     OLDEST,
@@ -55,7 +56,9 @@ from tests.manifests import (
 BASE = ROOT / "knative" / "base"
 MANIFESTS = read(BASE)
 PODS = [manifest for manifest in MANIFESTS if pod_spec(manifest)]
-VERIFY = "serving.knative.dev/Service/verify"
+FUNCTION = "serving.knative.dev/Service"
+VERIFY = f"{FUNCTION}/verify"
+STAGES = ("verify", "dispatch", "send", "bounce", "stats")
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,22 @@ PARTS = {
         frozenset({API_PORT}),
     ),
     VERIFY: Part({NATS_URL, KEY_EVENTS}),
-    "Deployment/verify-source": Part(
-        {NATS_URL}, frozenset({SOURCE_ROUTE, SOURCE_HEALTH_PORT}), frozenset({SOURCE_HEALTH_PORT})
+    f"{FUNCTION}/dispatch": Part(
+        {
+            *(DATABASE_URL, NATS_URL, KEY_EVENTS, KEY_ENVELOPES, KEY_RETURN_PATHS),
+            *(KEY_DKIM_KEYS, KEY_TRACKING_KEYS),
+        },
+        frozenset({EDGE_TARGETS}),
     ),
+    f"{FUNCTION}/send": Part({NATS_URL, KEY_EVENTS}, frozenset({EDGE_TARGETS})),
+    f"{FUNCTION}/bounce": Part({NATS_URL, KEY_EVENTS, KEY_RETURN_PATHS}),
+    f"{FUNCTION}/stats": Part({DATABASE_URL, NATS_URL, KEY_EVENTS}),
+    **{
+        f"Deployment/{stage}-source": Part(
+            {NATS_URL}, frozenset({SOURCE_ROUTE, SOURCE_HEALTH_PORT}), frozenset({SOURCE_HEALTH_PORT})
+        )
+        for stage in STAGES
+    },
     "StatefulSet/edge": Part(
         {NATS_URL, KEY_EVENTS, KEY_ENVELOPES, KEY_RETURN_PATHS},
         frozenset({SENDER_HOSTNAME, EDGE_NAME, EDGE_ADDRESS, EDGE_JOURNAL, SMTP_ADDRESS, SMTP_DOMAIN}),
@@ -190,14 +206,6 @@ def test_a_mistake_is_found(name: str, path: str, value: object) -> None:
 def test_a_key_that_stands_twice_is_found() -> None:
     with pytest.raises(Exception, match="twice"):
         load_all("data:\n  a: x\n  a: y\n")
-
-
-def test_kubectl_reads_the_same() -> None:
-    if not shutil.which("kubectl"):
-        pytest.skip("kubectl is not on PATH; only our own reading of the kustomization was tested")
-    done = subprocess.run(["kubectl", "kustomize", str(BASE)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert sorted(load_all(done.stdout), key=label) == sorted(MANIFESTS, key=label)
 
 
 def test_what_is_referred_to_is_there() -> None:
@@ -323,7 +331,7 @@ def test_it_is_confined(manifest: Manifest) -> None:
 
 def test_quantities_are_ones() -> None:
     """The schemas of core kinds take any text."""
-    written = "\n".join(path.read_text() for path in BASE.glob("*.yaml"))
+    written = kustomize(BASE)
     found = re.findall(r"^ +(?:cpu|memory|storage|sizeLimit): (.+)$", written, re.MULTILINE)
     assert len(found) > 3 * len(PODS)
     assert not [value for value in found if not re.fullmatch(r"[1-9]\d*(m|Mi|Gi)?", value)]
@@ -348,11 +356,31 @@ def test_its_name_is_one(manifest: Manifest) -> None:
     assert manifest["kind"] == "Namespace" or manifest["metadata"]["namespace"] == "kannon"
 
 
-def test_verify_is_for_the_cluster_only_and_scales_to_zero() -> None:
-    verify = named(VERIFY)
-    assert verify["metadata"]["labels"]["networking.knative.dev/visibility"] == "cluster-local"
-    annotations = verify["spec"]["template"]["metadata"]["annotations"]
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_is_for_the_cluster_only_scales_to_zero_and_is_bounded(stage: str) -> None:
+    function = named(f"{FUNCTION}/{stage}")
+    assert function["metadata"]["labels"]["networking.knative.dev/visibility"] == "cluster-local"
+    annotations = function["spec"]["template"]["metadata"]["annotations"]
     assert annotations["autoscaling.knative.dev/min-scale"] == "0"
+    assert int(annotations["autoscaling.knative.dev/max-scale"]) >= 1
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_its_source_brings_it_the_events_of_its_own_stream(stage: str) -> None:
+    given = environment(named(f"Deployment/{stage}-source"))
+    assert given["K_SOURCE_ROUTE"] == stage
+    assert stage in streams.STAGES
+    binding = named(f"sources.knative.dev/SinkBinding/{stage}-source")
+    assert binding["spec"]["sink"]["ref"]["name"] == stage
+    # A request must not last longer for the function than for the source, nor the other way round for long.
+    function = pod_spec(named(f"{FUNCTION}/{stage}"))
+    assert function
+    assert function["timeoutSeconds"] <= 600
+
+
+def test_the_timer_wakes_dispatch_every_ten_seconds() -> None:
+    tick = named("sources.knative.dev/PingSource/tick")["spec"]
+    assert (tick["schedule"], tick["sink"]["ref"]["name"]) == ("*/10 * * * * *", "dispatch")
 
 
 def test_all_run_one_image_of_this_version() -> None:

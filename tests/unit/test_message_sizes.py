@@ -4,10 +4,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kannon.core.fields import UnsafeUrl, compile_html, compile_text
+from functions.dispatch.marking import MarkedHtml
+from kannon.core.fields import UnsafeUrl, compile_html, compile_text, html_edits
 from kannon.core.message_sizes import HEADER_ROOM, MessageSizes
 from kannon.core.mime import encode_body
 from kannon.core.plain_text import text_from_html
+from kannon.core.tracking.links import compile_tracked
+from kannon.core.tracking.policy import Mode, Policy
+from tests.mail import batch_content, delivery, token_maker
 
 PIECES = ["<p>{{x}}</p>", "{{x}}", "<a href='https://e.co/{{x}}'>", "<a href='{{x}}/'>a</a>", "<!--{{x}}-->"]
 PIECES += [
@@ -30,7 +34,8 @@ VALUES = st.one_of(
 
 
 def sizes(html: str) -> MessageSizes:
-    return MessageSizes(compile_html(html), compile_text(text_from_html(html)))
+    tracked = compile_tracked(html, html_edits(html), opens=True, links=True)
+    return MessageSizes(compile_html(html), compile_text(text_from_html(html)), tracked)
 
 
 def test_the_size_is_that_of_html_and_text_as_they_are_sent() -> None:
@@ -63,6 +68,32 @@ def test_no_message_is_larger_than_its_bound(pieces: list[str], value: str, comm
     bound = told.bound({"g": common}, {"x": value})
     assert exact <= bound
     assert bound <= told.bound({"g": common}) + told.per_character * len(value)
+
+
+LINKS = [
+    "<a href='https://e.co/{{x}}'>",
+    "<a href='{{x}}'>",
+    "<a href={{x}}/>a</a>",
+    "<a href='https://e.co/é&amp;'>",
+]
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(LINKS), max_size=40), VALUES, st.sampled_from(list(Mode)))
+@example(LINKS * 10, "https://e.co/" + "\U0001f600" * 300, Mode.PSEUDONYMOUS)
+@example(LINKS * 10, "https://e.co/" + "'" * 1000, Mode.FULL)
+def test_whatever_is_tracked_no_message_is_larger_than_told(
+    pieces: list[str], value: str, mode: Mode
+) -> None:
+    html = "".join(pieces)
+    content = batch_content(html=html, tracking=Policy(mode, mode), domain="x" * 61 + ".eu")
+    try:
+        told = sizes(html).exact({"x": value})
+    except UnsafeUrl:
+        return
+    tracked = MarkedHtml(content, token_maker()).render(delivery(1), {"x": value})
+    text = compile_text(text_from_html(html)).render({"x": value})
+    assert len(tracked.wire) + len(encode_body(text)) + 19_000 <= told
 
 
 @pytest.mark.parametrize("value", ["", "Ada", "Ada Lovelace"])

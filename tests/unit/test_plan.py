@@ -33,7 +33,13 @@ COMPLETE = {
     "edge.journal": "/nonexistent/journal",
     "edge.targets": "edge-0=edge.example:50052",
 }
-KEYS = {"K_KEYS_EVENTS", "K_KEYS_ENVELOPES", "K_KEYS_RETURN_PATHS", "K_KEYS_DKIM_KEYS"}
+KEYS = {
+    "K_KEYS_EVENTS",
+    "K_KEYS_ENVELOPES",
+    "K_KEYS_RETURN_PATHS",
+    "K_KEYS_DKIM_KEYS",
+    "K_KEYS_TRACKING_KEYS",
+}
 SECRETS = {"K_DATABASE_URL", "K_NATS_URL", "K_API_ADMIN_TOKEN", "K_SECRET"} | KEYS
 
 

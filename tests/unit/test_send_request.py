@@ -19,14 +19,16 @@ from api_gateway.send_request import (
     read_content,
 )
 from api_gateway.timestamps import write_timestamp
+from api_gateway.tracking import TrackingRules
 from kannon.adapters.pb.mailer_pb2 import Attachment, SendHTMLReq, SendTemplateReq
-from kannon.adapters.pb.tracking_pb2 import TrackingPolicy
 from kannon.adapters.pb.types_pb2 import Headers, OneClickUnsubscribe, Recipient, Sender
 from kannon.core.batches import Body, NewRecipient
 from kannon.core.errors import BadInput
+from kannon.core.tracking.policy import DEFAULT_POLICY
 
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 BUDGET = timedelta(days=1)
+UNRESTRICTED = TrackingRules(DEFAULT_POLICY, SendHTMLReq())
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 BREAKS = ["\r", "\n", "\0", "Hi\r\nBcc: x@y.test"]
 
@@ -45,7 +47,7 @@ def call(**changes: object) -> SendHTMLReq:
 
 
 def content_of(request: SendHTMLReq) -> Content:
-    return read_content(request, Chosen("", *checked_body(request.html)), NOW, BUDGET)
+    return read_content(request, Chosen("", *checked_body(request.html)), DEFAULT_POLICY, NOW, BUDGET)
 
 
 def refusal(request: SendHTMLReq) -> str:
@@ -55,22 +57,22 @@ def refusal(request: SendHTMLReq) -> str:
 
 
 def read(*recipients: Recipient, subject: str = "", html: str = "x") -> RecipientReader:
-    reader = RecipientReader(FieldRules(subject, checked_body(html)[1], {}))
+    reader = RecipientReader(FieldRules(subject, checked_body(html)[1], {}), UNRESTRICTED)
     for recipient in recipients:
         reader.read(recipient)
     return reader
 
 
 def taken(*recipients: Recipient, **texts: str) -> list[NewRecipient]:
-    return list(TakenRecipients(recipients, read(*recipients, **texts).taken))
+    return list(TakenRecipients(recipients, read(*recipients, **texts).taken, UNRESTRICTED))
 
 
 def test_a_whole_call() -> None:
     request = call(global_fields={"city": "Rome"})
     content = content_of(request)
-    reader = RecipientReader(content.rules)
+    reader = RecipientReader(content.rules, content.tracking)
     reader.read(request.recipients[0])
-    recipients = TakenRecipients(request.recipients, reader.taken)
+    recipients = TakenRecipients(request.recipients, reader.taken, content.tracking)
     batch = new_batch(content, recipients, "example.com", "abc", "00-trace")
     assert (batch.message_id, batch.template_id) == ("msg_abc@example.com", "abc@example.com")
     assert (batch.sender_email, batch.sender_alias) == ("news@example.com", "News")
@@ -225,7 +227,7 @@ def test_recipients_have_a_limit() -> None:
 def test_a_stored_body_is_sent_by_the_name_it_was_asked_for() -> None:
     _, compiled = checked_body("<p>x</p>")
     request = SendTemplateReq(sender=Sender(email="a@example.com"), template_id="t@example.com")
-    content = read_content(request, Chosen("t@example.com", 7, compiled), NOW, BUDGET)
+    content = read_content(request, Chosen("t@example.com", 7, compiled), DEFAULT_POLICY, NOW, BUDGET)
     batch = new_batch(content, (), "example.com", "abc", "")
     assert (batch.message_id, batch.template_id, batch.body) == ("msg_abc@example.com", "t@example.com", 7)
 
@@ -258,15 +260,9 @@ def test_times_out_of_range(at: Timestamp) -> None:
     [
         ("attachments", [Attachment(filename="a.txt")]),
         ("headers", Headers()),
-        ("tracking", TrackingPolicy()),
         ("one_click_unsubscribe", OneClickUnsubscribe()),
     ],
 )
 def test_what_is_not_built_is_named(field: str, value: object) -> None:
     with pytest.raises(NotBuilt, match=rf"^{field} is not built yet"):
         content_of(call(**{field: value}))
-
-
-def test_tracking_of_a_recipient_is_not_built() -> None:
-    with pytest.raises(NotBuilt, match=r"^recipients\[1\]\.tracking is not built yet"):
-        read(Recipient(email="a@b.test"), Recipient(email="c@d.test", tracking=TrackingPolicy()))

@@ -8,6 +8,7 @@ from api_gateway.suppressed_recipients import ADDRESSES_AT_ONCE, SuppressedRecip
 from kannon.adapters.pb.mailer_pb2 import SendHTMLReq, SendRes
 from kannon.adapters.pb.types_pb2 import Recipient, Sender
 from kannon.core.suppression import Reason, Source, Suppression
+from kannon.core.tracking.policy import DEFAULT_POLICY
 from tests.fakes_gateway import FakeTemplates
 from tests.fakes_suppressions import FakeSuppressions
 from tests.mail import DOMAIN, NOW
@@ -15,8 +16,10 @@ from tests.mail import DOMAIN, NOW
 
 async def answer_of(store: FakeSuppressions, *addresses: str) -> SendRes:
     request = SendHTMLReq(sender=Sender(email=f"a@{DOMAIN}"), html="x")
-    content = read_content(request, await Bodies(FakeTemplates()).given("x"), NOW, timedelta(days=1))
-    reader = RecipientReader(content.rules)
+    content = read_content(
+        request, await Bodies(FakeTemplates()).given("x"), DEFAULT_POLICY, NOW, timedelta(days=1)
+    )
+    reader = RecipientReader(content.rules, content.tracking)
     recipients = [Recipient(email=address) for address in addresses]
     for recipient in recipients:
         reader.read(recipient)

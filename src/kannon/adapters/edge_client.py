@@ -1,4 +1,4 @@
-"""Calls edges over gRPC: implements `ports.EdgeClient` and `ports.EdgeLook`."""
+"""Calls edges over gRPC: implements `ports.EdgeClient`, `ports.EdgeLook` and `ports.EdgeMemory`."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,6 +20,8 @@ DESCRIBE_TIMEOUT = 2.0
 MAX_MESSAGE = 4 * 1024 * 1024
 SUBMIT = "/kannon.edge.v1.Edge/Submit"
 DESCRIBE = "/kannon.edge.v1.Edge/Describe"
+FORGET = "/kannon.edge.v1.Edge/Forget"
+FORGOTTEN_AT_ONCE = 1000
 
 _VERDICTS = {
     edge_pb2.VERDICT_TAKEN: SubmitVerdict.TAKEN,
@@ -72,6 +74,21 @@ class GrpcEdgeClient:
         )
         try:
             return _diagnosis(edge, await describe(edge_pb2.DescribeRequest(), timeout=DESCRIBE_TIMEOUT))
+        except grpc.aio.AioRpcError as error:
+            raise EdgeUnavailable(f"the edge {edge} answers {error.code().name}") from None
+
+    async def forget(self, edge: str, deliveries: Sequence[DeliveryId]) -> None:
+        """See `ports.EdgeMemory`."""
+        call = self._channels[edge].unary_unary(
+            FORGET, edge_pb2.ForgetRequest.SerializeToString, edge_pb2.ForgetResponse.FromString
+        )
+        try:
+            for at in range(0, len(deliveries), FORGOTTEN_AT_ONCE):
+                names = [
+                    edge_pb2.DeliveryName(batch=one.batch, seq=one.seq)
+                    for one in deliveries[at : at + FORGOTTEN_AT_ONCE]
+                ]
+                await call(edge_pb2.ForgetRequest(deliveries=names), timeout=TIMEOUT)
         except grpc.aio.AioRpcError as error:
             raise EdgeUnavailable(f"the edge {edge} answers {error.code().name}") from None
 

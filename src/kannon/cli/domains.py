@@ -6,6 +6,7 @@ import click
 
 from kannon.cli.client import TIMEOUT, admin_metadata, call
 from kannon.cli.options import admin_token_option, api_option, json_option, print_json
+from kannon.cli.tracking import domain_tracking
 from kannon.core.dkim import dns_record
 
 RECORD_HELP = "SPF and DMARC are for you to decide; these are usual beginnings."
@@ -73,6 +74,9 @@ def list_domains(api: str, admin_token: str, as_json: bool) -> None:
     else:
         for name in names:
             click.echo(name)
+
+
+domain.add_command(domain_tracking)
 
 
 def _records(name: str, public_key: str) -> list[dict[str, str]]:

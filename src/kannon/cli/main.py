@@ -24,6 +24,8 @@ from kannon.cli.domains import domain
 from kannon.cli.flags import EPILOG, takes_settings
 from kannon.cli.keys import key
 from kannon.cli.options import json_option, print_json
+from kannon.cli.outcomes import outcomes
+from kannon.cli.recipients import recipient
 from kannon.cli.run import run
 from kannon.cli.sending.command import send
 from kannon.cli.standalone.errors import Interrupted
@@ -133,7 +135,7 @@ def standalone(settings: Settings, verbose: bool, as_json: bool) -> None:
 
 for command in (
     *(config, run, domain, key, template),
-    *(send, batch, deliveries, bounces, suppression, stats, doctor, dlq),
+    *(send, batch, deliveries, bounces, suppression, recipient, stats, outcomes, doctor, dlq),
     *(demo, completion),
 ):
     cli.add_command(command)

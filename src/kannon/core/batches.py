@@ -26,10 +26,15 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class NewRecipient:
-    """A Recipient that intake took."""
+    """A Recipient that intake took.
+
+    Attributes:
+        tracking: what may be learnt of this reader; None: what the Batch says.
+    """
 
     address: str
     fields: Mapping[str, str]
+    tracking: Policy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,7 @@ class NewBatch:
         message_id: `msg_<id>@<domain>`, the Batch's name on the wire.
         template_id: `<id>@<domain>`.
         body: that of a transient Template to be made, or the number of one that is stored.
+        tracking: what may be learnt of readers, where a Recipient has no stricter policy.
     """
 
     message_id: str
@@ -54,6 +60,7 @@ class NewBatch:
     expires_at: datetime
     traceparent: str
     recipients: Collection[NewRecipient]
+    tracking: Policy = UNTRACKED
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from kannon.core.html_tokens import Attribute, Kind, Token, attributes, tokens
 from kannon.core.patterns import (
     AS_IT_IS,
     PLACEHOLDER,
+    Edit,
     Fill,
     Pattern,
     PatternMaker,
@@ -20,6 +21,7 @@ from kannon.core.patterns import (
     UnsafeHeader,
     UnsafePlace,
     UnsafeUrl,
+    assembled,
 )
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "compile_html",
     "compile_text",
     "header_safe",
+    "html_edits",
     "merge_fields",
 ]
 
@@ -81,9 +84,14 @@ def compile_html(source: str, *, raw_fields: Collection[str] = ()) -> Pattern:
     Raises:
         UnsafePlace: a placeholder stands where no value is safe, whether or not a field fills it.
     """
+    return assembled(source, html_edits(source, raw_fields), 0, len(source))
+
+
+def html_edits(source: str, raw_fields: Collection[str] = ()) -> list[Edit]:
+    """What `compile_html` changes and fills, in order."""
     maker = PatternMaker(source, raw_fields)
     _add_markup(maker, source, 0, len(source))
-    return maker.pattern()
+    return maker.edits
 
 
 def _compiled(source: str, fill: Fill) -> Pattern:

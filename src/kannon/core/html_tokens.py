@@ -8,6 +8,7 @@ import html
 import re
 from collections.abc import Iterator
 from enum import Enum
+from html.entities import html5
 from typing import NamedTuple
 
 from kannon.core.patterns import PLACEHOLDER
@@ -33,6 +34,7 @@ _RAW_ENDS = {
     name: re.compile(rf"</{name}(?=[\t\n\f\r />])", re.IGNORECASE)
     for name in ("script", "style", "title", "textarea", "xmp", "iframe", "noembed", "noframes")
 }
+_REFERENCE = re.compile(r"&(?:#(?:[0-9]++|[xX][0-9a-fA-F]++);?|(?P<name>[a-zA-Z][a-zA-Z0-9]*+(?:;|(?!=))))")
 _LONG_REFERENCE = re.compile(r"&#(?:[0-9]{8,}|x[0-9a-f]{8,});?", re.IGNORECASE)
 
 
@@ -69,6 +71,7 @@ class Attribute(NamedTuple):
         start: where its value begins, after the quotation mark.
         end: where its value ends; there is none if this is where it begins.
         is_bare: whether the value stands without quotation marks.
+        behind: what is behind the attribute begins here.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Attribute(NamedTuple):
     start: int
     end: int
     is_bare: bool
+    behind: int
 
 
 def tokens(
@@ -117,7 +121,8 @@ def attributes(source: str, token: Token) -> Iterator[Attribute]:
         group = found.lastgroup or "name"
         start, end = found.span(group) if group != "name" else (found.end(), found.end())
         name_start, name_end = found.span("name")
-        yield Attribute(found["name"].lower(), name_start, name_end, start, end, group == "bare")
+        is_bare = group == "bare"
+        yield Attribute(found["name"].lower(), name_start, name_end, start, end, is_bare, found.end())
 
 
 def decoded(text: str) -> str:
@@ -131,6 +136,22 @@ def decoded(text: str) -> str:
         at = placeholder.end()
     pieces.append(_unescaped(text[at:]))
     return "".join(pieces)
+
+
+def decoded_value(value: str) -> str:
+    """An attribute's value as a browser decodes it (HTML §13.2.5.73).
+
+    Other than in text, a name without its semicolon is no reference before `=`, a letter or a digit: the
+    `&copy=2` of a URL is a parameter.
+    """
+    if "&" not in value:
+        return value
+    return _REFERENCE.sub(_referred, value)
+
+
+def _referred(reference: re.Match[str]) -> str:
+    name = reference["name"]
+    return _unescaped(reference[0]) if name is None else html5.get(name, reference[0])
 
 
 def _unescaped(text: str) -> str:

@@ -21,6 +21,7 @@ class Purpose(StrEnum):
     ENVELOPES = "envelopes"
     RETURN_PATHS = "return-paths"
     DKIM_KEYS = "dkim-keys"
+    TRACKING_KEYS = "tracking-keys"
 
 
 class SealBroken(KannonError):

@@ -1,9 +1,9 @@
 """Patterns: texts with `{{ name }}` placeholders, cut into pieces once and filled for each Recipient."""
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from kannon.core.errors import BadInput
 
@@ -127,20 +127,54 @@ class Pattern:
         return "".join(pieces)
 
 
+class Edit(NamedTuple):
+    """What stands in the place of a part of a source.
+
+    Attributes:
+        start: where the part begins.
+        end: where it ends.
+        text: what stands there; of a slot, if nothing fills it.
+        slot: the name and the way in which it is filled; None if it is not.
+    """
+
+    start: int
+    end: int
+    text: str
+    slot: tuple[str, Fill] | None = None
+
+
+def assembled(source: str, edits: Iterable[Edit], start: int, end: int) -> Pattern:
+    """The Pattern of a part of a source.
+
+    Args:
+        edits: those within it, in order; none reaches into another.
+    """
+    pieces: list[str] = []
+    slots: list[tuple[int, str, Fill]] = []
+    at = start
+    for edit in edits:
+        pieces += (source[at : edit.start], edit.text)
+        if edit.slot is not None:
+            slots.append((len(pieces) - 1, *edit.slot))
+        at = edit.end
+    return Pattern((*pieces, source[at:end]), tuple(slots))
+
+
 class PatternMaker:
     """A Pattern in the making: from a source's start to its end, places are filled; the rest stays.
 
     Args:
         source: the text.
         raw_fields: names of fields whose values are written as they are, everywhere.
+
+    Attributes:
+        edits: what has been made so far.
     """
 
     def __init__(self, source: str, raw_fields: Collection[str] = ()) -> None:
         self._source = source
         self._raw = frozenset(raw_fields)
-        self._pieces: list[str] = []
-        self._slots: list[tuple[int, str, Fill]] = []
-        self._at = 0
+        self.edits: list[Edit] = []
 
     def fill(self, start: int, end: int, fill: Fill | Refused) -> None:
         """Have the placeholders between two places of the source filled.
@@ -150,18 +184,16 @@ class PatternMaker:
         """
         for placeholder in PLACEHOLDER.finditer(self._source, start, end):
             if name := name_of(placeholder):
-                self._pieces += (self._source[self._at : placeholder.start()], placeholder[0])
-                self._slots.append((len(self._pieces) - 1, name, self._chosen(name, fill)))
-                self._at = placeholder.end()
+                slot = (name, self._chosen(name, fill))
+                self.edits.append(Edit(*placeholder.span(), placeholder[0], slot))
 
     def write(self, start: int, end: int, text: str) -> None:
         """Put a text in the place of a part of the source that holds no placeholder."""
-        self._pieces += (self._source[self._at : start], text)
-        self._at = end
+        self.edits.append(Edit(start, end, text))
 
     def pattern(self) -> Pattern:
-        """What has been made; call it once, at the end."""
-        return Pattern((*self._pieces, self._source[self._at :]), tuple(self._slots))
+        """What has been made."""
+        return assembled(self._source, self.edits, 0, len(self._source))
 
     def _chosen(self, name: str, fill: Fill | Refused) -> Fill:
         if name in self._raw:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from kannon.core.addresses import canonical
 from kannon.core.batches import Delivery, Outcome
 from kannon.core.deliveries import DeliveryId
+from kannon.core.erasure import ERASED
 
 MAX_DETAIL: Final = 500
 """Characters."""
@@ -139,10 +140,10 @@ def happening_of(outcome: Outcome) -> Happening | None:
     """What it means for its address that a Delivery bounced, or that its reader complained.
 
     Returns:
-        None for any other Outcome, and for what says nothing of the address.
+        None for any other Outcome, for what says nothing of the address, and where that was erased.
     """
     reason = _reason_of(outcome)
-    if reason is None:
+    if reason is None or outcome.recipient == ERASED:
         return None
     is_reported = reason is Reason.COMPLAINT or bool(outcome.data.get("late"))
     return Happening(

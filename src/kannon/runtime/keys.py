@@ -8,6 +8,7 @@ from kannon.runtime.settings import (
     KEY_ENVELOPES,
     KEY_EVENTS,
     KEY_RETURN_PATHS,
+    KEY_TRACKING_KEYS,
     SECRET,
     Setting,
     Settings,
@@ -19,6 +20,7 @@ SETTING_OF: dict[Purpose, Setting[bytes]] = {
     Purpose.ENVELOPES: KEY_ENVELOPES,
     Purpose.RETURN_PATHS: KEY_RETURN_PATHS,
     Purpose.DKIM_KEYS: KEY_DKIM_KEYS,
+    Purpose.TRACKING_KEYS: KEY_TRACKING_KEYS,
 }
 
 

@@ -258,7 +258,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Gateway": ("api",),
     "Sending": ("sender", "dns"),
-    "Dispatch, tick and edge": ("dispatch", "tick", "edge"),
+    "Dispatch, tick and edge": ("dispatch", "tick", "edge", "stats"),
     "Suppression": ("suppression",),
     "Source": ("source",),
     "Taking reports": ("smtp",),
@@ -295,6 +295,9 @@ KEY_EVENTS = Setting("keys.events", _key, None, "key that signs events between s
 KEY_ENVELOPES = Setting("keys.envelopes", _key, None, "key that seals Envelopes", True)
 KEY_RETURN_PATHS = Setting("keys.return-paths", _key, None, "key that signs return paths", True)
 KEY_DKIM_KEYS = Setting("keys.dkim-keys", _key, None, "key under which DKIM keys are stored", True)
+KEY_TRACKING_KEYS = Setting(
+    "keys.tracking-keys", _key, None, "key under which the keys of tracking tokens are stored", True
+)
 DATA_FOLDER = Setting("data_folder", _text, "", "where standalone keeps what is its own")
 
 API_PORT = Setting("api.port", _port, "50051", "where the gateway listens")
@@ -350,6 +353,9 @@ EDGE_JOURNAL = Setting("edge.journal", _text, None, "file of the edge's journal"
 
 DISPATCH_IN_HAND = Setting("dispatch.in_hand", _count, "20000", "Deliveries in `sending` at the most")
 DISPATCH_LEASE = Setting("dispatch.lease", _duration, "15m", "after this without result, emitted again")
+STATS_RETENTION = Setting(
+    "stats.retention", _duration, "365d", "how long single Outcomes are kept; counts stay"
+)
 TICK_EVERY = Setting("tick.every", _duration, "1s", "standalone's timer")
 STREAM_REPLICAS = Setting("nats.replicas", _count, "1", "replicas of each stream")
 

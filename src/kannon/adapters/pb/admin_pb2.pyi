@@ -2242,3 +2242,110 @@ class HZResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HZResponse: _TypeAlias = HZResponse  # noqa: Y015
+
+@_typing.final
+class ExportRecipientReq(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    domain: _builtins.str
+    email: _builtins.str
+    def __init__(
+        self,
+        *,
+        domain: _builtins.str = ...,
+        email: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "email", b"email"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportRecipientReq: _TypeAlias = ExportRecipientReq  # noqa: Y015
+
+@_typing.final
+class ExportRecipientRes(_message.Message):
+    """Any number of whole lines: an object each, whose kind is delivery, outcome, report, soft_bounce or suppression."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportRecipientRes: _TypeAlias = ExportRecipientRes  # noqa: Y015
+
+@_typing.final
+class EraseRecipientReq(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    domain: _builtins.str
+    email: _builtins.str
+    def __init__(
+        self,
+        *,
+        domain: _builtins.str = ...,
+        email: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "email", b"email"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseRecipientReq: _TypeAlias = EraseRecipientReq  # noqa: Y015
+
+@_typing.final
+class EraseRecipientRes(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERIES_FIELD_NUMBER: _builtins.int
+    CANCELLED_FIELD_NUMBER: _builtins.int
+    IN_HAND_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    REPORTS_FIELD_NUMBER: _builtins.int
+    SUPPRESSIONS_FIELD_NUMBER: _builtins.int
+    EDGES_NOT_REACHED_FIELD_NUMBER: _builtins.int
+    deliveries: _builtins.int
+    """Erased; those that were cancelled for it included."""
+    cancelled: _builtins.int
+    in_hand: _builtins.int
+    """On their way: not erased."""
+    outcomes: _builtins.int
+    reports: _builtins.int
+    suppressions: _builtins.int
+    @_builtins.property
+    def edges_not_reached(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Edges that did not answer: their journals forget by themselves, the retry budget and a week later."""
+
+    def __init__(
+        self,
+        *,
+        deliveries: _builtins.int = ...,
+        cancelled: _builtins.int = ...,
+        in_hand: _builtins.int = ...,
+        outcomes: _builtins.int = ...,
+        reports: _builtins.int = ...,
+        suppressions: _builtins.int = ...,
+        edges_not_reached: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "deliveries", b"deliveries", "edges_not_reached", b"edges_not_reached", "in_hand", b"in_hand", "outcomes", b"outcomes", "reports", b"reports", "suppressions", b"suppressions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseRecipientRes: _TypeAlias = EraseRecipientRes  # noqa: Y015

@@ -160,6 +160,16 @@ class ApiStub:
                 request_serializer=kannonapi_dot_admin__pb2.RemoveSuppressionReq.SerializeToString,
                 response_deserializer=kannonapi_dot_admin__pb2.RemoveSuppressionRes.FromString,
                 _registered_method=True)
+        self.ExportRecipient = channel.unary_stream(
+                '/pkg.kannon.admin.apiv1.Api/ExportRecipient',
+                request_serializer=kannonapi_dot_admin__pb2.ExportRecipientReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.ExportRecipientRes.FromString,
+                _registered_method=True)
+        self.EraseRecipient = channel.unary_unary(
+                '/pkg.kannon.admin.apiv1.Api/EraseRecipient',
+                request_serializer=kannonapi_dot_admin__pb2.EraseRecipientReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.EraseRecipientRes.FromString,
+                _registered_method=True)
 
 
 class ApiServicer:
@@ -336,6 +346,21 @@ class ApiServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportRecipient(self, request, context):
+        """All that is kept of one Recipient of a Domain, as JSON Lines, in pieces. It walks through all Batches.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseRecipient(self, request, context):
+        """Erases a Recipient of a Domain: address, fields, replies, URLs and reports. Counts stay, and a suppression
+        goes on refusing the address, kept as a hash. What is on its way stays until it has ended: call again then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ApiServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -463,6 +488,16 @@ def add_ApiServicer_to_server(servicer, server):
                     servicer.RemoveSuppression,
                     request_deserializer=kannonapi_dot_admin__pb2.RemoveSuppressionReq.FromString,
                     response_serializer=kannonapi_dot_admin__pb2.RemoveSuppressionRes.SerializeToString,
+            ),
+            'ExportRecipient': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportRecipient,
+                    request_deserializer=kannonapi_dot_admin__pb2.ExportRecipientReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.ExportRecipientRes.SerializeToString,
+            ),
+            'EraseRecipient': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseRecipient,
+                    request_deserializer=kannonapi_dot_admin__pb2.EraseRecipientReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.EraseRecipientRes.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1141,6 +1176,60 @@ class Api:
             '/pkg.kannon.admin.apiv1.Api/RemoveSuppression',
             kannonapi_dot_admin__pb2.RemoveSuppressionReq.SerializeToString,
             kannonapi_dot_admin__pb2.RemoveSuppressionRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportRecipient(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/ExportRecipient',
+            kannonapi_dot_admin__pb2.ExportRecipientReq.SerializeToString,
+            kannonapi_dot_admin__pb2.ExportRecipientRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseRecipient(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/EraseRecipient',
+            kannonapi_dot_admin__pb2.EraseRecipientReq.SerializeToString,
+            kannonapi_dot_admin__pb2.EraseRecipientRes.FromString,
             options,
             channel_credentials,
             insecure,

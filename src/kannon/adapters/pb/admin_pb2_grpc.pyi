@@ -64,6 +64,12 @@ class ApiStub:
     """
     RemoveSuppression: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveSuppressionReq, _admin_pb2.RemoveSuppressionRes]
     """Answers with the suppression as it was. The address is sent to again."""
+    ExportRecipient: _aio.UnaryStreamMultiCallable[_admin_pb2.ExportRecipientReq, _admin_pb2.ExportRecipientRes]
+    """All that is kept of one Recipient of a Domain, as JSON Lines, in pieces. It walks through all Batches."""
+    EraseRecipient: _aio.UnaryUnaryMultiCallable[_admin_pb2.EraseRecipientReq, _admin_pb2.EraseRecipientRes]
+    """Erases a Recipient of a Domain: address, fields, replies, URLs and reports. Counts stay, and a suppression
+    goes on refusing the address, kept as a hash. What is on its way stays until it has ended: call again then.
+    """
 
 class ApiServicer(metaclass=_abc_1.ABCMeta):
     """Manages Domains, their Templates and their API keys. Every call carries "X-Kannon-Admin-Token: <token>"."""
@@ -265,6 +271,24 @@ class ApiServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_admin_pb2.RemoveSuppressionReq, _admin_pb2.RemoveSuppressionRes],
     ) -> _abc.Awaitable[_admin_pb2.RemoveSuppressionRes]:
         """Answers with the suppression as it was. The address is sent to again."""
+
+    @_abc_1.abstractmethod
+    def ExportRecipient(
+        self,
+        request: _admin_pb2.ExportRecipientReq,
+        context: _aio.ServicerContext[_admin_pb2.ExportRecipientReq, _abc.AsyncIterator[_admin_pb2.ExportRecipientRes]],
+    ) -> _abc.AsyncIterator[_admin_pb2.ExportRecipientRes]:
+        """All that is kept of one Recipient of a Domain, as JSON Lines, in pieces. It walks through all Batches."""
+
+    @_abc_1.abstractmethod
+    def EraseRecipient(
+        self,
+        request: _admin_pb2.EraseRecipientReq,
+        context: _aio.ServicerContext[_admin_pb2.EraseRecipientReq, _admin_pb2.EraseRecipientRes],
+    ) -> _abc.Awaitable[_admin_pb2.EraseRecipientRes]:
+        """Erases a Recipient of a Domain: address, fields, replies, URLs and reports. Counts stay, and a suppression
+        goes on refusing the address, kept as a hash. What is on its way stays until it has ended: call again then.
+        """
 
 def add_ApiServicer_to_server(servicer: ApiServicer, server: _aio.Server) -> None: ...
 

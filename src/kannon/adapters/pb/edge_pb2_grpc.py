@@ -45,6 +45,11 @@ class EdgeStub:
                 request_serializer=kannonapi_dot_edge__pb2.DescribeRequest.SerializeToString,
                 response_deserializer=kannonapi_dot_edge__pb2.DescribeResponse.FromString,
                 _registered_method=True)
+        self.Forget = channel.unary_unary(
+                '/kannon.edge.v1.Edge/Forget',
+                request_serializer=kannonapi_dot_edge__pb2.ForgetRequest.SerializeToString,
+                response_deserializer=kannonapi_dot_edge__pb2.ForgetResponse.FromString,
+                _registered_method=True)
 
 
 class EdgeServicer:
@@ -66,6 +71,13 @@ class EdgeServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Forget(self, request, context):
+        """Has replies forgotten that are on record of mails which have ended: they may name their Recipients.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EdgeServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -78,6 +90,11 @@ def add_EdgeServicer_to_server(servicer, server):
                     servicer.Describe,
                     request_deserializer=kannonapi_dot_edge__pb2.DescribeRequest.FromString,
                     response_serializer=kannonapi_dot_edge__pb2.DescribeResponse.SerializeToString,
+            ),
+            'Forget': grpc.unary_unary_rpc_method_handler(
+                    servicer.Forget,
+                    request_deserializer=kannonapi_dot_edge__pb2.ForgetRequest.FromString,
+                    response_serializer=kannonapi_dot_edge__pb2.ForgetResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -135,6 +152,33 @@ class Edge:
             '/kannon.edge.v1.Edge/Describe',
             kannonapi_dot_edge__pb2.DescribeRequest.SerializeToString,
             kannonapi_dot_edge__pb2.DescribeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Forget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kannon.edge.v1.Edge/Forget',
+            kannonapi_dot_edge__pb2.ForgetRequest.SerializeToString,
+            kannonapi_dot_edge__pb2.ForgetResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -22,6 +22,8 @@ class EdgeStub:
     """
     Describe: _aio.UnaryUnaryMultiCallable[_edge_pb2.DescribeRequest, _edge_pb2.DescribeResponse]
     """What this edge holds, and which exchangers it leaves alone for now. For people who look after it."""
+    Forget: _aio.UnaryUnaryMultiCallable[_edge_pb2.ForgetRequest, _edge_pb2.ForgetResponse]
+    """Has replies forgotten that are on record of mails which have ended: they may name their Recipients."""
 
 class EdgeServicer(metaclass=_abc_1.ABCMeta):
     """Hands Envelopes to the edge, which alone speaks SMTP to the world. Internal: applications call Mailer."""
@@ -43,5 +45,13 @@ class EdgeServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_edge_pb2.DescribeRequest, _edge_pb2.DescribeResponse],
     ) -> _abc.Awaitable[_edge_pb2.DescribeResponse]:
         """What this edge holds, and which exchangers it leaves alone for now. For people who look after it."""
+
+    @_abc_1.abstractmethod
+    def Forget(
+        self,
+        request: _edge_pb2.ForgetRequest,
+        context: _aio.ServicerContext[_edge_pb2.ForgetRequest, _edge_pb2.ForgetResponse],
+    ) -> _abc.Awaitable[_edge_pb2.ForgetResponse]:
+        """Has replies forgotten that are on record of mails which have ended: they may name their Recipients."""
 
 def add_EdgeServicer_to_server(servicer: EdgeServicer, server: _aio.Server) -> None: ...

@@ -29,10 +29,13 @@ INSUFFICIENT_RESOURCES = "53"
 """The class of SQLSTATE for a full disk, memory or too many connections."""
 
 
+_SQL = Path(__file__).with_name("sql")
+
+
 @cache
-def queries(name: str) -> Mapping[str, LiteralString]:
-    """The queries of `sql/<name>.sql`, by the names that stand above them (`-- name: …`)."""
-    text = Path(__file__).with_name("sql").joinpath(f"{name}.sql").read_text()
+def queries(name: str, folder: Path = _SQL) -> Mapping[str, LiteralString]:
+    """The queries of `<name>.sql`, by the names that stand above them (`-- name: …`)."""
+    text = folder.joinpath(f"{name}.sql").read_text()
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
     return {part: cast("LiteralString", query) for part, query in zip(parts[1::2], parts[2::2], strict=True)}
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kannon.adapters.postgres.connection import Connection, Database, queries
+from kannon.adapters.postgres.stats_queries import stats_row
 from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.slices import Extent, Reach, Slice, reach
 from kannon.ports import OUTCOMES_SHOWN, DeliveryFilter, DeliveryPage, DeliveryRecord, StatsRow
@@ -45,6 +46,7 @@ class PostgresDeliveryQueries:
         """See `ports.DeliveryQueries`."""
         async with self._database.transaction() as connection:
             await connection.execute(SQL["snapshot"])
+            await connection.execute(SQL["reach_rows_by_index"])
             look = await self._reach(connection, wanted, start)
             # One more than asked for tells whether there is another page, and where it begins.
             rows = await _rows(connection, wanted, look.slices, take + 1)
@@ -104,16 +106,7 @@ async def _outcomes(
             "each": OUTCOMES_SHOWN,
         }
         for row in await (await connection.execute(SQL["outcomes"], names)).fetchall():
-            found[_id(row)].append(
-                StatsRow(
-                    message_id=row["message_id"],
-                    domain=row["domain"],
-                    email=row["email"],
-                    at=row["at"],
-                    type=row["type"],
-                    data=row["data"],
-                )
-            )
+            found[DeliveryId(row.pop("batch"), row.pop("seq"))].append(stats_row(row))
     return found
 
 

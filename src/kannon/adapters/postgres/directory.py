@@ -1,13 +1,15 @@
 """Domains and their API keys in PostgreSQL: implements `ports.Directory`."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 from kannon.adapters.postgres.connection import Database, queries
 from kannon.core.errors import Conflict
 from kannon.core.keys import NONCE_BYTES, seal
+from kannon.core.tracking.policy import Policy
 from kannon.ports import DomainRecord, KeyRecord
 
 SQL = queries("directory")
@@ -35,19 +37,26 @@ class PostgresDirectory:
             row = await cursor.fetchone()
         if row is None:
             raise Conflict(f"the domain {name} exists already")
-        return DomainRecord(**row)
+        return _domain(row)
 
     async def domain(self, name: str) -> DomainRecord | None:
         """See `ports.Directory`."""
         async with self._database.statement() as connection:
             row = await (await connection.execute(SQL["domain"], {"name": name})).fetchone()
-        return DomainRecord(**row) if row else None
+        return _domain(row) if row else None
 
     async def domains(self) -> Sequence[DomainRecord]:
         """See `ports.Directory`."""
         async with self._database.statement() as connection:
             rows = await (await connection.execute(SQL["domains"])).fetchall()
-        return [DomainRecord(**row) for row in rows]
+        return [_domain(row) for row in rows]
+
+    async def set_tracking(self, name: str, policy: Policy) -> DomainRecord | None:
+        """See `ports.Directory`."""
+        async with self._database.statement() as connection:
+            cursor = await connection.execute(SQL["set_tracking"], {"name": name, "tracking": policy.digits})
+            row = await cursor.fetchone()
+        return _domain(row) if row else None
 
     async def add_key(self, record: KeyRecord, key_hash: bytes) -> None:
         """See `ports.Directory`; raises Conflict if there is no such Domain."""
@@ -88,3 +97,7 @@ class PostgresDirectory:
             )
             row = await cursor.fetchone()
         return KeyRecord(**row) if row else None
+
+
+def _domain(row: Mapping[str, Any]) -> DomainRecord:
+    return DomainRecord(**{**row, "tracking": Policy.of_digits(row["tracking"])})

@@ -121,8 +121,10 @@ def _parameters(batch: NewBatch, few: Collection[NewRecipient]) -> Mapping[str, 
         "scheduled_at": batch.scheduled_at,
         "expires_at": batch.expires_at,
         "traceparent": batch.traceparent,
+        "tracking": batch.tracking.digits,
         "emails": [recipient.address for recipient in few],
         "fields": [as_json(recipient.fields) if recipient.fields else None for recipient in few],
+        "trackings": [_tracking(recipient) for recipient in few],
     }
 
 
@@ -131,6 +133,11 @@ async def _copy_deliveries(connection: Connection, number: int, batch: NewBatch)
     async with connection.cursor() as cursor, cursor.copy(SQL["many_deliveries"]) as copy:
         for seq, recipient in enumerate(batch.recipients):
             fields = as_json(recipient.fields) if recipient.fields else None
-            await copy.write_row((number, seq, recipient.address, fields, due_at, expires_at))
+            tracking = _tracking(recipient)
+            await copy.write_row((number, seq, recipient.address, fields, due_at, expires_at, tracking))
             if seq % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:
                 await asyncio.sleep(0)
+
+
+def _tracking(recipient: NewRecipient) -> int | None:
+    return None if recipient.tracking is None else recipient.tracking.digits

@@ -12,15 +12,18 @@ from psycopg.rows import DictRow, TupleRow, tuple_row
 
 from kannon.adapters.postgres.batches import settle_some
 from kannon.adapters.postgres.connection import Connection, Database, as_json, queries
+from kannon.adapters.postgres.engagements import record_engagements
 from kannon.adapters.postgres.suppressions import note_soft_bounces, write_suppressions
-from kannon.core.batches import KEYS_KEPT_FOR, BatchContent, Delivery, Move, Outcome
+from kannon.core.batches import KEYS_KEPT_FOR, TOLD_ONCE, BatchContent, Delivery, Move, Outcome
 from kannon.core.deliveries import WAITING, DeliveryId, Standing, Status
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import KannonError
 from kannon.core.keys import open_sealed
-from kannon.core.payloads import Candidate, ReportJudged
+from kannon.core.payloads import Candidate, Engagement, ReportJudged
+from kannon.core.providers import provider_of
 from kannon.core.reports.values import Kind
 from kannon.core.suppression import Happening, Suppression
+from kannon.core.tracking.policy import Policy
 from kannon.ports import REPORTS_KEPT, REPORTS_KEPT_FOR, Announcement, LedgerWork, StreamState
 
 SQL = queries("ledger")
@@ -34,6 +37,7 @@ ROOM_REMEMBERED = 0.25
 PUBLISHING = timedelta(seconds=15)
 """The longest that Envelopes take from when dispatch looked at the clock until the stream has them."""
 
+_TOLD_ONCE = sorted(TOLD_ONCE)
 _STATUSES = {status.value: status for status in Status}
 
 STREAMS_BEFORE_DISPATCH = ["KANNON_VERIFY", "KANNON_DISPATCH"]
@@ -84,8 +88,9 @@ class PostgresLedger:
         row = await asked.fetchone()
         if row is None:
             raise KannonError(f"there is no Batch {number}")
-        sealed = row.pop("dkim_private_key")
-        content = BatchContent(**row, dkim_private_key=open_sealed(self._dkim_key, sealed, row["domain"]))
+        sealed, tracking = row.pop("dkim_private_key"), Policy.of_digits(row.pop("tracking"))
+        opened = open_sealed(self._dkim_key, sealed, row["domain"])
+        content = BatchContent(**row, dkim_private_key=opened, tracking=tracking)
         self._batches[number] = content
         if len(self._batches) > BATCHES_REMEMBERED:
             self._batches.popitem(last=False)
@@ -271,13 +276,25 @@ class _Work:
             )
             for it in outcomes
         ]
-        await self._connection.execute(SQL["record"], {"outcomes": as_json(rows)})
+        names = {str(name) for it in outcomes if (name := it.data.get("exchanger"))}
+        await self._connection.execute(
+            SQL["record"],
+            {
+                "outcomes": as_json(rows),
+                "told_once": _TOLD_ONCE,
+                "providers": as_json({name: provider_of(name) for name in names}),
+            },
+        )
+
+    async def record_engagements(self, engagements: Sequence[Engagement], now: datetime) -> int:
+        return await record_engagements(self._connection, engagements, now)
 
     async def reported(self, deliveries: Sequence[DeliveryId]) -> Mapping[DeliveryId, Collection[str]]:
         if not deliveries:
             return {}
         wanted = [(delivery.batch, delivery.seq) for delivery in deliveries]
-        rows = await self._connection.execute(SQL["reported"], {"wanted": as_json(wanted)})
+        told = {"wanted": as_json(wanted), "told_once": _TOLD_ONCE}
+        rows = await self._connection.execute(SQL["reported"], told)
         found: dict[DeliveryId, set[str]] = {}
         for row in await rows.fetchall():
             found.setdefault(DeliveryId(row["batch"], row["seq"]), set()).add(row["type"])
@@ -317,7 +334,7 @@ class _Work:
 
 def _delivery(row: TupleRow) -> Delivery:
     batch, seq, status, attempts, emission, email, fields, due_at, expires_at, *rest = row
-    answered, edge, first_emitted_at, message_id, domain = rest
+    answered, edge, first_emitted_at, tracking, message_id, domain = rest
     return Delivery(
         id=DeliveryId(batch, seq),
         recipient=email,
@@ -327,6 +344,7 @@ def _delivery(row: TupleRow) -> Delivery:
         message_id=message_id,
         domain=domain,
         first_emitted_at=first_emitted_at,
+        tracking=None if tracking is None else Policy.of_digits(tracking),
     )
 
 

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from psycopg.rows import DictRow
+
 from kannon.adapters.postgres.connection import Database, queries
+from kannon.core.tracking.policy import Mode
 from kannon.ports import StatsCount, StatsRow
 
 SQL = queries("stats_queries")
@@ -23,7 +26,7 @@ class PostgresStatsQueries:
         async with self._database.transaction() as connection:
             counted = await (await connection.execute(SQL["total"], wanted)).fetchone()
             rows = await (await connection.execute(SQL["rows"], wanted)).fetchall() if take else []
-        return (counted["total"] if counted else 0), [StatsRow(**row) for row in rows]
+        return (counted["total"] if counted else 0), [stats_row(row) for row in rows]
 
     async def counts(self, domain: str, start: datetime, end: datetime) -> Sequence[StatsCount]:
         """See `ports.StatsQueries`."""
@@ -31,3 +34,9 @@ class PostgresStatsQueries:
         async with self._database.transaction() as connection:
             rows = await (await connection.execute(SQL["counts"], wanted)).fetchall()
         return [StatsCount(**row) for row in rows]
+
+
+def stats_row(row: DictRow) -> StatsRow:
+    """An Outcome as it was selected."""
+    mode = row.pop("mode")
+    return StatsRow(**row, mode=Mode(mode) if mode else None)

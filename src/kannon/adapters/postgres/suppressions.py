@@ -9,6 +9,7 @@ from psycopg.rows import DictRow
 
 from kannon.adapters.postgres.connection import Connection, Database, as_json, queries
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
+from kannon.core.erasure import hashed
 from kannon.core.suppression import Happening, Reason, Source, Suppression, merged_by_address
 from kannon.ports import SuppressionFilter, SuppressionPage
 
@@ -40,15 +41,23 @@ class PostgresSuppressions:
 
     async def reasons(self, domain: str, addresses: Collection[str], now: datetime) -> Mapping[str, Reason]:
         """See `ports.Suppressions`."""
-        wanted = {"domain": domain, "addresses": as_json(list(addresses)), "now": now}
+        # Those of erased Recipients are kept under hashes.
+        names = {form: address for address in addresses for form in (address, hashed(domain, address))}
+        wanted = {"domain": domain, "addresses": as_json(list(names)), "now": now}
         async with self._database.statement() as connection:
             found = await connection.execute(SQL["reasons"], wanted, prepare=False)
-            return {row["address"]: Reason(row["reason"]) for row in await found.fetchall()}
+            rows = await found.fetchall()
+        return {
+            names[row["address"]]: Reason(row["reason"])
+            for row in sorted(rows, key=lambda row: Reason(row["reason"]).strength)
+        }
 
     async def suppression(self, domain: str, address: str, now: datetime) -> Suppression | None:
         """See `ports.Suppressions`."""
-        row = await self._one("suppression", {"domain": domain, "address": address, "now": now})
-        return _suppression(row) if row else None
+        wanted = {"domain": domain, "now": now}
+        row = await self._one("suppression", wanted | {"address": address})
+        row = row or await self._one("suppression", wanted | {"address": hashed(domain, address)})
+        return suppression_of(row) if row else None
 
     async def page(self, wanted: SuppressionFilter, after: str, take: int, now: datetime) -> SuppressionPage:
         """See `ports.Suppressions`."""
@@ -65,9 +74,10 @@ class PostgresSuppressions:
             await connection.execute(SQL["go_by_key"])
             rows = await (await connection.execute(SQL["page"], place | rules, prepare=False)).fetchall()
             if len(rows) > take:
-                return SuppressionPage([_suppression(row) for row in rows[:take]], rows[take - 1]["address"])
+                shown = rows[:take]
+                return SuppressionPage([suppression_of(row) for row in shown], shown[-1]["address"])
             last = await (await connection.execute(SQL["last_looked_at"], place, prepare=False)).fetchone()
-        return SuppressionPage([_suppression(row) for row in rows], last["address"] if last else "")
+        return SuppressionPage([suppression_of(row) for row in rows], last["address"] if last else "")
 
     async def add(self, suppressions: Sequence[Suppression], now: datetime) -> int:
         """See `ports.Suppressions`."""
@@ -77,8 +87,11 @@ class PostgresSuppressions:
 
     async def remove(self, domain: str, address: str, now: datetime) -> Suppression | None:
         """See `ports.Suppressions`."""
-        row = await self._one("remove", {"domain": domain, "address": address, "now": now})
-        return _suppression(row) if row else None
+        wanted = {"domain": domain, "now": now}
+        found = await self._one("remove", wanted | {"address": address})
+        of_erased = await self._one("remove", wanted | {"address": hashed(domain, address)})
+        row = found or of_erased
+        return suppression_of(row) if row else None
 
     async def _one(self, query: str, values: Mapping[str, Any]) -> DictRow | None:
         async with self._database.statement() as connection:
@@ -116,5 +129,6 @@ async def note_soft_bounces(
     return [row["count"] for row in await found.fetchall()]
 
 
-def _suppression(row: DictRow) -> Suppression:
+def suppression_of(row: DictRow) -> Suppression:
+    """A row as a suppression."""
     return Suppression(**row | {"reason": Reason(row["reason"]), "source": Source(row["source"])})

@@ -38,6 +38,8 @@ def derived(content: Content) -> CallKey:
         "" if content.at is None else content.at.isoformat(),
         *_flat(content.fields),
         *(["ignore suppression"] if content.ignore_suppression else []),
+        *([f"track opens {content.track_opens}"] if content.track_opens else []),
+        *([f"track links {content.track_links}"] if content.track_links else []),
     )
 
     def key(chunk: Chunk) -> str:

@@ -12,6 +12,7 @@ import click
 
 from kannon.cli.client import CallFailed, call
 from kannon.cli.options import api_option, json_option, parse_fields
+from kannon.cli.tracking import MODE
 from kannon.core.errors import KannonError
 
 if TYPE_CHECKING:
@@ -115,6 +116,10 @@ Exit codes:
     is_flag=True,
     help="Send to suppressed addresses, too: for what they asked for. Never to who complained.",
 )
+@click.option("--track-opens", type=MODE, help="How much to learn of opens.  [default: as the domain allows]")
+@click.option(
+    "--track-links", type=MODE, help="How much to learn of clicks.  [default: as the domain allows]"
+)
 @click.option("--dry-run", is_flag=True, help="Check the list, and send nothing.")
 @api_option
 @json_option
@@ -136,6 +141,8 @@ def send(
     patience: float,
     refused_path: Path | None,
     ignore_suppression: bool,
+    track_opens: str | None,
+    track_links: str | None,
     dry_run: bool,
     api: str,
     as_json: bool,
@@ -160,6 +167,8 @@ def send(
         fields=parse_fields(pairs),
         at=at,
         ignore_suppression=ignore_suppression,
+        track_opens=track_opens,
+        track_links=track_links,
     )
     key_of = _key_of(content, run_name, of_list=list_path is not None)
     with _disk():

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from kannon.adapters.pb import mailer_pb2, types_pb2
 from kannon.cli.sending.rows import ListedRecipient
+from kannon.cli.tracking import state
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,8 @@ class Content:
         template_id: empty if HTML is sent.
         at: None for at once.
         ignore_suppression: send to suppressed addresses, too.
+        track_opens: the mode that is asked for; None for what the domain allows.
+        track_links: likewise.
     """
 
     domain: str
@@ -28,6 +31,8 @@ class Content:
     fields: Mapping[str, str]
     at: datetime | None
     ignore_suppression: bool = False
+    track_opens: str | None = None
+    track_links: str | None = None
 
     def request(
         self, recipients: Sequence[ListedRecipient]
@@ -49,4 +54,6 @@ class Content:
         )
         if self.at is not None:
             request.scheduled_time.FromDatetime(self.at.replace(tzinfo=UTC))
+        if self.track_opens or self.track_links:
+            state(request.tracking, self.track_opens, self.track_links)
         return request

@@ -64,7 +64,13 @@ COMPONENTS: Mapping[Setting[bool], str] = {
 _KEYS: Mapping[str, tuple[Purpose, ...]] = {
     GATEWAY: (Purpose.DKIM_KEYS, Purpose.EVENTS),
     "verify": (Purpose.EVENTS,),
-    "dispatch": (Purpose.DKIM_KEYS, Purpose.ENVELOPES, Purpose.EVENTS, Purpose.RETURN_PATHS),
+    "dispatch": (
+        Purpose.DKIM_KEYS,
+        Purpose.ENVELOPES,
+        Purpose.EVENTS,
+        Purpose.RETURN_PATHS,
+        Purpose.TRACKING_KEYS,
+    ),
     "send": (Purpose.EVENTS,),
     "bounce": (Purpose.EVENTS, Purpose.RETURN_PATHS),
     "stats": (Purpose.EVENTS,),

@@ -4,6 +4,10 @@
 -- Ledger and statistics as they were at one moment: they are written together.
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
 
+-- name: reach_rows_by_index
+-- Plans are kept: one that was made while the partition of a month was empty would read all of it later.
+SELECT set_config('enable_seqscan', 'off', true)
+
 -- name: batch
 SELECT number FROM messages WHERE message_id = %(message_id)s AND domain = %(domain)s
 
@@ -38,10 +42,10 @@ LIMIT %(limit)s
 
 -- name: outcomes
 -- Of each Delivery the last ones: who opens a mail every day must not make an answer that is too large to read.
-SELECT s.batch, s.seq, s.message_id, s.domain, s.email, s.timestamp AS at, s.type, s.data
+SELECT s.batch, s.seq, s.message_id, s.domain, s.email, s.timestamp AS at, s.type, s.data, s.mode
 FROM unnest(%(batches)s::bigint[], %(seqs)s::integer[]) AS wanted (batch, seq)
 CROSS JOIN LATERAL
-    (SELECT * FROM stats WHERE batch = wanted.batch AND seq = wanted.seq
+    (SELECT * FROM stats WHERE batch = wanted.batch AND seq = wanted.seq AND machine = ''
      ORDER BY timestamp DESC, attempt DESC, type DESC LIMIT %(each)s) AS s
 ORDER BY s.timestamp, s.attempt, s.type
 

@@ -5,14 +5,18 @@
 INSERT INTO domains (name, dkim_private_key, dkim_public_key)
 VALUES (%(name)s, %(dkim_private_key)s, %(dkim_public_key)s)
 ON CONFLICT DO NOTHING
-RETURNING name, dkim_public_key, created_at
+RETURNING name, dkim_public_key, created_at, tracking
 
 -- name: domain
-SELECT name, dkim_public_key, created_at FROM domains WHERE name = %(name)s
+SELECT name, dkim_public_key, created_at, tracking FROM domains WHERE name = %(name)s
 
 -- name: domains
 -- In the order of their octets, whatever the database's collation.
-SELECT name, dkim_public_key, created_at FROM domains ORDER BY name COLLATE "C"
+SELECT name, dkim_public_key, created_at, tracking FROM domains ORDER BY name COLLATE "C"
+
+-- name: set_tracking
+UPDATE domains SET tracking = %(tracking)s WHERE name = %(name)s
+RETURNING name, dkim_public_key, created_at, tracking
 
 -- name: add_key
 -- Nothing is inserted when there is no such Domain.

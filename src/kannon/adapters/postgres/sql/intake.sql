@@ -26,20 +26,22 @@ WITH new_body AS (
     SELECT %(template_id)s, %(domain)s, 'transient', number FROM new_body
 ), message AS (
     INSERT INTO messages (message_id, domain, sender_email, sender_alias, subject, template_id, body, global_fields,
-                          recipients, scheduled_at, traceparent)
+                          recipients, scheduled_at, traceparent, tracking)
     VALUES (%(message_id)s, %(domain)s, %(sender_email)s, %(sender_alias)s, %(subject)s, %(template_id)s,
             coalesce(%(body)s::bigint, (SELECT number FROM new_body)), %(global_fields)s, %(recipients)s,
-            %(scheduled_at)s, %(traceparent)s)
+            %(scheduled_at)s, %(traceparent)s, %(tracking)s)
     RETURNING number
 ), few AS (
-    INSERT INTO deliveries (batch, seq, email, fields, due_at, expires_at)
-    SELECT message.number, recipient.place - 1, recipient.email, recipient.fields, %(scheduled_at)s, %(expires_at)s
-    FROM message, unnest(%(emails)s::text[], %(fields)s::jsonb[]) WITH ORDINALITY AS recipient (email, fields, place)
+    INSERT INTO deliveries (batch, seq, email, fields, due_at, expires_at, tracking)
+    SELECT message.number, recipient.place - 1, recipient.email, recipient.fields, %(scheduled_at)s, %(expires_at)s,
+           recipient.tracking
+    FROM message, unnest(%(emails)s::text[], %(fields)s::jsonb[], %(trackings)s::smallint[])
+         WITH ORDINALITY AS recipient (email, fields, tracking, place)
 )
 SELECT number FROM message
 
 -- name: many_deliveries
-COPY deliveries (batch, seq, email, fields, due_at, expires_at) FROM STDIN
+COPY deliveries (batch, seq, email, fields, due_at, expires_at, tracking) FROM STDIN
 
 -- name: announced
 -- The tick may have begun a later announcement meanwhile: that one stands.

@@ -9,7 +9,7 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 
 
 -- name: lock_accepted
 SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at,
-       d.answered, d.edge, d.first_emitted_at, m.message_id, m.domain
+       d.answered, d.edge, d.first_emitted_at, d.tracking, m.message_id, m.domain
 FROM deliveries d JOIN messages m ON m.number = d.batch
 WHERE d.batch = %(batch)s AND d.seq = ANY(%(seqs)s::integer[]) AND d.status = 'accepted' AND m.cancelled_at IS NULL
 ORDER BY d.batch, d.seq
@@ -18,7 +18,7 @@ FOR UPDATE OF d
 -- name: lock
 -- LATERAL, so that each row is reached by its key, and is locked in the order in which it is asked for.
 SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, NULL AS fields, d.due_at, d.expires_at,
-       d.answered, d.edge, d.first_emitted_at, m.message_id, m.domain
+       d.answered, d.edge, d.first_emitted_at, d.tracking, m.message_id, m.domain
 FROM jsonb_array_elements(%(wanted)s::jsonb) AS wanted
 CROSS JOIN LATERAL
     (SELECT * FROM deliveries WHERE batch = (wanted ->> 0)::bigint AND seq = (wanted ->> 1)::integer FOR UPDATE) AS d
@@ -48,7 +48,7 @@ WITH RECURSIVE visited (batch, place) AS (
     FROM live ORDER BY number
 )
 SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at,
-       d.answered, d.edge, d.first_emitted_at, shares.message_id, shares.domain
+       d.answered, d.edge, d.first_emitted_at, d.tracking, shares.message_id, shares.domain
 FROM shares CROSS JOIN LATERAL
     (SELECT * FROM deliveries
      WHERE status = 'scheduled' AND batch = shares.number AND due_at <= %(now)s
@@ -60,7 +60,7 @@ LIMIT %(limit)s
 -- name: claim
 -- What fair shares left of a claim goes to what is due longest.
 SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at,
-       d.answered, d.edge, d.first_emitted_at, m.message_id, m.domain
+       d.answered, d.edge, d.first_emitted_at, d.tracking, m.message_id, m.domain
 FROM deliveries d JOIN messages m ON m.number = d.batch
 WHERE d.status = 'scheduled' AND d.due_at <= %(now)s
   AND (m.cancelled_at IS NULL OR d.first_emitted_at IS NOT NULL)
@@ -74,7 +74,7 @@ FOR UPDATE OF d SKIP LOCKED
 -- or no result came for a whole lease. `emitted_at` is when its transaction began: by the time that one looked at the
 -- stream it may not have been published yet.
 SELECT d.batch, d.seq, d.status, d.attempts, d.emission, d.email, d.fields, d.due_at, d.expires_at,
-       d.answered, d.edge, d.first_emitted_at, m.message_id, m.domain
+       d.answered, d.edge, d.first_emitted_at, d.tracking, m.message_id, m.domain
 FROM deliveries d JOIN messages m ON m.number = d.batch
 WHERE d.status = 'sending'
   AND (d.emitted_at < %(now)s - %(lease)s
@@ -121,22 +121,40 @@ WHERE d.batch = (wanted ->> 0)::bigint AND d.seq = (wanted ->> 1)::integer
   AND d.status = ANY(%(waiting)s::text[]) AND d.first_emitted_at IS NULL
 
 -- name: record
--- Each Outcome once, some only if they are the first of their type, and those that are told once (by an index) once of
--- a Delivery; what is new is counted by the hour and put into the outbox, all or nothing.
-WITH fresh AS (
-    INSERT INTO stats (batch, seq, type, attempt, timestamp, message_id, domain, email, data)
-    SELECT (o ->> 0)::bigint, (o ->> 1)::integer, o ->> 2, (o ->> 3)::smallint, (o ->> 4)::timestamptz, o ->> 5, o ->> 6,
-           o ->> 7, o -> 8
+-- Each Outcome once, some only if they are the first of their type, and those that are told once once of a Delivery;
+-- what is new is counted and put into the outbox, all or nothing.
+WITH given AS MATERIALIZED (
+    SELECT (o ->> 0)::bigint AS batch, (o ->> 1)::integer AS seq, o ->> 2 AS type, (o ->> 3)::smallint AS attempt,
+           (o ->> 4)::timestamptz AS timestamp, o ->> 5 AS message_id, o ->> 6 AS domain, o ->> 7 AS email, o -> 8 AS data,
+           (o ->> 9)::boolean AS only_first
     FROM jsonb_array_elements(%(outcomes)s::jsonb) AS o
-    WHERE NOT (o ->> 9)::boolean OR NOT EXISTS (
-        SELECT 1 FROM stats s
-        WHERE s.batch = (o ->> 0)::bigint AND s.seq = (o ->> 1)::integer AND s.type = o ->> 2)
+), once AS (
+    INSERT INTO stats_firsts (batch, seq, type, attempt, timestamp)
+    SELECT batch, seq, type, attempt, timestamp FROM given WHERE type = ANY(%(told_once)s::text[]) ORDER BY batch, seq, type
+    ON CONFLICT DO NOTHING
+    RETURNING batch, seq, type, attempt, timestamp
+), fresh AS (
+    INSERT INTO stats (batch, seq, type, attempt, timestamp, message_id, domain, email, data)
+    SELECT batch, seq, type, attempt, timestamp, message_id, domain, email, data FROM given
+    WHERE CASE
+        WHEN type = ANY(%(told_once)s::text[])
+        THEN (batch, seq, type, attempt, timestamp) IN (SELECT batch, seq, type, attempt, timestamp FROM once)
+        WHEN only_first
+        THEN NOT EXISTS (SELECT 1 FROM stats s WHERE s.batch = given.batch AND s.seq = given.seq AND s.type = given.type)
+        ELSE true END
     ON CONFLICT DO NOTHING
     RETURNING *
 ), counted AS (
-    INSERT INTO aggregated_stats (domain, timestamp, type, count)
-    SELECT domain, date_trunc('hour', timestamp, 'UTC'), type, count(*) FROM fresh GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
-    ON CONFLICT (domain, timestamp, type) DO UPDATE SET count = aggregated_stats.count + EXCLUDED.count
+    INSERT INTO rollup_deltas (domain, hour, batch, recipient_domain, provider, category, measure, bucket, count)
+    SELECT f.domain, date_trunc('hour', f.timestamp, 'UTC'), f.batch, split_part(f.email, '@', -1),
+           coalesce(%(providers)s::jsonb ->> (f.data ->> 'exchanger'), ''),
+           coalesce(f.data ->> 'category', f.data ->> 'reason', ''),
+           CASE WHEN f.type = 'bounced' AND f.data ->> 'late' = 'true' THEN 'bounced_late' ELSE f.type END,
+           CASE WHEN f.type = 'delivered' THEN
+               (SELECT latency_bucket(f.timestamp - greatest(m.created_at, m.scheduled_at))
+                FROM messages m WHERE m.number = f.batch) END,
+           count(*)
+    FROM fresh f GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 )
 INSERT INTO outbox (outcome, facts)
 SELECT CASE type WHEN 'error' THEN 'deferred' ELSE type END,
@@ -145,10 +163,64 @@ SELECT CASE type WHEN 'error' THEN 'deferred' ELSE type END,
            'attempt', attempt, 'at', timestamp, 'data', data) ORDER BY batch, seq)
 FROM fresh GROUP BY type
 
+-- name: record_engagements
+-- What is of a Delivery, or has a pseudonym, is a row with the request's id in its key; of the rest the id is
+-- remembered. A first is one by a person. In the order of keys, so that none waits for another in a circle.
+WITH given AS MATERIALIZED (
+    SELECT e ->> 0 AS id, e ->> 1 AS type, (e ->> 2)::smallint AS mode, e ->> 3 AS domain, (e ->> 4)::bigint AS batch,
+           (e ->> 5)::timestamptz AS timestamp, coalesce((e ->> 6)::integer, -1) AS seq, e ->> 7 AS pseudonym,
+           e ->> 8 AS machine, e -> 9 AS data
+    FROM jsonb_array_elements(%(engagements)s::jsonb) AS e
+), known AS MATERIALIZED (
+    SELECT given.*, coalesce(m.message_id, '') AS message_id, d.email AS address,
+           coalesce(d.email, nullif(given.pseudonym, '')) AS email
+    FROM given LEFT JOIN messages m ON m.number = given.batch
+    LEFT JOIN deliveries d ON d.batch = given.batch AND d.seq = given.seq
+), written AS (
+    INSERT INTO stats (batch, seq, type, attempt, timestamp, message_id, domain, email, data, id, machine, mode)
+    SELECT batch, seq, type, 0, timestamp, message_id, domain, email, data, id, machine, mode FROM known
+    WHERE email IS NOT NULL ORDER BY batch, seq, type, timestamp, id
+    ON CONFLICT DO NOTHING
+    RETURNING *
+), noted AS (
+    INSERT INTO engagements_seen (id, seen_at) SELECT id, %(now)s FROM known WHERE email IS NULL ORDER BY id
+    ON CONFLICT DO NOTHING
+    RETURNING id
+), fresh AS MATERIALIZED (
+    SELECT w.batch, w.seq, w.type, w.timestamp, w.domain, w.id, w.machine, false AS rowless,
+           CASE WHEN w.seq < 0 THEN w.email ELSE '' END AS pseudonym,
+           CASE WHEN w.seq < 0 THEN '' ELSE split_part(w.email, '@', -1) END AS recipient_domain
+    FROM written w
+    UNION ALL
+    SELECT DISTINCT ON (k.id) k.batch, k.seq, k.type, k.timestamp, k.domain, k.id, k.machine, true, '', ''
+    FROM known k WHERE k.email IS NULL AND k.id IN (SELECT id FROM noted)
+), firsts AS (
+    INSERT INTO stats_firsts (batch, seq, pseudonym, type, timestamp, id)
+    SELECT batch, seq, pseudonym, type, timestamp, id FROM fresh WHERE machine = '' AND NOT rowless
+    ORDER BY batch, seq, pseudonym, type, timestamp
+    ON CONFLICT DO NOTHING
+    RETURNING id
+), counted AS (
+    INSERT INTO rollup_deltas (domain, hour, batch, recipient_domain, provider, category, measure, count)
+    SELECT domain, date_trunc('hour', timestamp, 'UTC'), batch, recipient_domain, '', '',
+           type || CASE WHEN machine <> '' THEN '_machine' WHEN rowless THEN '_rowless'
+                        WHEN id IN (SELECT id FROM firsts) THEN '_first' ELSE '' END, count(*)
+    FROM fresh GROUP BY 1, 2, 3, 4, 7
+), told AS (
+    INSERT INTO outbox (outcome, facts)
+    SELECT type, jsonb_agg(jsonb_build_object(
+        'delivery', CASE WHEN seq < 0 THEN '' ELSE batch || '.' || seq END, 'message_id', message_id, 'domain', domain,
+        'recipient', email, 'attempt', 0, 'at', timestamp,
+        'data', data || jsonb_build_object('id', id, 'mode', %(modes)s::jsonb -> mode::text, 'machine', machine))
+        ORDER BY batch, seq, timestamp)
+    FROM written GROUP BY type
+)
+SELECT count(*) AS fresh FROM fresh
+
 -- name: reported
 SELECT s.batch, s.seq, s.type FROM jsonb_array_elements(%(wanted)s::jsonb) AS wanted
-CROSS JOIN LATERAL (SELECT * FROM stats WHERE batch = (wanted ->> 0)::bigint AND seq = (wanted ->> 1)::integer
-                                          AND type IN ('bounced', 'complained')) AS s
+CROSS JOIN LATERAL (SELECT * FROM stats_firsts WHERE batch = (wanted ->> 0)::bigint AND seq = (wanted ->> 1)::integer
+                                          AND type = ANY(%(told_once)s::text[])) AS s
 
 -- name: keep_report
 WITH fresh AS (
@@ -164,7 +236,7 @@ ON CONFLICT (hour, domain, kind) DO UPDATE SET count = report_counts.count + 1
 -- name: batch
 -- Until a Batch is moved for the first time, all its Deliveries expire at the same time.
 SELECT m.number, m.message_id, m.domain, m.sender_email, m.sender_alias, m.subject, m.global_fields, m.traceparent,
-       m.created_at, b.html, b.text, s.dkim_private_key,
+       m.created_at, m.tracking, b.html, b.text, s.dkim_private_key,
        coalesce(m.retry_budget, (SELECT expires_at FROM deliveries WHERE batch = m.number ORDER BY seq LIMIT 1)
                                 - m.scheduled_at, interval '0') AS retry_budget
 FROM messages m JOIN bodies b ON b.number = m.body JOIN domains s ON s.name = m.domain
