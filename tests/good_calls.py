@@ -8,12 +8,13 @@ from typing import Any
 from google.protobuf.message import Message
 
 from api_gateway.timestamps import write_timestamp
-from kannon.adapters.pb import admin_pb2, mailer_pb2, stats_v1_pb2, stats_v2_pb2
+from kannon.adapters.pb import admin_pb2, mailer_pb2, stats_v1_pb2, stats_v2_pb2, stats_v3_pb2
+from kannon.adapters.pb.tracking_pb2 import TrackingMode, TrackingPolicy
 from kannon.adapters.pb.types_pb2 import Recipient, Sender
 from tests.gateway_client import Tenant
 
 Prepared = Callable[[Tenant], Awaitable[Message]]
-HOUR = {
+HOUR: Mapping[str, Any] = {
     "from_date": write_timestamp(datetime(2026, 5, 1, 12, tzinfo=UTC)),
     "to_date": write_timestamp(datetime(2026, 5, 1, 13, tzinfo=UTC)),
 }
@@ -103,6 +104,28 @@ def _new_domain(tenant: Tenant) -> Message:
     return admin_pb2.CreateDomainRequest(domain=f"new.{tenant.domain}")
 
 
+_TRACKING = TrackingPolicy(opens=TrackingMode.TRACKING_MODE_FULL, links=TrackingMode.TRACKING_MODE_FULL)
+_tracking = _of_domain(admin_pb2.SetTrackingPolicyReq, tracking=_TRACKING)
+
+
+async def _timeline(tenant: Tenant) -> Message:
+    sent = await tenant.send("ada@example.org")
+    return stats_v3_pb2.GetTimelineReq(domain=tenant.domain, message_id=sent.message_id)
+
+
+def _filter(tenant: Tenant) -> stats_v3_pb2.OutcomeFilter:
+    return stats_v3_pb2.OutcomeFilter(domain=tenant.domain, **HOUR)
+
+
+def _outcomes(tenant: Tenant) -> Message:
+    return stats_v3_pb2.ListOutcomesReq(filter=_filter(tenant))
+
+
+def _exported(tenant: Tenant) -> Message:
+    csv = stats_v3_pb2.ExportFormat.EXPORT_FORMAT_CSV
+    return stats_v3_pb2.ExportOutcomesReq(filter=_filter(tenant), format=csv)
+
+
 _LATER = {"scheduled_time": write_timestamp(datetime(2999, 1, 2))}
 GOOD_CALLS: Mapping[str, GoodCall] = {
     "Mailer/SendHTML": GoodCall(_plain(lambda tenant: tenant.mail("ada@example.org"))),
@@ -113,7 +136,7 @@ GOOD_CALLS: Mapping[str, GoodCall] = {
     "Api/GetDomains": GoodCall(_plain(lambda _: admin_pb2.GetDomainsReq())),
     "Api/GetDomain": GoodCall(_of_domain(admin_pb2.GetDomainReq)),
     "Api/CreateDomain": GoodCall(_plain(_new_domain)),
-    "Api/SetTrackingPolicy": GoodCall(_of_domain(admin_pb2.SetTrackingPolicyReq), "UNIMPLEMENTED"),
+    "Api/SetTrackingPolicy": GoodCall(_tracking),
     "Api/CreateTemplate": GoodCall(_of_domain(admin_pb2.CreateTemplateReq, html="<p>x</p>", title="x")),
     "Api/UpdateTemplate": GoodCall(_of_template(admin_pb2.UpdateTemplateReq, html="<p>y</p>", title="y")),
     "Api/DeleteTemplate": GoodCall(_of_template(admin_pb2.DeleteTemplateReq)),
@@ -138,5 +161,14 @@ GOOD_CALLS: Mapping[str, GoodCall] = {
     "StatsApiV1/GetStats": GoodCall(_of_domain(stats_v1_pb2.GetStatsReq, **HOUR)),
     "StatsApiV1/GetStatsAggregated": GoodCall(_of_domain(stats_v1_pb2.GetStatsAggregatedReq, **HOUR)),
     "StatsApiV2/GetAggregatedStats": GoodCall(_of_domain(stats_v2_pb2.GetAggregatedStatsReq, **HOUR)),
+    "Api/ExportRecipient": GoodCall(_of_domain(admin_pb2.ExportRecipientReq, email="ada@example.org")),
+    "Api/EraseRecipient": GoodCall(_of_domain(admin_pb2.EraseRecipientReq, email="ada@example.org")),
+    "StatsApiV3/GetCounts": GoodCall(_of_domain(stats_v3_pb2.GetCountsReq, **HOUR)),
+    "StatsApiV3/GetSeries": GoodCall(_of_domain(stats_v3_pb2.GetSeriesReq, interval=1, **HOUR)),
+    "StatsApiV3/GetLatencies": GoodCall(_of_domain(stats_v3_pb2.GetLatenciesReq, **HOUR)),
+    "StatsApiV3/GetTimeline": GoodCall(_timeline),
+    "StatsApiV3/ListOutcomes": GoodCall(_plain(_outcomes)),
+    "StatsApiV3/ListBatches": GoodCall(_of_domain(stats_v3_pb2.ListBatchesReq, **HOUR)),
+    "StatsApiV3/ExportOutcomes": GoodCall(_plain(_exported)),
     "HZService/HZ": GoodCall(_plain(lambda _: admin_pb2.HZRequest())),
 }

@@ -31,7 +31,7 @@ class Answer:
     Attributes:
         code: the name of a gRPC status.
         text: what the status says.
-        message: the answer; None if there is none.
+        message: the answer; None if there is none. All of them, where a method answers with a stream.
         retry_after: seconds, as they were given.
     """
 
@@ -54,14 +54,18 @@ async def by_grpc(address: str, procedure: str, request: Message, **headers: str
     """gRPC, by grpcio."""
     method = method_named(procedure)
     async with aio.insecure_channel(address) as channel:
-        call = channel.unary_unary(
+        kind = channel.unary_stream if method.server_streaming else channel.unary_unary
+        call: Any = kind(
             f"/{path_of(procedure)}",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=GetMessageClass(method.output_type).FromString,
         )
         metadata = aio.Metadata(*_named(headers).items())
         try:
-            return Answer("OK", message=await call(request, metadata=metadata, timeout=30))
+            answer = call(request, metadata=metadata, timeout=30)
+            return Answer(
+                "OK", message=[one async for one in answer] if method.server_streaming else await answer
+            )
         except aio.AioRpcError as error:
             trailers = dict(cast("Any", error.trailing_metadata() or ()))
             return Answer(
@@ -72,6 +76,8 @@ async def by_grpc(address: str, procedure: str, request: Message, **headers: str
 async def by_connect_json(address: str, procedure: str, request: Message, **headers: str) -> Answer:
     """Connect, with JSON."""
     body = MessageToJson(request).encode()
+    if method_named(procedure).server_streaming:
+        return await _connect_stream(address, procedure, body, "json", headers)
     status, answered, came = await post(address, procedure, body, "application/json", headers)
     if status != 200:
         return _connect_error(status, answered, came)
@@ -81,6 +87,8 @@ async def by_connect_json(address: str, procedure: str, request: Message, **head
 
 async def by_connect_protobuf(address: str, procedure: str, request: Message, **headers: str) -> Answer:
     """Connect, with protobuf, and compressed."""
+    if method_named(procedure).server_streaming:
+        return await _connect_stream(address, procedure, request.SerializeToString(), "proto", headers)
     body = gzip.compress(request.SerializeToString())
     more = {**headers, "content_encoding": "gzip", "connect_protocol_version": "1"}
     status, answered, came = await post(address, procedure, body, "application/proto", more)
@@ -136,7 +144,11 @@ async def post(
 
 def framed(request: Message) -> bytes:
     """A message as one frame."""
-    octets = request.SerializeToString()
+    return in_frame(request.SerializeToString())
+
+
+def in_frame(octets: bytes) -> bytes:
+    """Octets as one frame."""
     return struct.pack(">BI", 0, len(octets)) + octets
 
 
@@ -169,6 +181,21 @@ def _named(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.replace("_", "-"): value for name, value in headers.items()}
 
 
+async def _connect_stream(
+    address: str, procedure: str, body: bytes, codec: str, headers: Mapping[str, str]
+) -> Answer:
+    kind = f"application/connect+{codec}"
+    status, answered, came = await post(address, procedure, in_frame(body), kind, headers)
+    assert (status, answered["content-type"]) == (200, kind), came
+    *messages, (flags, last) = frames(came)
+    assert flags == 2
+    if error := json.loads(last).get("error"):
+        return Answer(error["code"].upper(), error.get("message", ""), None, "", status, answered)
+    output = GetMessageClass(method_named(procedure).output_type)
+    read = [Parse(one, output()) if codec == "json" else output.FromString(one) for _, one in messages]
+    return Answer("OK", message=read, headers=answered)
+
+
 def _connect_error(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
     assert headers["content-type"] == "application/json", body
     said = json.loads(body)
@@ -182,11 +209,12 @@ def _from_frames(procedure: str, status: int, headers: Mapping[str, str], octets
     assert flags == 0x80
     trailers = trailers_of(last)
     code = CODES[int(trailers["grpc-status"])]
-    message = None
-    if messages:
-        ((flags, content),) = messages
-        assert flags == 0
-        message = GetMessageClass(method_named(procedure).output_type).FromString(content)
+    method = method_named(procedure)
+    assert {flags for flags, _ in messages} <= {0}
+    read = [GetMessageClass(method.output_type).FromString(content) for _, content in messages]
+    message: Any = None
+    if code == "OK":
+        message = read if method.server_streaming else read[0]
     return Answer(
         code, trailers.get("grpc-message", ""), message, trailers.get("retry-after", ""), status, headers
     )

@@ -59,6 +59,15 @@ BUILT = {
     "StatsApiV1/GetStats",
     "StatsApiV1/GetStatsAggregated",
     "StatsApiV2/GetAggregatedStats",
+    "Api/ExportRecipient",
+    "Api/EraseRecipient",
+    "StatsApiV3/GetCounts",
+    "StatsApiV3/GetSeries",
+    "StatsApiV3/GetLatencies",
+    "StatsApiV3/GetTimeline",
+    "StatsApiV3/ListOutcomes",
+    "StatsApiV3/ListBatches",
+    "StatsApiV3/ExportOutcomes",
     "HZService/HZ",
 }
 HOUR = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)

@@ -45,6 +45,7 @@ LET_IN: Mapping[str, set[str]] = {
     "Api": {"right token"},
     "StatsApiV1": {"right token"},
     "StatsApiV2": {"right token"},
+    "StatsApiV3": {"right token"},
     "HZService": set(CREDENTIALS),
 }
 """Whose credentials each service takes; everybody else is refused in the same words."""
