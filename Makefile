@@ -9,7 +9,7 @@ CODE := src functions nats-source edge-smtp api-gateway
 SEEDS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bytecode check lint format test unit fuzz contract integration e2e bench faults demo run generate lock clean
+.PHONY: help setup bytecode check lint format test unit fuzz contract integration e2e bench bench-stats faults demo run generate lock clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ e2e: setup ## the whole system, each part a process of its own
 
 bench: bytecode ## how fast it is on this machine: a table, and a line of JSON (OPTIONS="--mails 2000")
 	@$(BIN)/python -m bench $(OPTIONS)
+
+bench-stats: setup ## how long statistics take to answer over 10,000,000 rows: a table, and a line of JSON (OPTIONS="--rows 100000")
+	@$(BIN)/python -m bench.statistics $(OPTIONS)
 
 faults: setup ## breaks a whole system in every way there is: a table, and a line of JSON (SEEDS=5, OPTIONS="--only 3,6")
 	@$(BIN)/python -m faults --seeds $(SEEDS) $(OPTIONS)

@@ -29,6 +29,7 @@ from bench.measures import (
 )
 from bench.sample import NotTracked
 from bench.sink import KeepingSink, Sink, a_sink
+from bench.tracking import Tracking, tracking
 from kannon.cli.client import gateway
 from kannon.cli.standalone.listening import free_port
 from kannon.cli.standalone.system import running
@@ -36,7 +37,7 @@ from kannon.core.errors import KannonError
 from kannon.runtime.logs import start_logging
 from kannon.runtime.settings import API_ADMIN_TOKEN, Settings
 
-FUNCTIONS = ("verify", "dispatch", "send", "bounce", "stats")
+FUNCTIONS = ("verify", "dispatch", "send", "bounce", "stats", "track")
 SETTINGS = {"sender.max_jobs": "50", "sender.max_per_exchanger": "50"}
 """Other than the defaults: as many connections as peers are measured with."""
 WARM_UP = 500
@@ -53,6 +54,7 @@ class Measured:
     batch: Throughput
     singles_ms: list[float]
     start_s: Mapping[str, float]
+    tracking: Tracking
 
     def as_json(self) -> dict[str, Any]:
         """What the last line says."""
@@ -72,6 +74,11 @@ class Measured:
             "sink": self.sink,
             "sink_limit_per_s": round(self.sink_rate),
             "tracked_links": self.batch.tracked_links,
+            "track_requests_per_s": round(self.tracking.rate),
+            "track_cpu_us": round(self.tracking.cpu_us),
+            "track_p50_ms": round(self.tracking.p50_ms, 2),
+            "track_p99_ms": round(self.tracking.p99_ms, 2),
+            "track_rss_mb": round(self.tracking.rss_mb, 1),
         }
 
 
@@ -119,10 +126,12 @@ async def _measure(folder: Path, mails: int, singles: int, runs: int, flags: Map
                 rsa += await asyncio.to_thread(rsa2048_rates, 4)
                 _say(f"{singles} mails, one at a time")
                 alone = await latencies_ms(tenant, sink, singles)
+            _say("readers, as fast as they are answered")
+            read = await tracking(system, tenant.domain)
             _say("starts of functions")
             starts = {name: await start_seconds(system.supervisor.pids[name]) for name in FUNCTIONS}
     middle = sorted(batches, key=lambda batch: batch.rate)[len(batches) // 2]
-    return Measured(disk, statistics.median(rsa), sink.name, sink_rate, middle, alone, starts)
+    return Measured(disk, statistics.median(rsa), sink.name, sink_rate, middle, alone, starts, read)
 
 
 def _settings(folder: Path, sink: Sink, samples: KeepingSink, flags: Mapping[str, str]) -> Settings:
@@ -147,6 +156,7 @@ def _show(measured: Measured, flags: Mapping[str, str]) -> None:
     table.add_row(f"{measured.sink} takes at least, a second", f"{measured.sink_rate:.0f}", "")
     table.add_row("one mail, call to the sink's 250, p50", f"{p50:.1f} ms", f"≤ {allowed:.1f} ms")
     table.add_row("the same, p99", f"{percentile(measured.singles_ms, 0.99):.1f} ms", f"≤ {4 * p50:.1f} ms")
+    table.add_row("opens and clicks a second, one process", f"{measured.tracking.rate:.0f}", "≥ 3000")
     table.add_row("fsync on this disk", f"{measured.fsync_ms:.2f} ms", "")
     console.print(f"\none Batch of {batch.mails}, {', '.join(f'{k}={v}' for k, v in flags.items())}")
     console.print(table)

@@ -33,8 +33,8 @@ async def make_rows(url: str, rows: int) -> int:
         await connection.execute("SET synchronous_commit = off")
         await connection.execute("SET work_mem = '256MB'")
         await connection.execute("SELECT setseed(0.5)")
-        for month in range(13):
-            await connection.execute("SELECT make_stats_month(%s)", (start + month * YEAR / 12,))
+        for week in range(56):
+            await connection.execute("SELECT make_stats_month(%s)", (start + week * timedelta(days=7),))
         for step in _STEPS.values():
             await connection.execute(step, wanted)
         await _merge(url)
@@ -49,4 +49,5 @@ async def _merge(url: str) -> None:
     upkeep = PostgresStatisticsUpkeep(database, YEAR)
     while await upkeep.merge(10) == 10:
         pass
+    await upkeep.sum_up(END)
     await database.close()

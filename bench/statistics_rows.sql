@@ -17,8 +17,7 @@ FROM generate_series(0, %(batches)s - 1) AS n
 
 -- name: readers
 CREATE TEMPORARY TABLE readers AS
-SELECT u, 'reader' || u || '@' || host AS email, host, 'mx1.' || CASE WHEN rank < 40 THEN 'provider' || rank
-       ELSE 'host' || rank END || '.test' AS exchanger
+SELECT u, 'reader' || u || '@' || host AS email, host, 'mx1.' || 'provider' || rank %% 150 || '.test' AS exchanger
 FROM (SELECT u, rank, 'domain' || rank || '.test' AS host
       FROM (SELECT u, floor(power(2000, random()))::int AS rank FROM generate_series(0, 499999) AS u) AS a) AS b
 

@@ -92,13 +92,14 @@ def shared_database(postgres_url: str) -> str:
 def migrated_database(shared_database: str) -> str:
     """The URL of a database with all tables and no rows, for one test."""
     tables = (
-        "domains, api_keys, bodies, templates, messages, deliveries, idempotency_keys, stats, "
+        "domains, api_keys, bodies, templates, messages, deliveries, idempotency_keys, stats, attachments, "
         "stats_firsts, engagements_seen, rollup_deltas, rollups, batch_rollups, rollup_latencies, "
         "batch_latencies, providers, outbox, streams, reports, report_counts, suppressions, "
         "soft_bounces, stats_keys"
     )
     with psycopg.connect(shared_database, autocommit=True) as connection:
         connection.execute(f"TRUNCATE {tables}")
+        connection.execute("UPDATE rollup_grains SET until = '1970-01-01 00:00Z'")
     return shared_database
 
 

@@ -110,7 +110,7 @@ class FakeTemplates:
         if domain not in self.domains:
             raise Conflict(f"there is no domain {domain}")
         self.numbers[template_id] = self._add_body(body)
-        self.records[template_id] = TemplateRecord(template_id, domain, "template", title, body.html)
+        self.records[template_id] = TemplateRecord(template_id, domain, "template", title, body)
         return self.records[template_id]
 
     async def update(self, template_id: str, title: str | None, body: Body | None) -> TemplateRecord | None:
@@ -121,7 +121,7 @@ class FakeTemplates:
             record = replace(record, title=title)
         if body is not None:
             before, self.numbers[template_id] = self.numbers[template_id], self._add_body(body)
-            record = replace(record, html=body.html)
+            record = replace(record, body=body)
             self._forget(before)
         self.records[template_id] = record
         return record

@@ -30,6 +30,7 @@ class FakeLedger:
     cancelled: set[int] = field(default_factory=set)
     reports: dict[str, tuple[ReportJudged, str]] = field(default_factory=dict)
     engagements: dict[str, Engagement] = field(default_factory=dict)
+    remembered: set[str] = field(default_factory=set)
     suppressions: FakeSuppressions = field(default_factory=FakeSuppressions)
     in_hand: int = 20_000
     lease: timedelta = timedelta(minutes=15)
@@ -39,7 +40,16 @@ class FakeLedger:
     async def work(self) -> AsyncIterator[LedgerWork]:
         if self.away:
             raise LedgerUnavailable("away")
-        kept = ("rows", "outcomes", "published", "emitted", "suppressions", "reports", "engagements")
+        kept = (
+            "rows",
+            "outcomes",
+            "published",
+            "emitted",
+            "suppressions",
+            "reports",
+            "engagements",
+            "remembered",
+        )
         before = {name: deepcopy(getattr(self, name)) for name in kept}
         try:
             yield _FakeWork(self)
@@ -164,6 +174,11 @@ class _FakeWork:
             if one.act is not Act.UNSUBSCRIBED and one.mode is not Mode.OFF:
                 known.setdefault(one.id, one)
         return len(known) - before
+
+    async def remember_engagements(self, ids: Sequence[str], now: datetime) -> Collection[str]:
+        new = set(ids) - self._ledger.remembered
+        self._ledger.remembered |= new
+        return new
 
     async def reported(self, deliveries: Sequence[DeliveryId]) -> Mapping[DeliveryId, Collection[str]]:
         found: dict[DeliveryId, set[str]] = {}

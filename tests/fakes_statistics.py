@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from kannon.core.deliveries import DeliveryId
 from kannon.core.errors import LedgerUnavailable
+from kannon.core.grains import Grain, floor_of
 from kannon.core.providers import provider_of
 from kannon.core.statistics import (
     BatchFilter,
@@ -19,14 +20,12 @@ from kannon.core.statistics import (
     Event,
     EventFilter,
     EventPage,
-    Grain,
     Interval,
     Latencies,
     Place,
     Point,
     Question,
     Tally,
-    floor_of,
 )
 from kannon.ports import TIMELINE_SHOWN
 

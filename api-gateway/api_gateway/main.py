@@ -15,6 +15,7 @@ from publicsuffixlist import PublicSuffixList
 from api_gateway.admin import Admin
 from api_gateway.announcer import Announcer
 from api_gateway.answering import Answering
+from api_gateway.attachments import AttachmentDesk, AttachmentLimits
 from api_gateway.batches import BatchDesk
 from api_gateway.bodies import Bodies
 from api_gateway.credentials import AdminCheck, KeyCheck
@@ -27,6 +28,7 @@ from api_gateway.grpc_server import GrpcServer
 from api_gateway.http_on_demand import HttpOnDemand
 from api_gateway.hz import HZ, Check
 from api_gateway.mailer import Mailer
+from api_gateway.previews import PreviewDesk
 from api_gateway.recipients import RecipientDesk
 from api_gateway.reports import ReportDesk
 from api_gateway.sender_rule import SenderRule
@@ -44,6 +46,8 @@ from kannon.adapters.nats.connection import Connection
 from kannon.adapters.nats.dead_letter_store import NatsDeadLetterStore
 from kannon.adapters.nats.publisher import NatsPublisher, NatsStreams
 from kannon.adapters.nats.streams_look import NatsStreamsLook
+from kannon.adapters.objects.opening import open_store
+from kannon.adapters.postgres.attachments import PostgresAttachmentUses
 from kannon.adapters.postgres.batches import PostgresBatches
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.delivery_queries import PostgresDeliveryQueries
@@ -59,8 +63,10 @@ from kannon.adapters.postgres.templates import PostgresTemplates
 from kannon.core.errors import KannonError
 from kannon.core.keys import Purpose
 from kannon.core.payloads import BatchAccepted, EnvelopesReady
+from kannon.core.stored_objects import StorePlace
 from kannon.core.suppression import SuppressionRules
 from kannon.events import Sealer
+from kannon.runtime.attachments import store_place
 from kannon.runtime.clock import utc_now
 from kannon.runtime.failpoints import arm_failpoints
 from kannon.runtime.keys import key_for
@@ -71,12 +77,14 @@ from kannon.runtime.settings import (
     API_HOST,
     API_MAX_MESSAGE,
     API_PORT,
+    ATTACHMENTS_MAX_SIZE,
     DATABASE_URL,
     DEBUG,
     DISPATCH_IN_HAND,
     DISPATCH_LEASE,
     EDGE_TARGETS,
     NATS_URL,
+    SENDER_MAX_MESSAGE,
     SENDER_RETRY_BUDGET,
     STREAM_REPLICAS,
     Settings,
@@ -110,6 +118,8 @@ class Wanted:
     lease: timedelta
     edges: Mapping[str, str]
     suppression: SuppressionRules
+    store: StorePlace | None
+    attachments: AttachmentLimits
 
 
 def read_settings(settings: Settings) -> Wanted:
@@ -137,6 +147,8 @@ def read_settings(settings: Settings) -> Wanted:
         lease=settings[DISPATCH_LEASE],
         edges=settings[EDGE_TARGETS],
         suppression=suppression_rules(settings),
+        store=store_place(settings),
+        attachments=AttachmentLimits(settings[ATTACHMENTS_MAX_SIZE], settings[SENDER_MAX_MESSAGE]),
     )
 
 
@@ -165,17 +177,22 @@ class Gateway:
         rule = SenderRule(directory, PublicSuffixList().is_public)
         suppressions, clock = PostgresSuppressions(database), database.clock
         suppressed = SuppressedRecipients(suppressions, clock)
+        bodies = Bodies(templates)
+        desk = AttachmentDesk(open_store(wanted.store), PostgresAttachmentUses(database), wanted.attachments)
+        mailer = Mailer(
+            intake,
+            bodies,
+            self.announcer,
+            rule,
+            suppressed,
+            Ceilings(directory),
+            clock,
+            wanted.retry_budget,
+            desk,
+        )
         built = services(
-            Mailer(
-                intake,
-                Bodies(templates),
-                self.announcer,
-                rule,
-                suppressed,
-                Ceilings(directory),
-                clock,
-                wanted.retry_budget,
-            ),
+            mailer,
+            PreviewDesk(bodies),
             BatchDesk(PostgresBatches(database), self.announcer, database.clock),
             Admin(directory, database.clock),
             TemplateDesk(directory, templates),

@@ -5,6 +5,7 @@ KannonError
 ├── PermissionDenied   the credentials are right, and do not allow this
 ├── NotFound
 ├── Ended              what the call is about has ended, and cannot be changed any more
+├── NotSetUp           this installation lacks what the call needs
 └── NotBuilt           the contract has it, this version does not
 """
 
@@ -28,6 +29,10 @@ class NotFound(KannonError):
 
 class Ended(KannonError):
     """What the call is about has ended."""
+
+
+class NotSetUp(KannonError):
+    """This installation lacks what the call needs; the text names the setting that would give it."""
 
 
 class NotBuilt(KannonError):

@@ -8,6 +8,7 @@ from api_gateway.diagnosis import Diagnosis
 from api_gateway.endpoints import Access, Service
 from api_gateway.hz import HZ
 from api_gateway.mailer import Mailer
+from api_gateway.previews import PreviewDesk
 from api_gateway.recipients import RecipientDesk
 from api_gateway.reports import ReportDesk
 from api_gateway.statistics import Statistics
@@ -19,6 +20,7 @@ from kannon.adapters.pb import admin_pb2, mailer_pb2, stats_v1_pb2, stats_v2_pb2
 
 def services(
     mailer: Mailer,
+    previews: PreviewDesk,
     batches: BatchDesk,
     admin: Admin,
     templates: TemplateDesk,
@@ -40,6 +42,7 @@ def services(
             {
                 "SendHTML": mailer.send_html,
                 "SendTemplate": mailer.send_template,
+                "RenderTemplate": previews.render_template,
                 "GetBatch": batches.get_batch,
                 "CancelBatch": batches.cancel_batch,
                 "RescheduleBatch": batches.reschedule_batch,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from grpc import StatusCode
 
 from api_gateway.large_calls import TooManyLargeCalls
-from api_gateway.refusals import Ended, NotBuilt, NotFound, PermissionDenied, Unauthenticated
+from api_gateway.refusals import Ended, NotBuilt, NotFound, NotSetUp, PermissionDenied, Unauthenticated
 from kannon.core.errors import BadInput, Conflict, LedgerFull, Unavailable
 
 MAX_TEXT = 500
@@ -20,6 +20,7 @@ _CODES: tuple[tuple[type[Exception], StatusCode], ...] = (
     (PermissionDenied, StatusCode.PERMISSION_DENIED),
     (NotFound, StatusCode.NOT_FOUND),
     (Ended, StatusCode.FAILED_PRECONDITION),
+    (NotSetUp, StatusCode.FAILED_PRECONDITION),
     (Conflict, StatusCode.ALREADY_EXISTS),
     (LedgerFull, StatusCode.RESOURCE_EXHAUSTED),
     (TooManyLargeCalls, StatusCode.RESOURCE_EXHAUSTED),

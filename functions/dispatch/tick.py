@@ -1,6 +1,6 @@
 """The tick: takes stranded work back, goes on with cancelling and moving Batches, re-announces, asks for
-claims, publishes what the outbox holds, forgets idempotency keys and reports, sees to it that tracking tokens
-have a key, and keeps the statistics in order.
+claims, publishes what the outbox holds, forgets idempotency keys and reports, keeps the statistics in order,
+sees to it that tracking tokens have a key, and collects stored objects.
 
 It is disposable: each of its steps is a transaction of its own, a step that cannot be done now is left to the
 next tick, and throughput never waits for it.
@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
+from functions.dispatch.collecting import Collector
 from functions.dispatch.signing import TokenSigner
 from kannon.core.batches import Delivery, Move, Outcome
 from kannon.core.deliveries import Fact, transition
@@ -37,8 +38,9 @@ KEYS_FORGOTTEN = 5000
 """At most, by one tick: more than there may come in the time between two."""
 REPORTS_FORGOTTEN = 500
 """At most, of each kind, by one tick; each may have 64 KB."""
-MERGED_EVERY = timedelta(seconds=10)
-"""Counts wait so long for others of the same hour: merging costs by distinct ones."""
+STATISTICS_KEPT_EVERY = timedelta(seconds=10)
+"""Counts wait so long for others of the same hour: merging costs by distinct ones. And who reads statistics
+for long holds a month back that is to be dropped: others wait for that, each time, for a moment."""
 PIECES_MERGED = 10
 STATISTICS_FORGOTTEN = 5000
 """At most, by one tick, beside whole months."""
@@ -62,11 +64,12 @@ class Tick:
         outbox: Outbox,
         clock: Clock,
         nonce: Callable[[], str],
+        collector: Collector,
     ) -> None:
         self._ledger = ledger
         self._recovery = recovery
         self._upkeep = upkeep
-        self._merge_at: datetime | None = None
+        self._keep_statistics_at: datetime | None = None
         self._streams = streams
         self._room = room
         self._publisher = publisher
@@ -74,6 +77,7 @@ class Tick:
         self._outbox = outbox
         self._clock = clock
         self._nonce = nonce
+        self._collector = collector
 
     async def tick(self) -> None:
         """Do all steps; one that cannot be done now is logged and left."""
@@ -87,8 +91,8 @@ class Tick:
             self._forget_keys,
             self._forget_reports,
             self._signer.rotate,
-            self._merge_counts,
-            self._turn_months,
+            self._keep_statistics,
+            self._collect_objects,
         )
         for step in steps:
             try:
@@ -141,15 +145,18 @@ class Tick:
     async def _forget_reports(self) -> None:
         await self._recovery.forget_reports(REPORTS_FORGOTTEN, self._clock())
 
-    async def _merge_counts(self) -> None:
+    async def _keep_statistics(self) -> None:
         now = self._clock()
-        if self._merge_at is None or now >= self._merge_at:
-            self._merge_at = now + MERGED_EVERY
-            await self._upkeep.merge(PIECES_MERGED)
+        if self._keep_statistics_at is not None and now < self._keep_statistics_at:
+            return
+        self._keep_statistics_at = now + STATISTICS_KEPT_EVERY
+        await self._upkeep.merge(PIECES_MERGED)
+        await self._upkeep.sum_up(now)
+        await self._upkeep.make_months(now)
+        await self._upkeep.forget(STATISTICS_FORGOTTEN, now)
 
-    async def _turn_months(self) -> None:
-        await self._upkeep.make_months(self._clock())
-        await self._upkeep.forget(STATISTICS_FORGOTTEN, self._clock())
+    async def _collect_objects(self) -> None:
+        await self._collector.collect(self._clock())
 
 
 def _move(delivery: Delivery, fact: Fact, now: datetime) -> Move:

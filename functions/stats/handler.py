@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from functions.stats.deciding import Learnt, RetryRules, decide, learnt_from
+from functions.stats.engaging import write_engagements
 from functions.stats.reporting import outcome_of
 from functions.stats.suppressing import suppress_for
 from kannon.core.batches import Delivery, Move, Outcome
@@ -12,7 +13,7 @@ from kannon.core.deliveries import DeliveryId, Fact, Status
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import Unavailable
 from kannon.core.failpoints import passing
-from kannon.core.payloads import AnyPayload, DeliveriesDue, ReportJudged
+from kannon.core.payloads import AnyPayload, DeliveriesDue, EngagementsSeen, ReportJudged
 from kannon.core.reports.values import Kind
 from kannon.core.suppression import SuppressionRules, suppressed_for, unsubscribed
 from kannon.ports import Clock, EventPublisher, Ledger, LedgerWork, Outbox
@@ -50,10 +51,13 @@ class Stats:
         self._suppression = suppression
 
     async def handle(self, payload: AnyPayload, traceparent: str) -> None:
-        """Write a chunk of results, or a report; what is late or repeated changes nothing."""
+        """Write a chunk of results or engagements, or a report; what is late or repeated changes nothing."""
         del traceparent
         if isinstance(payload, ReportJudged):
             await self._take_report(payload)
+            return
+        if isinstance(payload, EngagementsSeen):
+            await self._take_engagements(payload)
             return
         learnt = learnt_from(payload)
         async with self._ledger.work() as work:
@@ -101,6 +105,11 @@ class Stats:
             if is_new and report.kind is Kind.UNSUBSCRIBE:
                 asked = [unsubscribed(row, report.at) for row in rows]
                 await work.suppress([suppressed_for(one, self._suppression) for one in asked], self._clock())
+        self._outbox.nudge()
+
+    async def _take_engagements(self, seen: EngagementsSeen) -> None:
+        async with self._ledger.work() as work:
+            await write_engagements(work, seen.engagements, self._suppression, self._clock())
         self._outbox.nudge()
 
     async def _ask_for_claims(self) -> None:

@@ -1,4 +1,4 @@
-"""Wires stats: results and reports in, ledger and statistics out."""
+"""Wires stats: results, reports and engagements in, ledger and statistics out."""
 
 import random
 import uuid
@@ -16,6 +16,7 @@ from kannon.adapters.postgres.ledger import PostgresLedger
 from kannon.adapters.postgres.outbox import PostgresOutbox
 from kannon.core.keys import Purpose
 from kannon.core.payloads import (
+    EngagementsSeen,
     EnvelopesUntaken,
     ReportJudged,
     TransmissionsDelivered,
@@ -61,12 +62,13 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
         chance=random.random,
         suppression=suppression_rules(settings),
     )
-    return Wired(stats, sealer, (EnvelopesUntaken, TransmissionsDelivered, TransmissionsJudged, ReportJudged))
+    accepts = (EnvelopesUntaken, TransmissionsDelivered, TransmissionsJudged, ReportJudged, EngagementsSeen)
+    return Wired(stats, sealer, accepts)
 
 
 stage = Stage("stats", _build)
 
 
 async def stats(request: Request) -> Response:
-    """The function: takes results of transmissions, and reports."""
+    """The function: takes results of transmissions, reports, and what readers did."""
     return await stage.answer(request)

@@ -39,7 +39,7 @@ COMMENT ON COLUMN stats.data IS 'What this kind of Outcome knows.';
 COMMENT ON COLUMN stats.id IS 'Of an open or a click: the request; empty for other types.';
 COMMENT ON COLUMN stats.machine IS 'Of an open or a click: the rule by which no person did it; empty: a person.';
 COMMENT ON COLUMN stats.mode IS 'Of an open or a click: the tracking mode; 0 for other types.';
-CREATE INDEX IF NOT EXISTS stats_of_domain ON stats (domain, timestamp);
+CREATE INDEX IF NOT EXISTS stats_of_domain ON stats (domain, timestamp) INCLUDE (machine);
 CREATE INDEX IF NOT EXISTS stats_of_type ON stats (domain, type, timestamp);
 CREATE INDEX IF NOT EXISTS stats_of_recipient ON stats (email, timestamp);
 
@@ -198,7 +198,13 @@ CREATE TABLE IF NOT EXISTS rollups (
     clicked_rowless bigint NOT NULL DEFAULT 0,
     clicked_machine bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (domain, dimension, grain, start, value)
-) WITH (fillfactor = 80);
+) PARTITION BY LIST (grain);
+-- Each by itself, so that rows that are read together lie together: those of all values are few among the others.
+CREATE TABLE IF NOT EXISTS rollups_of_months PARTITION OF rollups FOR VALUES IN ('month');
+CREATE TABLE IF NOT EXISTS rollups_of_days PARTITION OF rollups FOR VALUES IN ('day');
+CREATE TABLE IF NOT EXISTS rollups_of_hours PARTITION OF rollups FOR VALUES IN ('hour') PARTITION BY LIST (dimension);
+CREATE TABLE IF NOT EXISTS rollups_of_hours_all PARTITION OF rollups_of_hours FOR VALUES IN ('all') WITH (fillfactor = 70);
+CREATE TABLE IF NOT EXISTS rollups_of_hours_others PARTITION OF rollups_of_hours DEFAULT WITH (fillfactor = 80);
 COMMENT ON TABLE rollups IS 'Counts by a dimension and an hour, day or month, UTC; never pruned. What is in rollup_deltas comes to it.';
 COMMENT ON COLUMN rollups.domain IS 'The tenant.';
 COMMENT ON COLUMN rollups.dimension IS 'By what: all, template, recipient_domain, provider, category.';
@@ -272,7 +278,11 @@ CREATE TABLE IF NOT EXISTS rollup_latencies (
     bucket    smallint NOT NULL,
     count     bigint NOT NULL,
     PRIMARY KEY (domain, dimension, grain, start, value, bucket)
-) WITH (fillfactor = 80);
+) PARTITION BY LIST (grain);
+CREATE TABLE IF NOT EXISTS rollup_latencies_of_months PARTITION OF rollup_latencies FOR VALUES IN ('month');
+CREATE TABLE IF NOT EXISTS rollup_latencies_of_days PARTITION OF rollup_latencies FOR VALUES IN ('day');
+CREATE TABLE IF NOT EXISTS rollup_latencies_of_hours PARTITION OF rollup_latencies FOR VALUES IN ('hour')
+    WITH (fillfactor = 80);
 COMMENT ON TABLE rollup_latencies IS 'How long it took to deliver, by all, template and provider; never pruned.';
 COMMENT ON COLUMN rollup_latencies.domain IS 'The tenant.';
 COMMENT ON COLUMN rollup_latencies.dimension IS 'By what: all, template, recipient_domain, provider, category.';
@@ -292,6 +302,15 @@ COMMENT ON TABLE batch_latencies IS 'How long it took to deliver, of a Batch; ne
 COMMENT ON COLUMN batch_latencies.batch IS 'Number of the Batch.';
 COMMENT ON COLUMN batch_latencies.bucket IS 'As rollup_deltas.bucket.';
 COMMENT ON COLUMN batch_latencies.count IS 'Deliveries.';
+
+CREATE TABLE IF NOT EXISTS rollup_grains (
+    grain text PRIMARY KEY,
+    until timestamptz NOT NULL
+);
+COMMENT ON TABLE rollup_grains IS 'How far days and months are summed up: what is counted later for before goes to hour, day and month, the rest to the hour alone.';
+COMMENT ON COLUMN rollup_grains.grain IS 'day or month.';
+COMMENT ON COLUMN rollup_grains.until IS 'Rows of this grain are there, and complete, for all that begin before.';
+INSERT INTO rollup_grains VALUES ('day', '1970-01-01 00:00Z'), ('month', '1970-01-01 00:00Z') ON CONFLICT DO NOTHING;
 
 -- What there was: rows move, and are counted anew. aggregated_stats said the same by hour and type.
 DO $$ DECLARE month timestamptz; BEGIN

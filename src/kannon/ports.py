@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -122,6 +122,27 @@ class SubmitAnswer:
     wait_ms: int = 0
 
 
+class ObjectStore(Protocol):
+    """The attachment store: octets by name. Every call raises StoreUnavailable."""
+
+    async def put(self, name: str, octets: bytes) -> None:
+        """Store an object, durably; it is there as a whole or not at all. A name says what its content is,
+        so one that is there already, of that size, is left as it is."""
+
+    async def get(self, name: str, most: int) -> bytes:
+        """Up to `most` octets of an object, from its beginning.
+
+        Raises:
+            NoSuchObject: there is none of that name, though the store is there.
+        """
+
+    async def delete(self, name: str) -> None:
+        """Delete an object; harmless if there is none."""
+
+    async def names(self, beginning: str, most: int) -> Sequence[str]:
+        """The first names, in their order, that begin so."""
+
+
 class EdgeClient(Protocol):
     """Hands Envelopes to an edge."""
 
@@ -183,6 +204,10 @@ class LedgerWork(Protocol):
         Returns:
             How many were new.
         """
+
+    async def remember_engagements(self, ids: Sequence[str], now: datetime) -> Collection[str]:
+        """Remember engagements that have no row in the statistics, for `ENGAGEMENTS_REMEMBERED`; gives the
+        ids of those that were not known."""
 
     async def reported(self, deliveries: Sequence[DeliveryId]) -> Mapping[DeliveryId, Collection[str]]:
         """Which Outcomes of those that are `TOLD_ONCE` these Deliveries have, where they have any."""
@@ -258,12 +283,40 @@ class Recovery(Protocol):
         its newest `REPORTS_KEPT`; returns how many that were. Outcomes and counts stay."""
 
 
+class AttachmentUses(Protocol):
+    """Which attachments lie in the store; every call raises LedgerUnavailable.
+
+    One that is noted before it is stored, and before its Batch is committed, is never taken from under it.
+    """
+
+    async def note(self, domain: str, sizes: Mapping[str, int], until: datetime) -> None:
+        """These are going to be stored for a Batch; waits for whoever is just deleting one of them.
+
+        Args:
+            sizes: octets by digest.
+            until: when the Batch expires.
+        """
+
+    async def collect(
+        self, limit: int, now: datetime, delete: Callable[[str, str], Awaitable[None]]
+    ) -> Sequence[tuple[str, str]]:
+        """Delete up to `limit` attachments that no Batch needs any more, and forget them; tells which.
+
+        Args:
+            delete: deletes one from the store, by Domain and digest; what it raises ends the collection, and
+                nothing is forgotten.
+        """
+
+
 class StatisticsUpkeep(Protocol):
     """What the tick does for the statistics; every call raises LedgerUnavailable."""
 
     async def merge(self, pieces: int) -> int:
         """Bring counts that wait into the rollups, up to so many pieces, each a transaction; returns how many
         it were. What is asked for counts both, so nothing changes by it."""
+
+    async def sum_up(self, now: datetime) -> None:
+        """Sum hours up to days, and days to months, that are over; a long range is then read quickly."""
 
     async def make_months(self, now: datetime) -> None:
         """Have room for the Outcomes of this month and the next."""
@@ -386,7 +439,7 @@ class TemplateRecord:
     domain: str
     type: str
     title: str
-    html: str
+    body: Body
 
 
 class Templates(Protocol):
@@ -583,7 +636,7 @@ class StatisticsQueries(Protocol):
         """
 
 
-SERIES_AT_ONCE = 10
+SERIES_AT_ONCE = 5
 TIMELINE_SHOWN = 1000
 
 _ALWAYS = datetime.min.replace(tzinfo=UTC)

@@ -1,6 +1,7 @@
 """What every ledger keeps to when opens and clicks are recorded, in memory and in PostgreSQL."""
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -216,3 +217,20 @@ async def test_what_has_a_row_is_put_into_the_outbox_once(subject: Subject, url:
     facts = {"url": LINK, "ip": "192.0.2.7", "id": "one", "mode": "full", "machine": "link-scanner"}
     assert clicked.data == facts
     assert (opened.delivery, opened.recipient, opened.data["mode"]) == ("", PSEUDONYM, "pseudonymous")
+
+
+async def test_ids_are_remembered_and_the_new_ones_told(subject: Subject) -> None:
+    async with subject.ledger.work() as work:
+        assert set(await work.remember_engagements(["a", "b", "a"], NOW)) == {"a", "b"}
+    async with subject.ledger.work() as work:
+        assert set(await work.remember_engagements(["b", "c"], NOW)) == {"c"}
+        assert set(await work.remember_engagements([], NOW)) == set()
+
+
+async def test_ids_of_a_transaction_that_failed_are_not_remembered(subject: Subject) -> None:
+    with contextlib.suppress(RuntimeError):
+        async with subject.ledger.work() as work:
+            await work.remember_engagements(["a"], NOW)
+            raise RuntimeError
+    async with subject.ledger.work() as work:
+        assert set(await work.remember_engagements(["a"], NOW)) == {"a"}

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +14,7 @@ from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.directory import PostgresDirectory
 from kannon.adapters.postgres.intake import FEW, PostgresIntake
 from kannon.adapters.postgres.ledger import PostgresLedger
-from kannon.core.batches import KEYS_KEPT_FOR, Body, KeyedAnswer, NewBatch, NewRecipient
+from kannon.core.batches import KEYS_KEPT_FOR, AttachmentRef, Body, KeyedAnswer, NewBatch, NewRecipient
 from kannon.core.errors import BodyGone, LedgerUnavailable
 from kannon.core.tracking.policy import UNTRACKED, Mode, Policy
 from kannon.ports import Intake
@@ -35,6 +35,7 @@ BATCH = NewBatch(
     expires_at=NOW + timedelta(days=1),
     traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     recipients=(NewRecipient("ada@example.org", {"name": "Ada"}), NewRecipient("bob@example.org", {})),
+    attachments=(AttachmentRef("a.txt", "", "", "aa", 1),),
     tracking=Policy(Mode.FULL, Mode.OFF),
 )
 ANSWER = KeyedAnswer("example.com", "a key", b"h" * 32, b"an answer", NOW)
@@ -172,6 +173,7 @@ async def test_the_rows_of_a_batch(postgres_subject: Subject, migrated_database:
         "recipients": 2,
         "scheduled_at": NOW,
         "traceparent": BATCH.traceparent,
+        "attachments": [asdict(attachment) for attachment in BATCH.attachments],
         "announcement": 0,
         "announced_seq": 0,
         "announced_at": None,
@@ -179,6 +181,7 @@ async def test_the_rows_of_a_batch(postgres_subject: Subject, migrated_database:
         "retry_budget": None,
         "unsettled_from": None,
         "tracking": 51,
+        "options": {},
     }
     (template,) = rows(migrated_database, "SELECT template_id, domain, type, title, body FROM templates")
     assert template == {
@@ -188,8 +191,10 @@ async def test_the_rows_of_a_batch(postgres_subject: Subject, migrated_database:
         "title": "",
         "body": message["body"],
     }
-    (body,) = rows(migrated_database, "SELECT number, domain, html, text FROM bodies")
+    (body,) = rows(migrated_database, "SELECT number, domain, html, text, syntax, css_inlined FROM bodies")
     assert body == {
+        "syntax": "plain",
+        "css_inlined": False,
         "number": message["body"],
         "domain": "example.com",
         "html": "<p>Hello {{ name }}</p>",

@@ -111,7 +111,7 @@ def fake_subject() -> Subject:
     return Subject(queries, batches, tell)
 
 
-async def postgres_subject(url: str, database: Database, is_merged: bool) -> Subject:
+async def postgres_subject(url: str, database: Database, state: str) -> Subject:
     ledger, upkeep = PostgresLedger(database), PostgresStatisticsUpkeep(database, 365 * DAY)
 
     async def accept(message_id: str, template: str, subject: str, at: datetime) -> BatchFound:
@@ -134,8 +134,10 @@ async def postgres_subject(url: str, database: Database, is_merged: bool) -> Sub
             ]
             await work.record(outcomes)
             await work.record_engagements([engagement(e) for e in events if e.id], START)
-        if is_merged:
+        if state != "waiting":
             await upkeep.merge(1)
+        if state == "summed up":
+            await upkeep.sum_up(END)
 
     with psycopg.connect(url) as connection:
         connection.execute(
@@ -156,9 +158,10 @@ def engagement(event: Event) -> Engagement:
     )  # fmt: skip
 
 
-@pytest.fixture(params=["in memory", "waiting", "merged"])
+@pytest.fixture(params=["in memory", "waiting", "merged", "summed up"])
 def place(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """In memory; in PostgreSQL with all counts still waiting; and with all of them merged."""
+    """In memory; in PostgreSQL with all counts still waiting; with all merged; and with days and months
+    summed up, so that what is told next comes late."""
     in_memory = request.param == "in memory"
     return request.param, "" if in_memory else request.getfixturevalue("migrated_database")
 
@@ -171,7 +174,7 @@ async def subject(place: tuple[str, str]) -> AsyncIterator[Subject]:
         return
     database = Database(url)
     await database.open()
-    yield await postgres_subject(url, database, name == "merged")
+    yield await postgres_subject(url, database, name)
     await database.close()
 
 
@@ -412,7 +415,7 @@ async def test_a_search_looks_at_no_more_batches_than_it_may(migrated_database: 
     database = Database(migrated_database)
     await database.open()
     try:
-        subject = await postgres_subject(migrated_database, database, is_merged=False)
+        subject = await postgres_subject(migrated_database, database, "waiting")
         queries = PostgresStatisticsQueries(database, batches_at_once=1)
         wanted = BatchFilter(DOMAIN, START, END, subject="Hello")
         page = await queries.batches(wanted, None, 10)

@@ -7,9 +7,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from psycopg.types.json import Jsonb
 
+from kannon.adapters.postgres import stats_queries
 from kannon.adapters.postgres.connection import Database
+from kannon.adapters.postgres.statistics_upkeep import PostgresStatisticsUpkeep
 from kannon.adapters.postgres.stats_queries import PostgresStatsQueries
 from kannon.core.errors import LedgerUnavailable
+from kannon.core.grains import Grain, floor_of
 from kannon.ports import StatsCount, StatsQueries, StatsRow
 from tests.fakes_gateway import FakeStatsQueries
 
@@ -43,10 +46,8 @@ def fake_subject() -> Subject:
     return Subject(queries, put, count)
 
 
-@pytest.fixture
-async def postgres_subject(migrated_database: str) -> AsyncIterator[Subject]:
-    database = Database(migrated_database)
-    await database.open()
+def postgres_subject(database: Database, state: str) -> Subject:
+    upkeep = PostgresStatisticsUpkeep(database, timedelta(days=365))
 
     async def put(rows: Sequence[StatsRow]) -> None:
         async with database.transaction() as connection:
@@ -55,6 +56,12 @@ async def postgres_subject(migrated_database: str) -> AsyncIterator[Subject]:
                     "INSERT INTO stats VALUES (1, %s, %s, 1, %s, %s, %s, %s, %s)",
                     (int(r.email[1:-12]), r.type, r.at, r.message_id, r.domain, r.email, Jsonb(r.data)),
                 )
+        for r in rows:
+            await count(r.domain, [StatsCount(r.type, floor_of(r.at, Grain.HOUR), 1)])
+        if state != "waiting":
+            await upkeep.merge(1)
+        if state == "summed up":
+            await upkeep.sum_up(HOUR + timedelta(days=40))
 
     async def count(domain: str, counts: Sequence[StatsCount]) -> None:
         async with database.transaction() as connection:
@@ -64,16 +71,25 @@ async def postgres_subject(migrated_database: str) -> AsyncIterator[Subject]:
                     "INSERT INTO rollup_deltas VALUES (%s, %s, 1, '', '', '', %s, NULL, %s)", values
                 )
 
-    yield Subject(PostgresStatsQueries(database), put, count)
+    return Subject(PostgresStatsQueries(database), put, count)
+
+
+@pytest.fixture(params=["in memory", "waiting", "merged", "summed up"])
+def url(request: pytest.FixtureRequest) -> str:
+    """An empty database where one is needed, else nothing."""
+    return "" if request.param == "in memory" else request.getfixturevalue("migrated_database")
+
+
+@pytest.fixture
+async def subject(request: pytest.FixtureRequest, url: str) -> AsyncIterator[Subject]:
+    if not url:
+        yield fake_subject()
+        return
+    database = Database(url)
+    await database.open()
+    states = (state for state in ("merged", "summed up") if state in request.node.name)
+    yield postgres_subject(database, next(states, "waiting"))
     await database.close()
-
-
-@pytest.fixture(params=["fake", "postgres"])
-def subject(request: pytest.FixtureRequest) -> Subject:
-    if request.param == "fake":
-        return fake_subject()
-    found: Subject = request.getfixturevalue("postgres_subject")
-    return found
 
 
 async def test_rows_of_a_domain_within_a_half_open_range_oldest_first(subject: Subject) -> None:
@@ -92,6 +108,22 @@ async def test_pages_never_overlap_though_all_happened_at_once(subject: Subject)
         seen.extend(page)
     assert len(seen) == 40
     assert {(r.email, r.type) for r in seen} == {(r.email, r.type) for r in outcomes}
+
+
+@pytest.mark.parametrize("start", [-30.0, 0.0, 20.5])
+@pytest.mark.parametrize("end", [600.0, 1000.0, 45.0])
+async def test_pages_and_totals_of_many_hours(
+    subject: Subject, start: float, end: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stats_queries, "NEAR", 3)
+    outcomes = [row(n * 17, seq=n) for n in range(50)]
+    await subject.put(outcomes)
+    first, last = HOUR + timedelta(minutes=start), HOUR + timedelta(minutes=end)
+    expected = [outcome for outcome in outcomes if first <= outcome.at < last]
+    for skip in (0, 1, 4, 5, 20, 49, 60):
+        total, page = await subject.queries.rows("example.com", first, last, skip, 7)
+        assert total == len(expected)
+        assert list(page) == expected[skip : skip + 7]
 
 
 async def test_none_taken_still_counts(subject: Subject) -> None:
@@ -118,9 +150,10 @@ async def test_the_widest_range(subject: Subject) -> None:
     assert (await subject.queries.rows("example.com", start, end, 0, 5))[0] == 1
 
 
-async def test_ties_are_broken_by_the_primary_key(postgres_subject: Subject) -> None:
-    await postgres_subject.put([row(1, "delivered", seq=2), row(1, "error", seq=1), row(1, "bounced", seq=1)])
-    _, rows = await postgres_subject.queries.rows("example.com", HOUR, HOUR + ONE, 0, 10)
+@pytest.mark.parametrize("url", ["waiting"], indirect=True)
+async def test_ties_are_broken_by_the_primary_key(subject: Subject) -> None:
+    await subject.put([row(1, "delivered", seq=2), row(1, "error", seq=1), row(1, "bounced", seq=1)])
+    _, rows = await subject.queries.rows("example.com", HOUR, HOUR + ONE, 0, 10)
     assert [(r.email[:2], r.type) for r in rows] == [("r1", "bounced"), ("r1", "error"), ("r2", "delivered")]
 
 

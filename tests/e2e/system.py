@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -252,7 +253,7 @@ def _name_of(pid: int) -> str:
     except OSError:
         return ""
     named = dict(variable.partition("=")[::2] for variable in variables)
-    if "kannon.runtime.serve" in words:
+    if {"kannon.runtime.serve", "kannon.runtime.serve_public"} & set(words):
         return named.get("FUNCTION_TARGET", "")
     modules = {"api_gateway": "api-gateway", "edge_smtp": "edge-smtp", "nats_source": "nats-source"}
     for module, name in modules.items():
@@ -260,3 +261,10 @@ def _name_of(pid: int) -> str:
             return name
     program = Path(words[0]).name if words else ""
     return {"postgres": "postgres", "nats-server": "nats"}.get(program, "")
+
+
+def without_pixel(html: str) -> str:
+    """The HTML of a tracked mail without its pixel, of which it has one."""
+    html, pixels = re.subn(r'<img src="https://stats\.[^/"]+/o/[\w.-]+" [^>]*>', "", html)
+    assert pixels == 1
+    return html

@@ -97,8 +97,8 @@ async def test_the_callers_trace_goes_with_the_mail(
         ({"sender": Sender(email="a@test.test")}, StatusCode.PERMISSION_DENIED, "sender.email: "),
         (
             {"attachments": [Attachment(filename="x")]},
-            StatusCode.UNIMPLEMENTED,
-            "attachments is not built yet",
+            StatusCode.FAILED_PRECONDITION,
+            "attachments: no store is set up",
         ),
         ({"headers": Headers()}, StatusCode.UNIMPLEMENTED, "headers is not built yet"),
         (

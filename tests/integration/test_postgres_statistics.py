@@ -136,10 +136,30 @@ async def test_merging_changes_nothing_that_is_asked_for(kept: Kept) -> None:
     await kept.record(3, NOW)
     await kept.upkeep.merge(5)
     assert (await counted(kept))["delivered", NOW] == 3
-    assert kept.rows(
-        "SELECT DISTINCT grain, delivered, bounced, deferred FROM rollups WHERE dimension = 'all' ORDER BY 1"
-    ) == [("day", 3, 1, 1), ("hour", 3, 1, 1), ("month", 3, 1, 1)]
     assert kept.rows("SELECT delivered, bounced FROM batch_rollups") == [(3, 1)]
+
+
+async def test_days_and_months_are_summed_up_when_they_are_over_and_take_what_comes_late(kept: Kept) -> None:
+    all_of_it = "SELECT grain, start, deferred FROM rollups WHERE dimension = 'all' ORDER BY grain, start"
+    for at in (NOW, NOW + DAY, NOW + 40 * DAY):
+        await kept.record(0, at, "error")
+    await kept.upkeep.merge(1)
+    before = await counted(kept)
+    day = NOW.replace(hour=0)
+    hours = [("hour", at, 1) for at in (NOW, NOW + DAY, NOW + 40 * DAY)]
+    await kept.upkeep.sum_up(day + DAY + timedelta(hours=1))
+    assert kept.rows(all_of_it) == hours, "what may still come is waited for"
+    for _ in range(2):
+        await kept.upkeep.sum_up(day + DAY + timedelta(hours=2))
+        assert kept.rows(all_of_it) == [("day", day, 1), *hours]
+    await kept.upkeep.sum_up(NOW + 35 * DAY)
+    days = [("day", day, 1), ("day", day + DAY, 1)]
+    assert kept.rows(all_of_it) == [*days, *hours, ("month", day, 2)]
+    await kept.record(1, NOW, "error")
+    await kept.upkeep.merge(1)
+    grains = "SELECT grain, sum(deferred) FROM rollups WHERE dimension = 'all' GROUP BY 1 ORDER BY 1"
+    assert kept.rows(grains) == [("day", 3), ("hour", 4), ("month", 3)]
+    assert await counted(kept) == before | {("error", NOW): 2}
 
 
 async def test_counts_are_right_while_many_write_merge_and_ask(kept: Kept) -> None:

@@ -136,7 +136,11 @@ def test_reports_come_in_from_everywhere_and_calls_from_this_machine_alone() -> 
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     port = environment(SERVICES["gateway"])["K_API_PORT"]
     reports = settings_of(SERVICES["edge"])[SMTP_ADDRESS]
-    assert published == {"gateway": [f"127.0.0.1:{port}:{port}"], "edge": [f"25:{reports[1]}"]}
+    assert published == {
+        "gateway": [f"127.0.0.1:{port}:{port}"],
+        "edge": [f"25:{reports[1]}"],
+        "track": ["127.0.0.1:8080:8080"],  # by whatever ends TLS
+    }
     assert reports[0] == "0.0.0.0"
     assert environment(SERVICES["gateway"])["K_API_HOST"] == "0.0.0.0"
 

@@ -1,6 +1,5 @@
 """dispatch against a ledger in memory: verdicts, room, claims, failures alone, and the tick."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -11,10 +10,11 @@ from itertools import count
 import pytest
 
 from functions.dispatch.building import BatchBuilder, Keys, TooLarge
+from functions.dispatch.collecting import Collector
 from functions.dispatch.emitting import Emitter
 from functions.dispatch.handler import Dispatch
 from functions.dispatch.signing import TokenSigner
-from functions.dispatch.tick import MERGED_EVERY, PIECES_SETTLED, Tick
+from functions.dispatch.tick import PIECES_SETTLED, STATISTICS_KEPT_EVERY, Tick
 from kannon.core.batches import Delivery
 from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.envelope_seal import is_sealed
@@ -32,6 +32,7 @@ from kannon.core.return_path import read
 from kannon.ports import Announcement, StreamState
 from tests.fakes import FakePublisher
 from tests.fakes_ledger import FakeLedger
+from tests.fakes_store import FakeAttachmentUses
 from tests.fakes_tracking_keys import FakeTrackingKeys
 from tests.mail import DOMAIN, NOW, batch_content, delivery, token_maker
 
@@ -211,7 +212,7 @@ def test_an_envelope_holds_the_personal_message_sealed_and_with_its_return_path(
     assert envelope.recipient == "r5@example.org"
 
 
-def test_a_message_that_fits_into_no_event_is_refused() -> None:
+def test_a_message_that_is_larger_than_allowed_is_refused() -> None:
     builder = BatchBuilder(batch_content(html="<p>{{ name }}</p>"), KEYS, token_maker())
     with pytest.raises(TooLarge):
         builder.build(delivery(0, fields={"name": "x" * 800_000}), 1, NOW)
@@ -275,6 +276,9 @@ class Upkeep:
         self.asked.append("merge")
         return pieces
 
+    async def sum_up(self, now: datetime) -> None:
+        self.asked.append("sum_up")
+
     async def make_months(self, now: datetime) -> None:
         self.asked.append("make_months")
 
@@ -290,6 +294,7 @@ class Ticking:
     around: Surroundings
     streams: Streams = field(default_factory=Streams)
     recovery: Unannounced = field(default_factory=Unannounced)
+    collector: Collector = field(default_factory=lambda: Collector(None, FakeAttachmentUses()))
 
     upkeep: Upkeep = field(default_factory=Upkeep)
 
@@ -297,7 +302,7 @@ class Ticking:
         return Tick(
             self.around.ledger, self.recovery, self.upkeep, self.streams, self.streams, self.around.publisher,
             TokenSigner(self.around.tracking_keys, lambda: self.around.now),
-            self.around.outbox, lambda: self.around.now, lambda: "nonce",
+            self.around.outbox, lambda: self.around.now, lambda: "nonce", self.collector,
         )  # fmt: skip
 
     async def tick(self) -> None:
@@ -331,15 +336,15 @@ async def test_the_tick_sees_to_it_that_tokens_have_a_key_whatever_else_it_canno
     assert len(await ticking.around.tracking_keys.signing_keys()) == 1
 
 
-async def test_the_tick_keeps_the_statistics_in_order_and_merges_counts_now_and_then(
+async def test_the_tick_keeps_the_statistics_in_order_now_and_then(
     ticking: Ticking,
 ) -> None:
     ticking.around.publisher.away = True
     tick = ticking.new()
     for _ in range(3):
         await tick.tick()
-        ticking.around.now += MERGED_EVERY / 2
-    assert Counter(ticking.upkeep.asked) == {"make_months": 3, "forget": 3, "merge": 2}
+        ticking.around.now += STATISTICS_KEPT_EVERY / 2
+    assert ticking.upkeep.asked == ["merge", "sum_up", "make_months", "forget"] * 2
 
 
 async def test_the_tick_goes_on_with_batches_that_were_cancelled_or_moved(ticking: Ticking) -> None:

@@ -5,6 +5,7 @@ import copy
 import re
 import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from kannon.runtime.settings import (
     SMTP_DOMAIN,
     SOURCE_HEALTH_PORT,
     SOURCE_ROUTE,
+    TRACK_TRUSTED_PROXIES,
     Setting,
     Settings,
     SettingsError,
@@ -88,6 +90,7 @@ PARTS = {
     f"{FUNCTION}/send": Part({NATS_URL, KEY_EVENTS}, frozenset({EDGE_TARGETS})),
     f"{FUNCTION}/bounce": Part({NATS_URL, KEY_EVENTS, KEY_RETURN_PATHS}),
     f"{FUNCTION}/stats": Part({DATABASE_URL, NATS_URL, KEY_EVENTS}),
+    f"{FUNCTION}/track": Part({DATABASE_URL, NATS_URL, KEY_EVENTS}, frozenset({TRACK_TRUSTED_PROXIES})),
     **{
         f"Deployment/{stage}-source": Part(
             {NATS_URL}, frozenset({SOURCE_ROUTE, SOURCE_HEALTH_PORT}), frozenset({SOURCE_HEALTH_PORT})
@@ -288,15 +291,22 @@ def test_it_listens_where_its_ports_say(manifest: Manifest) -> None:
     assert ports == {value[1] if isinstance(value, tuple) else value for value in values}
 
 
+def defined_in(source: Path) -> set[str]:
+    """The names that a module defines."""
+    body = ast.parse(source.read_text()).body
+    functions = {node.name for node in body if isinstance(node, ast.AsyncFunctionDef)}
+    assigned = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
+    return functions | {target.id for target in assigned if isinstance(target, ast.Name)}
+
+
 @each_pod
 def test_its_command_is_there(manifest: Manifest) -> None:
     [container] = containers(manifest)
     assert is_runnable(container["command"])
     given = environment(manifest)
-    if container["command"][-1] == "kannon.runtime.serve":
+    if container["command"][-1].startswith("kannon.runtime.serve"):
         source = ROOT / given["FUNCTION_SOURCE"].removeprefix("/app/")  # where the image puts functions/
-        defined = [getattr(node, "name", "") for node in ast.parse(source.read_text()).body]
-        assert given["FUNCTION_TARGET"] in defined
+        assert given["FUNCTION_TARGET"] in defined_in(source)
 
 
 @pytest.mark.parametrize(

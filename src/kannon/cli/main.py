@@ -123,10 +123,18 @@ def standalone(settings: Settings, verbose: bool, as_json: bool) -> None:
 
     def _tell(system: Running) -> None:
         if as_json:
-            print_json({"gateway": system.api, "reports": system.reports, "data_folder": str(system.data)})
+            print_json(
+                {
+                    "gateway": system.api,
+                    "reports": system.reports,
+                    "tracking": system.tracking,
+                    "data_folder": str(system.data),
+                }
+            )
             return
         click.echo(f"gateway      {system.api} (gRPC)")
         click.echo(f"reports      {system.reports} (SMTP)")
+        click.echo(f"tracking     {system.tracking} (HTTP)")
         click.echo(f"data folder  {system.data} (admin_token, secret, logs/)")
         click.echo("Ctrl-C stops it.")
 

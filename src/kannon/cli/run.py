@@ -19,10 +19,13 @@ from kannon.runtime.settings import (
     RUN_SENDER,
     RUN_SMTP,
     RUN_STATS,
+    RUN_TRACK,
     RUN_VERIFIER,
     TICK_EVERY,
     Settings,
 )
+
+_SPOKEN = {"gateway": "gRPC", "edge": "gRPC", "reports": "SMTP", "tracking": "HTTP"}
 
 
 class TablesMissing(KannonError):
@@ -38,6 +41,7 @@ class TablesMissing(KannonError):
     RUN_VERIFIER,
     RUN_BOUNCE,
     RUN_STATS,
+    RUN_TRACK,
     DATABASE_URL,
     NATS_URL,
 )
@@ -66,14 +70,14 @@ def run(settings: Settings, as_json: bool) -> None:
             await supervisor.run_until_signal()
 
     def _tell() -> None:
-        reached = {"gateway": plan.api, "edge": plan.edge, "reports": plan.reports}
+        reached = {"gateway": plan.api, "edge": plan.edge, "reports": plan.reports, "tracking": plan.tracking}
         if as_json:
             print_json({"running": plan.parts} | reached)
             return
         click.echo(f"running      {', '.join(plan.parts)}")
         for name, address in reached.items():
             if address:
-                click.echo(f"{name:<12} {address} ({'SMTP' if name == 'reports' else 'gRPC'})")
+                click.echo(f"{name:<12} {address} ({_SPOKEN[name]})")
         click.echo("Ctrl-C stops it.")
 
     asyncio.run(until_signal())

@@ -9,7 +9,9 @@ KannonError
 │   │   └── LedgerFull     PostgreSQL answers, and has no room
 │   ├── BodyGone           the Template was changed or deleted while the call was read
 │   ├── EventsUnavailable  NATS is away, or a stream is full
+│   ├── StoreUnavailable   the attachment store is away, full, or not set up
 │   └── EdgeUnavailable
+├── NoSuchObject           the attachment store answers, and has no object of that name
 └── Conflict               what is asked for exists already, or stands otherwise
 
 Adapters translate foreign exceptions into these; texts carry no addresses of servers and no credentials.
@@ -65,6 +67,14 @@ class BodyGone(Unavailable):
 
 class EventsUnavailable(Unavailable):
     """NATS does not answer, or a stream has no room."""
+
+
+class StoreUnavailable(Unavailable):
+    """The attachment store does not answer, has no room, or is not set up."""
+
+
+class NoSuchObject(KannonError):
+    """The attachment store has no such object, or another content under its name."""
 
 
 class EdgeUnavailable(Unavailable):

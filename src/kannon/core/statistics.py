@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -291,59 +291,3 @@ class BatchPage:
 
     batches: Sequence[BatchFound]
     next: int | None
-
-
-class Grain(StrEnum):
-    """How long a row of the rollups is."""
-
-    HOUR = "hour"
-    DAY = "day"
-    MONTH = "month"
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of a range that rows of one grain make up."""
-
-    grain: Grain
-    start: datetime
-    end: datetime
-
-
-def pieces(start: datetime, end: datetime) -> Sequence[Piece]:
-    """The hours that begin in [start, end), as few rows as may be: whole months, whole days, and hours."""
-    first, last = _upwards(start, Grain.HOUR), _upwards(end, Grain.HOUR)
-    return _divided(first, last, (Grain.MONTH, Grain.DAY, Grain.HOUR))
-
-
-def _divided(start: datetime, end: datetime, grains: Sequence[Grain]) -> Sequence[Piece]:
-    if start >= end:
-        return ()
-    grain, *finer = grains
-    inner_start, inner_end = _upwards(start, grain), floor_of(end, grain)
-    if inner_start >= inner_end:
-        return _divided(start, end, finer) if finer else ()
-    before, after = _divided(start, inner_start, finer), _divided(inner_end, end, finer)
-    return (*before, Piece(grain, inner_start, inner_end), *after)
-
-
-def floor_of(at: datetime, grain: Grain) -> datetime:
-    """The start of the hour, day or month, UTC, that `at` is in."""
-    hour = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    if grain is Grain.HOUR:
-        return hour
-    day = hour.replace(hour=0)
-    return day if grain is Grain.DAY else day.replace(day=1)
-
-
-def _upwards(at: datetime, grain: Grain) -> datetime:
-    floor = floor_of(at, grain)
-    if floor == at:
-        return floor
-    # 32 days from the first of a month are in the next one.
-    step = {Grain.HOUR: timedelta(hours=1), Grain.DAY: timedelta(days=1), Grain.MONTH: timedelta(days=32)}
-    return floor_of(floor + step[grain], grain) if floor < _LAST else floor
-
-
-_LAST: Final = datetime(9999, 11, 1, tzinfo=UTC)
-"""There is no month behind it to step to: ranges end here."""

@@ -11,7 +11,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import NoReturn
 
 from kannon.runtime import slim_imports  # noqa: F401 - first, for it decides what others load
 
@@ -23,10 +22,9 @@ from uvicorn.server import Server
 from kannon.core.errors import KannonError
 from kannon.runtime.collector import collect_rarely
 from kannon.runtime.framework import create_app
-from kannon.runtime.settings import Settings
+from kannon.runtime.listening import GRACE_SECONDS, place
 from kannon.runtime.stage import Stage
 
-GRACE_SECONDS = 20
 _NOT_STARTED = 3
 
 
@@ -48,13 +46,7 @@ async def _life_span(_app: Starlette) -> AsyncIterator[None]:
 
 def main() -> None:
     """Serve until SIGTERM; what is under way is finished first."""
-    port = os.environ.get("PORT", "8080")
-    if not port.isdecimal():
-        _refuse(f"PORT must be a number, not {port!r}")
-    try:
-        Settings.load()
-    except KannonError as error:
-        _refuse(str(error))
+    host, port = place()
     app = create_app(os.environ.get("FUNCTION_TARGET"), os.environ.get("FUNCTION_SOURCE"))
     app.router.lifespan_context = _life_span
     for asked in (signal.SIGTERM, signal.SIGINT):
@@ -63,8 +55,8 @@ def main() -> None:
     server = Server(
         Config(
             app,
-            host=os.environ.get("HOST", "0.0.0.0"),  # noqa: S104 - a container's address is its own
-            port=int(port),
+            host=host,
+            port=port,
             loop="asyncio",  # uvloop, 2 MB, gains nothing where events carry chunks
             http="httptools",
             lifespan="on",
@@ -78,11 +70,6 @@ def main() -> None:
     server.run()
     if not server.started:
         sys.exit(_NOT_STARTED)
-
-
-def _refuse(why: str) -> NoReturn:
-    print(f"error: {why}", file=sys.stderr)
-    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
+from kannon.core.envelopes import MAX_CHUNK_BYTES, MAX_MESSAGE_BYTES
 from kannon.core.errors import KannonError
 from kannon.core.exchangers import parse_networks, parse_routes
 from kannon.core.failpoints import parse_failpoints
@@ -141,6 +142,22 @@ def _size(value: str) -> int:
     return int(match[1]) * {"b": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3}[match[2] or "b"]
 
 
+def _message_size(value: str) -> int:
+    octets = _size(value)
+    if not MAX_CHUNK_BYTES <= octets <= MAX_MESSAGE_BYTES:
+        raise ValueError(f"a size from {MAX_CHUNK_BYTES}b to {MAX_MESSAGE_BYTES // 1024**2}mb is needed")
+    return octets
+
+
+def _store(value: str) -> str:
+    parts = urlsplit(value)
+    is_folder = parts.scheme == "file" and not parts.netloc and len(parts.path) > 1
+    is_bucket = parts.scheme == "s3" and re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", parts.netloc)
+    if not (is_folder or is_bucket) or parts.query or parts.fragment:
+        raise ValueError("a URL like s3://bucket/prefix or file:///folder is needed")
+    return value
+
+
 def _address(value: str) -> tuple[str, int]:
     match = re.fullmatch(r"([\w.-]*|\[[0-9A-Fa-f:.]+\]):(\d{1,5})", value, re.ASCII)
     if not match or int(match[2]) > 65535:
@@ -259,7 +276,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Gateway": ("api",),
     "Sending": ("sender", "dns"),
     "Dispatch, tick and edge": ("dispatch", "tick", "edge", "stats"),
+    "Tracking": ("track",),
     "Suppression": ("suppression",),
+    "Attachments": ("attachments",),
     "Source": ("source",),
     "Taking reports": ("smtp",),
     "Fault tests": ("test",),
@@ -274,6 +293,7 @@ RUN_DISPATCHER = Setting("run-dispatcher", _flag, "false", "run dispatch, and th
 RUN_VERIFIER = Setting("run-verifier", _flag, "false", "run verify, which judges Recipients")
 RUN_BOUNCE = Setting("run-bounce", _flag, "false", "run bounce, which judges refusals")
 RUN_STATS = Setting("run-stats", _flag, "false", "run stats, which writes results down")
+RUN_TRACK = Setting("run-track", _flag, "false", "run track, which readers' pixels and links lead to")
 
 CONFIG = Setting("config", _text, "~/.kannon.yaml", "the file with settings")
 DATABASE_URL = Setting(
@@ -349,6 +369,9 @@ EDGE_NAME = Setting("edge.name", _edge_name, "edge-0", "this edge's name, as Del
 EDGE_ADDRESS = Setting("edge.address", _address, ":50052", "where an edge takes Envelopes")
 EDGE_TARGETS = Setting("edge.targets", _edges, "", "name=host:port,… of the edges there are")
 EDGE_CAPACITY = Setting("edge.capacity", _count, "20000", "Envelopes that an edge holds at the most")
+EDGE_JOURNAL_SIZE = Setting(
+    "edge.journal_size", _size, "3gb", "what the journal fills of the disk, at the most"
+)
 EDGE_JOURNAL = Setting("edge.journal", _text, None, "file of the edge's journal")
 
 DISPATCH_IN_HAND = Setting("dispatch.in_hand", _count, "20000", "Deliveries in `sending` at the most")
@@ -376,6 +399,28 @@ SUPPRESSION_SOFT_AFTER = Setting(
 )
 SUPPRESSION_SOFT_WINDOW = Setting(
     "suppression.soft_window", _duration, "30d", "the time within which soft bounces are counted"
+)
+
+ATTACHMENTS_URL = Setting(
+    "attachments.url",
+    _store,
+    None,
+    "where attachments are kept, s3://bucket/prefix or file:///folder; in standalone a folder of its own",
+)
+ATTACHMENTS_ENDPOINT = Setting(
+    "attachments.endpoint", _url("https", "http"), None, "URL of an S3 that is not Amazon's, such as MinIO"
+)
+ATTACHMENTS_REGION = Setting("attachments.region", _text, "", "region of the bucket")
+ATTACHMENTS_ACCESS_KEY = Setting(
+    "attachments.access_key",
+    _text,
+    "",
+    "access key of S3; without one, credentials as Amazon's tools have them",
+)
+ATTACHMENTS_SECRET_KEY = Setting("attachments.secret_key", _text, "", "the secret that belongs to it", True)
+ATTACHMENTS_MAX_SIZE = Setting("attachments.max_size", _size, "10mb", "largest attachment")
+SENDER_MAX_MESSAGE = Setting(
+    "sender.max_message", _message_size, "25mb", "largest mail as it is sent, attachments included"
 )
 
 SOURCE_ROUTES = Setting("source.routes", _named_targets, "", "stage=URL,… that a nats-source feeds")
@@ -417,6 +462,11 @@ SMTP_UNSUBSCRIBING = Setting(
     _flag,
     "false",
     "take mail to unsub+<token>@<domain>, and name it in mails that offer the hosted unsubscribe",
+)
+
+TRACK_ADDRESS = Setting("track.address", _address, ":8080", "where pixels, links and unsubscriptions come in")
+TRACK_TRUSTED_PROXIES = Setting(
+    "track.trusted_proxies", parse_networks, "", "networks whose proxies are believed whom they ask for"
 )
 
 TEST_BUILD = Setting("test.build", _flag, "false", "this installation is a test: allow `test.failpoints`")

@@ -94,6 +94,10 @@ class Connection:
         await self._open(give_up_after)
         self._watching = asyncio.create_task(self._watch())
 
+    def open_later(self) -> None:
+        """Connect in the background, however long that takes; until then it is down."""
+        self._watching = asyncio.create_task(self._open_and_watch())
+
     async def close(self) -> None:
         """Disconnect, for good."""
         if self._watching:
@@ -126,6 +130,14 @@ class Connection:
         self._client = client
         self._js = client.jetstream(timeout=API_TIMEOUT)
         await self._note_return()
+
+    async def _open_and_watch(self) -> None:
+        try:
+            await self._open(None)
+        except EventsUnavailable as error:
+            _log.error("NATS cannot be connected", extra={"reason": str(error)})
+            return
+        await self._watch()
 
     async def _watch(self) -> None:
         # The client ends itself, with or without a word, on some errors of the server's (credentials expired,

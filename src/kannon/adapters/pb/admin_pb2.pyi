@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from kannon.adapters.pb import stats_types_pb2 as _stats_types_pb2
 from kannon.adapters.pb import tracking_pb2 as _tracking_pb2
+from kannon.adapters.pb import types_pb2 as _types_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -201,12 +202,20 @@ class Template(_message.Message):
     HTML_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    SYNTAX_FIELD_NUMBER: _builtins.int
+    INLINE_CSS_FIELD_NUMBER: _builtins.int
     template_id: _builtins.str
     """Of the form <id>@<domain>."""
     html: _builtins.str
     title: _builtins.str
     type: _builtins.str
     """"template" when curated here, "transient" when made from one call's HTML."""
+    text: _builtins.str
+    """The text part, given or made from the HTML. Empty for Liquid without one: there it is made of each mail's HTML."""
+    syntax: _types_pb2.TemplateSyntax.ValueType
+    inline_css: _builtins.bool
+    """Style sheets were written into the tags of this HTML."""
     def __init__(
         self,
         *,
@@ -214,10 +223,13 @@ class Template(_message.Message):
         html: _builtins.str = ...,
         title: _builtins.str = ...,
         type: _builtins.str = ...,
+        text: _builtins.str = ...,
+        syntax: _types_pb2.TemplateSyntax.ValueType = ...,
+        inline_css: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["html", b"html", "template_id", b"template_id", "title", b"title", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["html", b"html", "inline_css", b"inline_css", "syntax", b"syntax", "template_id", b"template_id", "text", b"text", "title", b"title", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -230,21 +242,31 @@ class CreateTemplateReq(_message.Message):
     HTML_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
     DOMAIN_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    SYNTAX_FIELD_NUMBER: _builtins.int
+    INLINE_CSS_FIELD_NUMBER: _builtins.int
     html: _builtins.str
     """As in SendHTMLReq, and checked as there."""
     title: _builtins.str
     """At most 200 characters, without CR, LF and NUL; may be empty."""
     domain: _builtins.str
+    text: _builtins.str
+    """These as in SendHTMLReq."""
+    syntax: _types_pb2.TemplateSyntax.ValueType
+    inline_css: _builtins.bool
     def __init__(
         self,
         *,
         html: _builtins.str = ...,
         title: _builtins.str = ...,
         domain: _builtins.str = ...,
+        text: _builtins.str = ...,
+        syntax: _types_pb2.TemplateSyntax.ValueType = ...,
+        inline_css: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "html", b"html", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "html", b"html", "inline_css", b"inline_css", "syntax", b"syntax", "text", b"text", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -279,21 +301,35 @@ class UpdateTemplateReq(_message.Message):
     TEMPLATE_ID_FIELD_NUMBER: _builtins.int
     HTML_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    SYNTAX_FIELD_NUMBER: _builtins.int
+    INLINE_CSS_FIELD_NUMBER: _builtins.int
     template_id: _builtins.str
     html: _builtins.str
     title: _builtins.str
+    text: _builtins.str
+    """These belong to the HTML, and are refused without it. Without text, that is made from the HTML; syntax and inline_css
+    stay as they were where they are absent.
+    """
+    syntax: _types_pb2.TemplateSyntax.ValueType
+    inline_css: _builtins.bool
     def __init__(
         self,
         *,
         template_id: _builtins.str = ...,
         html: _builtins.str = ...,
         title: _builtins.str = ...,
+        text: _builtins.str = ...,
+        syntax: _types_pb2.TemplateSyntax.ValueType = ...,
+        inline_css: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_inline_css", b"_inline_css", "inline_css", b"inline_css"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["html", b"html", "template_id", b"template_id", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_inline_css", b"_inline_css", "html", b"html", "inline_css", b"inline_css", "syntax", b"syntax", "template_id", b"template_id", "text", b"text", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__inline_css: _TypeAlias = _typing.Literal["inline_css"]  # noqa: Y015
+    _WhichOneofArgType__inline_css: _TypeAlias = _typing.Literal["_inline_css", b"_inline_css"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__inline_css) -> _WhichOneofReturnType__inline_css | None: ...
 
 Global___UpdateTemplateReq: _TypeAlias = UpdateTemplateReq  # noqa: Y015
 

@@ -58,6 +58,11 @@ class MailerStub:
                 request_serializer=kannonapi_dot_mailer__pb2.SendTemplateReq.SerializeToString,
                 response_deserializer=kannonapi_dot_mailer__pb2.SendRes.FromString,
                 _registered_method=True)
+        self.RenderTemplate = channel.unary_unary(
+                '/pkg.kannon.mailer.apiv1.Mailer/RenderTemplate',
+                request_serializer=kannonapi_dot_mailer__pb2.RenderTemplateReq.SerializeToString,
+                response_deserializer=kannonapi_dot_mailer__pb2.RenderTemplateRes.FromString,
+                _registered_method=True)
         self.GetBatch = channel.unary_unary(
                 '/pkg.kannon.mailer.apiv1.Mailer/GetBatch',
                 request_serializer=kannonapi_dot_mailer__pb2.GetBatchReq.SerializeToString,
@@ -107,8 +112,15 @@ class MailerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RenderTemplate(self, request, context):
+        """Ours, not Kannon's: shows what a mail would say, and sends nothing. Fails as a send does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetBatch(self, request, context):
-        """These three are ours, not Kannon's. They name a Batch by its message_id, and fail with NOT_FOUND when the Domain has
+        """These three are ours, too. They name a Batch by its message_id, and fail with NOT_FOUND when the Domain has
         none of that name. Each may be repeated as often as one likes.
 
         How a Batch stands.
@@ -145,6 +157,11 @@ def add_MailerServicer_to_server(servicer, server):
                     servicer.SendTemplate,
                     request_deserializer=kannonapi_dot_mailer__pb2.SendTemplateReq.FromString,
                     response_serializer=kannonapi_dot_mailer__pb2.SendRes.SerializeToString,
+            ),
+            'RenderTemplate': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenderTemplate,
+                    request_deserializer=kannonapi_dot_mailer__pb2.RenderTemplateReq.FromString,
+                    response_serializer=kannonapi_dot_mailer__pb2.RenderTemplateRes.SerializeToString,
             ),
             'GetBatch': grpc.unary_unary_rpc_method_handler(
                     servicer.GetBatch,
@@ -230,6 +247,33 @@ class Mailer:
             '/pkg.kannon.mailer.apiv1.Mailer/SendTemplate',
             kannonapi_dot_mailer__pb2.SendTemplateReq.SerializeToString,
             kannonapi_dot_mailer__pb2.SendRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenderTemplate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.mailer.apiv1.Mailer/RenderTemplate',
+            kannonapi_dot_mailer__pb2.RenderTemplateReq.SerializeToString,
+            kannonapi_dot_mailer__pb2.RenderTemplateRes.FromString,
             options,
             channel_credentials,
             insecure,

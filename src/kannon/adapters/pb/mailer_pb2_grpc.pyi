@@ -36,8 +36,10 @@ class MailerStub:
     """Sends a stored Template of the Domain, transient ones included, as it is now: what becomes of it later changes
     nothing. Fails with NOT_FOUND when the Domain has none of that name.
     """
+    RenderTemplate: _aio.UnaryUnaryMultiCallable[_mailer_pb2.RenderTemplateReq, _mailer_pb2.RenderTemplateRes]
+    """Ours, not Kannon's: shows what a mail would say, and sends nothing. Fails as a send does."""
     GetBatch: _aio.UnaryUnaryMultiCallable[_mailer_pb2.GetBatchReq, _mailer_pb2.GetBatchRes]
-    """These three are ours, not Kannon's. They name a Batch by its message_id, and fail with NOT_FOUND when the Domain has
+    """These three are ours, too. They name a Batch by its message_id, and fail with NOT_FOUND when the Domain has
     none of that name. Each may be repeated as often as one likes.
 
     How a Batch stands.
@@ -87,12 +89,20 @@ class MailerServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def RenderTemplate(
+        self,
+        request: _mailer_pb2.RenderTemplateReq,
+        context: _aio.ServicerContext[_mailer_pb2.RenderTemplateReq, _mailer_pb2.RenderTemplateRes],
+    ) -> _abc.Awaitable[_mailer_pb2.RenderTemplateRes]:
+        """Ours, not Kannon's: shows what a mail would say, and sends nothing. Fails as a send does."""
+
+    @_abc_1.abstractmethod
     def GetBatch(
         self,
         request: _mailer_pb2.GetBatchReq,
         context: _aio.ServicerContext[_mailer_pb2.GetBatchReq, _mailer_pb2.GetBatchRes],
     ) -> _abc.Awaitable[_mailer_pb2.GetBatchRes]:
-        """These three are ours, not Kannon's. They name a Batch by its message_id, and fail with NOT_FOUND when the Domain has
+        """These three are ours, too. They name a Batch by its message_id, and fail with NOT_FOUND when the Domain has
         none of that name. Each may be repeated as often as one likes.
 
         How a Batch stands.

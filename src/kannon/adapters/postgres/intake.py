@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from datetime import datetime
 
 from psycopg.errors import ForeignKeyViolation
 
 from kannon.adapters.postgres.connection import Connection, Database, as_json, queries
+from kannon.core.batch_options import Syntax
 from kannon.core.batches import KEYS_KEPT_FOR, Body, KeyedAnswer, NewBatch, NewRecipient
 from kannon.core.errors import BodyGone
 from kannon.core.failpoints import passing
@@ -116,11 +118,15 @@ def _parameters(batch: NewBatch, few: Collection[NewRecipient]) -> Mapping[str, 
         "body": stored,
         "html": given.html if given else None,
         "text": given.text if given else None,
+        "syntax": given.syntax if given else Syntax.PLAIN,
+        "css_inlined": given is not None and given.css_inlined,
         "global_fields": as_json(batch.global_fields),
         "recipients": len(batch.recipients),
         "scheduled_at": batch.scheduled_at,
         "expires_at": batch.expires_at,
         "traceparent": batch.traceparent,
+        "attachments": as_json([asdict(one) for one in batch.attachments]),
+        "options": as_json(batch.options.as_object()),
         "tracking": batch.tracking.digits,
         "emails": [recipient.address for recipient in few],
         "fields": [as_json(recipient.fields) if recipient.fields else None for recipient in few],

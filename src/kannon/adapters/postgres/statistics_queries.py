@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -10,6 +11,7 @@ from psycopg.rows import DictRow
 
 from kannon.adapters.postgres.connection import Connection, Database, queries
 from kannon.core.deliveries import DeliveryId
+from kannon.core.grains import Grain, pieces
 from kannon.core.statistics import (
     BatchFilter,
     BatchFound,
@@ -19,15 +21,12 @@ from kannon.core.statistics import (
     Event,
     EventFilter,
     EventPage,
-    Grain,
     Interval,
     Latencies,
     Place,
     Point,
     Question,
     Tally,
-    floor_of,
-    pieces,
 )
 from kannon.core.tracking.policy import Mode
 from kannon.ports import TIMELINE_SHOWN
@@ -35,13 +34,12 @@ from kannon.ports import TIMELINE_SHOWN
 SQL = queries("statistics_queries")
 BATCHES_AT_ONCE: Final = 20_000
 """Looked at for one page of Batches."""
-DELIVERIES_AT_ONCE: Final = 10_000
+DELIVERIES_AT_ONCE: Final = 5000
 """Of a Batch, looked at for one page of Events."""
 EXPORTED_AT_ONCE: Final = 1000
 
 _LAST_NUMBER = 2**63 - 1
-_UTC = frozenset({"UTC", "Etc/UTC", "GMT"})
-_STEPS = {Grain.HOUR: timedelta(hours=1), Grain.DAY: timedelta(days=1)}
+_HOUR = timedelta(hours=1)
 
 
 class PostgresStatisticsQueries:
@@ -64,40 +62,45 @@ class PostgresStatisticsQueries:
 
     async def breakdown(self, wanted: Question, take: int) -> Sequence[Tally]:
         """See `ports.StatisticsQueries`."""
-        asked = _asked(wanted) | {"take": take}
-        if wanted.dimension is not Dimension.BATCH:
-            return [Tally(row.pop("value"), Counts(**row)) for row in await self._rows("breakdown", asked)]
-        names = await self._numbers(wanted)
-        rows = await self._rows("breakdown_of_batches", asked | {"batches": list(names)})
-        return [Tally(names[row.pop("batch")], Counts(**row)) for row in rows]
+        async with self._look() as connection:
+            asked = _asked(wanted, await summed_up(connection)) | {"take": take}
+            if wanted.dimension is not Dimension.BATCH:
+                rows = await _read(connection, "breakdown", asked)
+                return [Tally(row.pop("value"), Counts(**row)) for row in rows]
+            names = await _numbers(connection, wanted)
+            rows = await _read(connection, "breakdown_of_batches", asked | {"batches": list(names)})
+            return [Tally(names[row.pop("batch")], Counts(**row)) for row in rows]
 
     async def series(self, wanted: Question, interval: Interval, zone: ZoneInfo) -> Sequence[Point]:
         """See `ports.StatisticsQueries`."""
-        asked = await self._clamped(wanted, _asked(wanted))
-        if asked is None:
-            return []
-        asked |= {"interval": interval.value, "zone": zone.key}
-        if wanted.dimension is Dimension.BATCH:
-            names = await self._numbers(wanted)
-            rows = await self._rows("series_of_batches", asked | {"batches": list(names)})
-            return [_point(row, names[row.pop("batch")], zone) for row in rows]
-        by_day = _by_day(interval, zone, asked["first"], asked["last"])
-        grain = Grain.DAY if by_day else Grain.HOUR
-        values = [""] if wanted.dimension is Dimension.ALL else list(wanted.values)
-        asked |= {"grain": grain.value, "step": _STEPS[grain], "values": values}
-        return [_point(row, row.pop("value"), zone) for row in await self._rows("series", asked)]
+        async with self._look() as connection:
+            until = await summed_up(connection)
+            asked = await _clamped(connection, wanted, _asked(wanted, until))
+            if asked is None:
+                return []
+            asked |= {"interval": interval.value, "zone": zone.key}
+            if wanted.dimension is Dimension.BATCH:
+                names = await _numbers(connection, wanted)
+                rows = await _read(connection, "series_of_batches", asked | {"batches": list(names)})
+                return [_point(row, names[row.pop("batch")], zone) for row in rows]
+            values = [""] if wanted.dimension is Dimension.ALL else list(wanted.values)
+            asked |= {"values": values} | _days(asked, until)
+            return [_point(row, row.pop("value"), zone) for row in await _read(connection, "series", asked)]
 
     async def latencies(self, wanted: Question, take: int) -> Mapping[str, Latencies]:
         """See `ports.StatisticsQueries`."""
-        asked = _asked(wanted) | {"take": take}
         found: dict[str, dict[int, int]] = defaultdict(dict)
-        if wanted.dimension is Dimension.BATCH:
-            names = await self._numbers(wanted)
-            for row in await self._rows("latencies_of_batches", asked | {"batches": list(names)}):
-                found[names[row["batch"]]][row["bucket"]] = row["count"]
-        else:
-            for row in await self._rows("latencies", asked):
-                found[row["value"]][row["bucket"]] = row["count"]
+        async with self._look() as connection:
+            asked = _asked(wanted, await summed_up(connection)) | {"take": take}
+            if wanted.dimension is Dimension.BATCH:
+                names = await _numbers(connection, wanted)
+                rows = await _read(connection, "latencies_of_batches", asked | {"batches": list(names)})
+                values = [names[row["batch"]] for row in rows]
+            else:
+                rows = await _read(connection, "latencies", asked)
+                values = [row["value"] for row in rows]
+        for value, row in zip(values, rows, strict=True):
+            found[value][row["bucket"]] = row["count"]
         return {value: Latencies(buckets) for value, buckets in found.items()}
 
     async def timeline(self, domain: str, delivery: DeliveryId) -> Sequence[Event]:
@@ -160,31 +163,44 @@ class PostgresStatisticsQueries:
             return BatchPage(found[:take], found[take - 1].number)
         return BatchPage(found, last["number"] if last else None)
 
-    async def _clamped(self, wanted: Question, asked: dict[str, Any]) -> dict[str, Any] | None:
-        """The range cut to where there is anything at all; None if there is nothing."""
-        (span,) = await self._rows("span", {"domain": wanted.domain})
-        if span["first"] is None or asked["first"] is None:
-            return None
-        first = max(asked["first"], floor_of(span["first"], Grain.DAY))
-        last = min(asked["last"], floor_of(span["last"], Grain.DAY) + timedelta(days=1))
-        return asked | {"first": first, "last": last} if first < last else None
-
-    async def _numbers(self, wanted: Question) -> Mapping[int, str]:
-        rows = await self._rows("numbers", {"values": list(wanted.values), "domain": wanted.domain})
-        return {row["number"]: row["message_id"] for row in rows}
+    @asynccontextmanager
+    async def _look(self) -> AsyncIterator[Connection]:
+        """A moment at which all that is read was so."""
+        async with self._database.transaction() as connection:
+            await connection.execute(SQL["snapshot"])
+            await connection.execute(SQL["reach_rows_by_index"])
+            yield connection
 
     async def _rows(self, name: str, asked: Mapping[str, Any]) -> list[DictRow]:
-        async with self._database.transaction() as connection:
+        async with self._look() as connection:
             return await _read(connection, name, asked)
 
 
+async def summed_up(connection: Connection) -> Mapping[Grain, datetime]:
+    """Up to when there are rows for days and months."""
+    return {Grain(row["grain"]): row["until"] for row in await _read(connection, "grains", {})}
+
+
 async def _read(connection: Connection, name: str, asked: Mapping[str, Any]) -> list[DictRow]:
-    await connection.execute(SQL["reach_rows_by_index"])
     return await (await connection.execute(SQL[name], asked)).fetchall()
 
 
-def _asked(wanted: Question) -> dict[str, Any]:
-    parts = pieces(wanted.start, wanted.end)
+async def _numbers(connection: Connection, wanted: Question) -> Mapping[int, str]:
+    named = {"values": list(wanted.values), "domain": wanted.domain}
+    return {row["number"]: row["message_id"] for row in await _read(connection, "numbers", named)}
+
+
+async def _clamped(connection: Connection, wanted: Question, asked: dict[str, Any]) -> dict[str, Any] | None:
+    """The range cut to where there is anything at all; None if there is nothing."""
+    (span,) = await _read(connection, "span", {"domain": wanted.domain})
+    if span["first"] is None or asked["first"] is None:
+        return None
+    first, last = max(asked["first"], span["first"]), min(asked["last"], span["last"] + _HOUR)
+    return asked | {"first": first, "last": last} if first < last else None
+
+
+def _asked(wanted: Question, until: Mapping[Grain, datetime]) -> dict[str, Any]:
+    parts = pieces(wanted.start, wanted.end, until)
     return {
         "domain": wanted.domain,
         "dimension": wanted.dimension.value,
@@ -197,10 +213,12 @@ def _asked(wanted: Question) -> dict[str, Any]:
     }
 
 
-def _by_day(interval: Interval, zone: ZoneInfo, first: datetime, last: datetime) -> bool:
-    """Whether whole days, UTC, make the intervals up."""
-    is_whole = floor_of(first, Grain.DAY) == first and floor_of(last, Grain.DAY) == last
-    return interval is not Interval.HOUR and zone.key in _UTC and is_whole
+def _days(asked: Mapping[str, Any], until: Mapping[Grain, datetime]) -> dict[str, datetime]:
+    """The whole days, UTC, of a range that are summed up; none is an empty range at its beginning."""
+    parts = pieces(asked["first"], asked["last"], {Grain.DAY: until[Grain.DAY]})
+    days = next((part for part in parts if part.grain is Grain.DAY), None)
+    first = asked["first"]
+    return {"days_from": days.start if days else first, "days_to": days.end if days else first}
 
 
 def _point(row: DictRow, value: str, zone: ZoneInfo) -> Point:

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from kannon.adapters.postgres.connection import Database, queries
+from kannon.core.grains import Grain, floor_of
 from kannon.ports import ENGAGEMENTS_REMEMBERED
 
 SQL = queries("statistics_upkeep")
@@ -11,6 +12,10 @@ DELTAS_AT_ONCE: Final = 50_000
 """Merged in one transaction, within about a second."""
 AHEAD: Final = timedelta(days=28)
 """So long before a month begins there is a partition for it."""
+
+LATENESS: Final = timedelta(hours=2)
+"""So long after its end a day or a month is summed up: what comes later costs more."""
+_PARTS: Final = {Grain.DAY: Grain.HOUR, Grain.MONTH: Grain.DAY}
 
 
 class PostgresStatisticsUpkeep:
@@ -40,6 +45,21 @@ class PostgresStatisticsUpkeep:
             await connection.execute(SQL["learn_providers"], limit)
             merged = await (await connection.execute(SQL["merge"], limit)).fetchone()
         return int(merged["merged"]) if merged else 0
+
+    async def sum_up(self, now: datetime) -> None:
+        """See `ports.StatisticsUpkeep`."""
+        async with self._database.transaction() as connection:
+            alone = await (await connection.execute(SQL["alone"])).fetchone()
+            if alone is None or not alone["got"]:
+                return
+            rows = await (await connection.execute(SQL["grains"])).fetchall()
+            for grain, parts in _PARTS.items():
+                since = next(row["until"] for row in rows if row["grain"] == grain)
+                until = floor_of(now - LATENESS, grain)
+                if since < until:
+                    span = {"grain": grain.value, "of": parts.value, "since": since, "until": until}
+                    for name in ("sum_up", "sum_up_latencies", "summed_up"):
+                        await connection.execute(SQL[name], span)
 
     async def make_months(self, now: datetime) -> None:
         """See `ports.StatisticsUpkeep`."""

@@ -22,6 +22,7 @@ from kannon.runtime.settings import (
     API_ADMIN_TOKEN,
     API_HOST,
     API_PORT,
+    ATTACHMENTS_SECRET_KEY,
     DATABASE_URL,
     EDGE_ADDRESS,
     EDGE_JOURNAL,
@@ -34,21 +35,23 @@ from kannon.runtime.settings import (
     RUN_SENDER,
     RUN_SMTP,
     RUN_STATS,
+    RUN_TRACK,
     RUN_VERIFIER,
     SENDER_HOSTNAME,
     SMTP_ADDRESS,
     SOURCE_HEALTH_HOST,
     SOURCE_HEALTH_PORT,
     SOURCE_ROUTES,
+    TRACK_ADDRESS,
     Setting,
     Settings,
     SettingsError,
 )
 
-GATEWAY, EDGE, SOURCE = "api-gateway", "edge-smtp", "nats-source"
+GATEWAY, EDGE, SOURCE, TRACK = "api-gateway", "edge-smtp", "nats-source", "track"
 _READY_SECONDS = 75.0  # more than a part waits for its servers: it says itself what is not there
 STAGES = ("verify", "dispatch", "send", "bounce", "stats")
-EVERYTHING = (EDGE, *STAGES, GATEWAY)
+EVERYTHING = (EDGE, *STAGES, TRACK, GATEWAY)
 
 COMPONENTS: Mapping[Setting[bool], str] = {
     RUN_API: GATEWAY,
@@ -58,6 +61,7 @@ COMPONENTS: Mapping[Setting[bool], str] = {
     RUN_VERIFIER: "verify",
     RUN_BOUNCE: "bounce",
     RUN_STATS: "stats",
+    RUN_TRACK: TRACK,
 }
 """The settings that choose parts for `kannon run`."""
 
@@ -75,6 +79,7 @@ _KEYS: Mapping[str, tuple[Purpose, ...]] = {
     "bounce": (Purpose.EVENTS, Purpose.RETURN_PATHS),
     "stats": (Purpose.EVENTS,),
     EDGE: (Purpose.ENVELOPES, Purpose.EVENTS, Purpose.RETURN_PATHS),
+    TRACK: (Purpose.EVENTS,),
     SOURCE: (),
 }
 """The keys each part is given: no more than it needs."""
@@ -87,9 +92,13 @@ _NEEDS: Mapping[str, tuple[Setting[Any], ...]] = {
     "bounce": (NATS_URL,),
     "stats": (DATABASE_URL, NATS_URL),
     EDGE: (NATS_URL, SENDER_HOSTNAME, EDGE_JOURNAL),
+    TRACK: (DATABASE_URL, NATS_URL),
     SOURCE: (NATS_URL,),
 }
 """The settings each part cannot do without. Secrets that do not stand here it never learns."""
+
+_USES_STORE = frozenset({GATEWAY, "dispatch", "send", "bounce", EDGE})
+"""Parts that read or write the attachment store, where there is one, and may learn its secret."""
 
 
 def project_root() -> Path:
@@ -121,11 +130,13 @@ def on_this_machine(settings: Settings, parts: Collection[str]) -> Settings:
     """The settings of parts that run side by side: where nothing else is given, they listen on 127.0.0.1, and
     the edge that mail goes to is the one that runs here."""
     _, edge_port = EDGE_ADDRESS.parse(str(EDGE_ADDRESS.default))
+    _, track_port = TRACK_ADDRESS.parse(str(TRACK_ADDRESS.default))
     local = settings.with_defaults(
         {
             API_HOST: "127.0.0.1",
             EDGE_ADDRESS: f"127.0.0.1:{edge_port}",
             SOURCE_HEALTH_HOST: "127.0.0.1",
+            TRACK_ADDRESS: f"127.0.0.1:{track_port}",
         }
     )
     if EDGE not in parts:
@@ -149,7 +160,9 @@ def check_ports(settings: Settings, parts: Collection[str]) -> None:
     for setting, _, port in places:
         if not port:
             raise SettingsError(f"{setting.key} ({setting.variable}): a port from 1 to 65535 is needed here")
-    if settings[SOURCE_HEALTH_PORT] and not set(parts) <= {GATEWAY, EDGE}:
+    if TRACK in parts:
+        places.append((TRACK_ADDRESS, *settings[TRACK_ADDRESS]))
+    if settings[SOURCE_HEALTH_PORT] and not set(parts) <= {GATEWAY, EDGE, TRACK}:
         places.append((SOURCE_HEALTH_PORT, settings[SOURCE_HEALTH_HOST], settings[SOURCE_HEALTH_PORT]))
     for setting, host, port in places:
         check_port(port, setting.key, host=host)
@@ -191,7 +204,7 @@ class Plan:
     @property
     def parts(self) -> tuple[str, ...]:
         """The names of the parts that were asked for, in the order in which mail goes through them."""
-        return tuple(part for part in (GATEWAY, *STAGES, EDGE) if part in self._parts)
+        return tuple(part for part in (GATEWAY, *STAGES, EDGE, TRACK) if part in self._parts)
 
     @property
     def stages(self) -> Mapping[str, int]:
@@ -222,6 +235,11 @@ class Plan:
         """Where others on this machine bring reports to; None where the edge does not run."""
         return _reached_at(*self._settings[SMTP_ADDRESS]) if EDGE in self._parts else None
 
+    @property
+    def tracking(self) -> str | None:
+        """Where others on this machine reach track; None where it does not run."""
+        return _reached_at(*self._settings[TRACK_ADDRESS]) if TRACK in self._parts else None
+
     def workers(self) -> list[Part]:
         """Gateway, edge and stages: what must stand before events flow."""
         return [self._worker(part) for part in self._parts]
@@ -248,13 +266,16 @@ class Plan:
         if part == EDGE:
             host, port = self._settings[EDGE_ADDRESS]
             return self._part(part, ["-m", "edge_smtp"], {}, port, "", as_client(host))
+        is_public = part == TRACK
+        host, port = self._settings[TRACK_ADDRESS] if is_public else ("127.0.0.1", self.stages[part])
         told = {
             "FUNCTION_SOURCE": str(self._root / "functions" / part / "main.py"),
             "FUNCTION_TARGET": part,
-            "HOST": "127.0.0.1",
-            "PORT": str(self.stages[part]),
+            "HOST": host,
+            "PORT": str(port),
         }
-        return self._part(part, ["-m", "kannon.runtime.serve"], told, self.stages[part], "/", "127.0.0.1")
+        program = "kannon.runtime.serve_public" if is_public else "kannon.runtime.serve"
+        return self._part(part, ["-m", program], told, port, "/", as_client(host))
 
     def _part(
         self, name: str, arguments: list[str], told: Mapping[str, str], port: int, path: str, host: str
@@ -275,6 +296,8 @@ class Plan:
     def _environment(self, name: str) -> dict[str, str]:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("K_")}
         secrets = {setting.variable: self._settings[setting] for setting in _NEEDS[name] if setting.secret}
+        if name in _USES_STORE:
+            secrets[ATTACHMENTS_SECRET_KEY.variable] = self._settings[ATTACHMENTS_SECRET_KEY]
         keys = {
             SETTING_OF[purpose].variable: encode_key(key_for(self._settings, purpose))
             for purpose in _KEYS[name]

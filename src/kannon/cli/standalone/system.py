@@ -20,6 +20,7 @@ from kannon.cli.standalone.postgres import EmbeddedPostgres
 from kannon.cli.standalone.supervisor import Supervisor
 from kannon.runtime.settings import (
     API_ADMIN_TOKEN,
+    ATTACHMENTS_URL,
     DATA_FOLDER,
     DATABASE_URL,
     EDGE_ADDRESS,
@@ -29,6 +30,7 @@ from kannon.runtime.settings import (
     SENDER_HOSTNAME,
     SMTP_ADDRESS,
     TICK_EVERY,
+    TRACK_ADDRESS,
     Settings,
 )
 
@@ -45,6 +47,7 @@ class Running:
         data: the data folder.
         api: where the gateway listens, as a client on this machine reaches it.
         reports: where reports of failure come in, likewise.
+        tracking: where pixels, links and unsubscriptions lead to, likewise.
     """
 
     settings: Settings
@@ -52,6 +55,7 @@ class Running:
     data: Path
     api: str
     reports: str
+    tracking: str
 
 
 def data_folder_of(settings: Settings, environment: Mapping[str, str] | None = None) -> Path:
@@ -71,7 +75,7 @@ async def running(settings: Settings, log_to_files: bool = True) -> AsyncIterato
         SettingsError: a setting is malformed.
     """
     settings.check()
-    own = {setting: f"127.0.0.1:{free_port()}" for setting in (EDGE_ADDRESS, SMTP_ADDRESS)}
+    own = {setting: f"127.0.0.1:{free_port()}" for setting in (EDGE_ADDRESS, SMTP_ADDRESS, TRACK_ADDRESS)}
     settings = on_this_machine(settings.with_defaults(own), EVERYTHING)
     check_ports(settings, EVERYTHING)
     with DataFolder(data_folder_of(settings)) as folder:
@@ -80,7 +84,9 @@ async def running(settings: Settings, log_to_files: bool = True) -> AsyncIterato
             await asyncio.to_thread(migrate, complete[DATABASE_URL])
             plan = Plan(complete, EVERYTHING, Ports.choose())
             async with started(plan, supervisor, complete[TICK_EVERY].total_seconds()):
-                yield Running(complete, supervisor, folder.path, str(plan.api), str(plan.reports))
+                yield Running(
+                    complete, supervisor, folder.path, str(plan.api), str(plan.reports), str(plan.tracking)
+                )
             return
         raise Interrupted("asked to stop")  # the supervisor took it for its own end
 
@@ -97,6 +103,7 @@ def _with_what_is_kept(settings: Settings, folder: DataFolder) -> Settings:
             SECRET: folder.secret,
             API_ADMIN_TOKEN: folder.admin_token,
             SENDER_HOSTNAME: hostname,
+            ATTACHMENTS_URL: folder.subfolder("attachments").resolve().as_uri(),
             EDGE_JOURNAL: str(folder.subfolder("edge") / "journal.sqlite"),
         }
     )

@@ -217,6 +217,11 @@ WITH given AS MATERIALIZED (
 )
 SELECT count(*) AS fresh FROM fresh
 
+-- name: remember_engagements
+INSERT INTO engagements_seen (id, seen_at) SELECT id, %(now)s FROM unnest(%(ids)s::text[]) AS id ORDER BY id
+ON CONFLICT DO NOTHING
+RETURNING id
+
 -- name: reported
 SELECT s.batch, s.seq, s.type FROM jsonb_array_elements(%(wanted)s::jsonb) AS wanted
 CROSS JOIN LATERAL (SELECT * FROM stats_firsts WHERE batch = (wanted ->> 0)::bigint AND seq = (wanted ->> 1)::integer
@@ -236,7 +241,7 @@ ON CONFLICT (hour, domain, kind) DO UPDATE SET count = report_counts.count + 1
 -- name: batch
 -- Until a Batch is moved for the first time, all its Deliveries expire at the same time.
 SELECT m.number, m.message_id, m.domain, m.sender_email, m.sender_alias, m.subject, m.global_fields, m.traceparent,
-       m.created_at, m.tracking, b.html, b.text, s.dkim_private_key,
+       m.created_at, m.tracking, m.attachments, m.options, b.html, b.text, b.syntax, s.dkim_private_key,
        coalesce(m.retry_budget, (SELECT expires_at FROM deliveries WHERE batch = m.number ORDER BY seq LIMIT 1)
                                 - m.scheduled_at, interval '0') AS retry_budget
 FROM messages m JOIN bodies b ON b.number = m.body JOIN domains s ON s.name = m.domain

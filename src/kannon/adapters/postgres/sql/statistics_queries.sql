@@ -12,9 +12,12 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 
 -- name: numbers
 SELECT number, message_id FROM messages WHERE message_id = ANY(%(values)s::text[]) AND domain = %(domain)s
 
+-- name: grains
+SELECT grain, until FROM rollup_grains
+
 -- name: span
 -- Outside of it there is nothing to count.
-SELECT least((SELECT min(start) FROM rollups WHERE domain = %(domain)s AND dimension = 'all' AND grain = 'month'),
+SELECT least((SELECT min(start) FROM rollups WHERE domain = %(domain)s AND dimension = 'all' AND grain = 'hour'),
              (SELECT min(hour) FROM rollup_deltas WHERE domain = %(domain)s)) AS first,
        greatest((SELECT max(start) FROM rollups WHERE domain = %(domain)s AND dimension = 'all' AND grain = 'hour'),
                 (SELECT max(hour) FROM rollup_deltas WHERE domain = %(domain)s)) AS last
@@ -69,16 +72,29 @@ ORDER BY sum(delivered + bounced - bounced_late + failed) DESC, batch
 LIMIT %(take)s
 
 -- name: series
--- Where values are named each is reached by its key, hour by hour: other values of the same hours are many.
-WITH known AS (
+-- Days (UTC) that are summed up and lie in one interval are read as such, the others by the hour. Each value is reached
+-- by its key: other values of the same time are many.
+WITH days AS (
+    SELECT day, date_trunc(%(interval)s, day, %(zone)s) = date_trunc(%(interval)s, day + interval '23 hours', %(zone)s) AS whole
+    FROM generate_series(%(days_from)s::timestamptz, %(days_to)s::timestamptz - interval '1 hour', interval '24 hours') AS day
+), spans AS (
+    SELECT 'day' AS grain, day AS start FROM days WHERE whole
+    UNION ALL
+    SELECT 'hour', hour FROM days CROSS JOIN generate_series(day, day + interval '23 hours', interval '1 hour') AS hour
+    WHERE NOT whole
+    UNION ALL
+    SELECT 'hour', generate_series(%(first)s::timestamptz, %(days_from)s::timestamptz - interval '1 hour', interval '1 hour')
+    UNION ALL
+    SELECT 'hour', generate_series(%(days_to)s::timestamptz, %(last)s::timestamptz - interval '1 hour', interval '1 hour')
+), known AS (
     SELECT r.start, r.value, r.accepted, r.rejected, r.delivered, r.deferred, r.bounced, r.bounced_late, r.failed,
            r.complained, r.opened, r.opened_first, r.opened_machine, r.clicked, r.clicked_first, r.clicked_machine
-    FROM generate_series(%(first)s::timestamptz, %(last)s::timestamptz - %(step)s::interval, %(step)s::interval) AS span
+    FROM spans AS span
     CROSS JOIN unnest(%(values)s::text[]) AS wanted (value)
     CROSS JOIN LATERAL
         (SELECT * FROM rollups
-         WHERE domain = %(domain)s AND dimension = %(dimension)s AND grain = %(grain)s AND start = span
-           AND value = wanted.value) AS r
+         WHERE domain = %(domain)s AND dimension = %(dimension)s AND grain = span.grain AND start = span.start
+           AND value = wanted.value LIMIT 1) AS r
     UNION ALL
     SELECT w.hour, w.value, w.accepted, w.rejected, w.delivered, w.deferred, w.bounced, w.bounced_late, w.failed,
            w.complained, w.opened, w.opened_first, w.opened_machine, w.clicked, w.clicked_first, w.clicked_machine

@@ -13,7 +13,10 @@ ORDER BY recipient_domain, provider
 ON CONFLICT (recipient_domain) DO UPDATE SET provider = EXCLUDED.provider WHERE providers.provider <> EXCLUDED.provider
 
 -- name: merge
-WITH taken AS (
+-- Days and months that are summed up already take what comes late.
+WITH grains AS (
+    SELECT 'hour' AS grain, timestamptz 'infinity' AS until UNION ALL SELECT grain, until FROM rollup_grains
+), taken AS (
     DELETE FROM rollup_deltas WHERE ctid = ANY(ARRAY(SELECT ctid FROM rollup_deltas LIMIT %(limit)s))
     RETURNING *
 ), known AS MATERIALIZED (
@@ -51,8 +54,8 @@ WITH taken AS (
            coalesce(sum(count) FILTER (WHERE measure = 'clicked_first'), 0),
            coalesce(sum(count) FILTER (WHERE measure = 'clicked_rowless'), 0),
            coalesce(sum(count) FILTER (WHERE measure = 'clicked_machine'), 0)
-    FROM by_value CROSS JOIN (VALUES ('hour'), ('day'), ('month')) AS grains (grain)
-    GROUP BY 1, 2, 3, 4, 5
+    FROM by_value JOIN grains ON hour < until
+    GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
     ON CONFLICT (domain, dimension, grain, start, value) DO UPDATE SET 
         accepted = r.accepted + EXCLUDED.accepted, rejected = r.rejected + EXCLUDED.rejected,
         delivered = r.delivered + EXCLUDED.delivered, deferred = r.deferred + EXCLUDED.deferred,
@@ -98,9 +101,9 @@ WITH taken AS (
     SELECT k.domain, each.dimension, grain, date_trunc(grain, k.hour, 'UTC'), each.value, k.bucket, sum(k.count)
     FROM known k CROSS JOIN LATERAL (VALUES ('all', ''), ('template', k.template), ('provider', k.provider))
          AS each (dimension, value)
-    CROSS JOIN (VALUES ('hour'), ('day'), ('month')) AS grains (grain)
+    JOIN grains ON k.hour < until
     WHERE k.bucket IS NOT NULL
-    GROUP BY 1, 2, 3, 4, 5, 6
+    GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6
     ON CONFLICT (domain, dimension, grain, start, value, bucket) DO UPDATE SET count = r.count + EXCLUDED.count
 ), batch_latencies_merged AS (
     INSERT INTO batch_latencies AS r (batch, bucket, count)
@@ -109,9 +112,41 @@ WITH taken AS (
 )
 SELECT count(*) AS merged FROM taken
 
+-- name: grains
+SELECT grain, until FROM rollup_grains
+
+-- name: sum_up
+-- In the order of the key: these rows are read together, and seldom written again.
+INSERT INTO rollups (domain, dimension, grain, start, value,
+    accepted, rejected, delivered, deferred, bounced, bounced_late, failed, complained, opened, opened_first,
+    opened_rowless, opened_machine, clicked, clicked_first, clicked_rowless, clicked_machine)
+SELECT domain, dimension, %(grain)s, date_trunc(%(grain)s, start, 'UTC'), value,
+       sum(accepted), sum(rejected), sum(delivered), sum(deferred), sum(bounced), sum(bounced_late), sum(failed),
+       sum(complained), sum(opened), sum(opened_first), sum(opened_rowless), sum(opened_machine), sum(clicked),
+       sum(clicked_first), sum(clicked_rowless), sum(clicked_machine)
+FROM domains CROSS JOIN (VALUES ('all'), ('template'), ('recipient_domain'), ('provider'), ('category')) AS each (name)
+CROSS JOIN LATERAL
+    (SELECT * FROM rollups
+     WHERE domain = domains.name AND dimension = each.name AND grain = %(of)s
+       AND start >= %(since)s AND start < %(until)s) AS parts
+GROUP BY 1, 2, 4, 5 ORDER BY 1, 2, 4, 5
+
+-- name: sum_up_latencies
+INSERT INTO rollup_latencies (domain, dimension, grain, start, value, bucket, count)
+SELECT domain, dimension, %(grain)s, date_trunc(%(grain)s, start, 'UTC'), value, bucket, sum(count)
+FROM domains CROSS JOIN (VALUES ('all'), ('template'), ('provider')) AS each (name)
+CROSS JOIN LATERAL
+    (SELECT * FROM rollup_latencies
+     WHERE domain = domains.name AND dimension = each.name AND grain = %(of)s
+       AND start >= %(since)s AND start < %(until)s) AS parts
+GROUP BY 1, 2, 4, 5, 6 ORDER BY 1, 2, 4, 5, 6
+
+-- name: summed_up
+UPDATE rollup_grains SET until = %(until)s WHERE grain = %(grain)s
+
 -- name: be_quick
 -- A partition is made and dropped under locks for which others wait: if they cannot be had soon, then later.
-SELECT set_config('lock_timeout', '500ms', true)
+SELECT set_config('lock_timeout', '200ms', true)
 
 -- name: make_month
 SELECT make_stats_month(%(at)s)

@@ -1,0 +1,1 @@
+"""The function `track`: what readers open, follow and unsubscribe from, over public HTTP."""
