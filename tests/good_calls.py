@@ -133,6 +133,7 @@ GOOD_CALLS: Mapping[str, GoodCall] = {
     "Mailer/GetBatch": GoodCall(_of_batch(mailer_pb2.GetBatchReq)),
     "Mailer/CancelBatch": GoodCall(_of_batch(mailer_pb2.CancelBatchReq)),
     "Mailer/RescheduleBatch": GoodCall(_of_batch(mailer_pb2.RescheduleBatchReq, **_LATER)),
+    "Mailer/RenderTemplate": GoodCall(_of_template(mailer_pb2.RenderTemplateReq)),
     "Api/GetDomains": GoodCall(_plain(lambda _: admin_pb2.GetDomainsReq())),
     "Api/GetDomain": GoodCall(_of_domain(admin_pb2.GetDomainReq)),
     "Api/CreateDomain": GoodCall(_plain(_new_domain)),

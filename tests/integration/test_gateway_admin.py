@@ -31,6 +31,7 @@ BUILT = {
     "Mailer/GetBatch",
     "Mailer/CancelBatch",
     "Mailer/RescheduleBatch",
+    "Mailer/RenderTemplate",
     "Api/CreateDomain",
     "Api/GetDomain",
     "Api/GetDomains",
