@@ -33,6 +33,8 @@ from kannon.core.suppression import SuppressionRules
 ADMIN_TOKEN = "the-admin-token"
 EVENTS_KEY = b"e" * 32
 MAX_MESSAGE = 8 * 1024**2
+PAGE = "https://app.example.com"
+"""Whose scripts may call."""
 SERVICES: Sequence[ServiceDescriptor] = (
     mailer_pb2.DESCRIPTOR.services_by_name["Mailer"],
     admin_pb2.DESCRIPTOR.services_by_name["Api"],
@@ -146,6 +148,7 @@ async def running_gateway(
         host="127.0.0.1",
         port=0,
         max_message=MAX_MESSAGE,
+        cors_origins=(PAGE,),
         retry_budget=timedelta(days=1),
         replicas=1,
         in_hand=20_000,

@@ -3,7 +3,7 @@ error into a status."""
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 
 from google.protobuf.message import DecodeError, Message
@@ -14,7 +14,7 @@ from api_gateway.large_calls import LargeCalls
 from api_gateway.statuses import Status, status_of
 from kannon.core.errors import BadInput
 
-Parse = Callable[[Endpoint, bytes], Message]
+Parse = Callable[[Endpoint, bytes], Awaitable[Message]]
 """Reads the request of an endpoint; raises BadInput."""
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Answering:
         """The answer to a request that is given in octets."""
         with _told(endpoint.name, call.traceparent):
             async with self._large_calls.turn(len(octets)):
-                return await endpoint.procedure(parse(endpoint, octets), call)
+                return await endpoint.procedure(await parse(endpoint, octets), call)
 
     async def messages(
         self, endpoint: Endpoint, call: Call, octets: bytes, parse: Parse
@@ -59,13 +59,13 @@ class Answering:
         with _told(endpoint.name, call.traceparent):
             async with (
                 self._large_calls.turn(len(octets)),
-                aclosing(endpoint.stream(parse(endpoint, octets), call)) as stream,
+                aclosing(endpoint.stream(await parse(endpoint, octets), call)) as stream,
             ):
                 async for message in stream:
                     yield message
 
 
-def parse_protobuf(endpoint: Endpoint, octets: bytes) -> Message:
+async def parse_protobuf(endpoint: Endpoint, octets: bytes) -> Message:
     """See `Parse`."""
     try:
         return endpoint.request.FromString(octets)

@@ -133,7 +133,7 @@ class Doorkeeper:
             LedgerUnavailable: that could not be looked up.
         """
         if endpoint.access is Access.OPEN:
-            return Call(endpoint.name, traceparent)
+            return Call(endpoint.name, traceparent, caller=Caller(client=client))
         attribution = headers(ATTRIBUTION)
         about = Caller(client=client, attribution=attribution if is_attribution(attribution) else "")
         try:

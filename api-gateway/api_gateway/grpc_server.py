@@ -1,6 +1,6 @@
 """gRPC: binds the endpoints to a server, with health checks and reflection."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any, TypeAlias
 from urllib.parse import unquote
@@ -11,19 +11,21 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from api_gateway.answering import Answering, Refused, parse_protobuf
-from api_gateway.endpoints import Call, Endpoint, Headers
-from api_gateway.statuses import status_of
-from kannon.core.errors import BadInput, KannonError
+from api_gateway.endpoints import Endpoint, Headers
 
 MAX_CALLS = 1000
 """Calls at once; more are told to come again (RESOURCE_EXHAUSTED)."""
+HANDSHAKE_SECONDS = 10
+IDLE_SECONDS = 900
+"""A connection without a call is closed after that; clients open another by themselves."""
+PING_SECONDS = 120
+"""As often clients with a call under way are asked whether they are still there."""
+LARGEST_HEADERS = 64 * 1024
+"""Octets, of one call."""
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _Context: TypeAlias = "aio.ServicerContext[Any, Any]"
-
-
-class CannotListen(KannonError):
-    """The address cannot be listened on; the text names it and its settings."""
+_Requests: TypeAlias = AsyncIterator[bytes]
 
 
 class GrpcServer:
@@ -38,35 +40,33 @@ class GrpcServer:
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # not in its stubs
         self._services = sorted({name.partition("/")[0] for name in endpoints})
         self._server = aio.server(
-            interceptors=[_Door(endpoints, answering)],
             options=[
                 ("grpc.so_reuseport", 0),  # else a second server on the port would take half of the calls
                 ("grpc.max_receive_message_length", max_message),
                 ("grpc.max_send_message_length", -1),
+                ("grpc.max_metadata_size", LARGEST_HEADERS),
+                ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
+                ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
+                ("grpc.keepalive_time_ms", PING_SECONDS * 1000),
             ],
             maximum_concurrent_rpcs=MAX_CALLS,
         )
+        handlers = {f"/{name}": _handler(endpoint, answering) for name, endpoint in endpoints.items()}
+        self._server.add_generic_rpc_handlers((_Handlers(handlers),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         listed = [*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(listed, self._server)
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, address: str) -> int:
         """Listen, and answer calls.
 
-        Returns:
-            The port; another than `port` if that is 0.
+        Args:
+            address: in gRPC's form, as in `unix:/path` or `127.0.0.1:0`.
 
-        Raises:
-            CannotListen: the address is taken, or not ours to take.
+        Returns:
+            The port, if it has one.
         """
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        try:
-            bound = self._server.add_insecure_port(address)
-        except RuntimeError:
-            raise CannotListen(
-                f"api.port (K_API_PORT), api.host (K_API_HOST): cannot listen on {address}; "
-                "is the port in use by another program, or not for this user to take?"
-            ) from None
+        bound = self._server.add_insecure_port(address)
         await self._server.start()
         for service in ("", *self._services):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -78,45 +78,34 @@ class GrpcServer:
         await self._server.stop(seconds)
 
 
-class _Door(aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in its stubs only
-    """Checks credentials before the request is read, so that nobody makes us hold a large one without
-    them."""
+class _Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in its stubs only
+    """Finds the handler of a method."""
 
-    def __init__(self, endpoints: Mapping[str, Endpoint], answering: Answering) -> None:
-        self._endpoints = endpoints
-        self._answering = answering
+    def __init__(self, handlers: Mapping[str, _Handler]) -> None:
+        self._handlers = handlers
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> _Handler:
-        """See `grpc.aio.ServerInterceptor`; health, reflection and unknown methods are passed on."""
-        endpoint = self._endpoints.get(handler_call_details.method.removeprefix("/"))
-        if endpoint is None:
-            return await continuation(handler_call_details)
-        return _answering(endpoint, _headers(handler_call_details), self._answering)
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "_Handler | None":
+        """See `grpc.GenericRpcHandler`."""
+        return self._handlers.get(handler_call_details.method)
 
 
-def _answering(endpoint: Endpoint, headers: Headers, answering: Answering) -> _Handler:
-    async def admitted(context: _Context) -> tuple[Call, bytes]:
-        call = await answering.admit(endpoint, headers, client_of(context.peer()))
-        octets = await context.read()
-        if not isinstance(octets, bytes):  # the end of a stream without any message
-            raise Refused(status_of(BadInput("there is no request")))
-        return call, octets
+def _handler(endpoint: Endpoint, answering: Answering) -> _Handler:
+    """Checks credentials before the request is read, so that nobody makes us hold a large one without them:
+    that is why it takes requests as a stream, of which it reads one."""
 
-    async def message(_requests: Any, context: _Context) -> Any:
+    async def message(requests: _Requests, context: _Context) -> Any:
         try:
-            call, octets = await admitted(context)
+            call = await answering.admit(endpoint, _headers(context), peer_of(context.peer()))
+            octets = await _only(requests, context)
             answer = await answering.message(endpoint, call, octets, parse_protobuf)
             return answer.SerializeToString()
         except Refused as refused:
             await _abort(context, refused)
 
-    async def messages(_requests: Any, context: _Context) -> AsyncIterator[bytes]:
+    async def messages(requests: _Requests, context: _Context) -> AsyncIterator[bytes]:
         try:
-            call, octets = await admitted(context)
+            call = await answering.admit(endpoint, _headers(context), peer_of(context.peer()))
+            octets = await _only(requests, context)
             async with aclosing(answering.messages(endpoint, call, octets, parse_protobuf)) as answers:
                 async for answer in answers:
                     yield answer.SerializeToString()
@@ -130,10 +119,12 @@ def _answering(endpoint: Endpoint, headers: Headers, answering: Answering) -> _H
     return grpc.stream_unary_rpc_method_handler(message)
 
 
-def client_of(peer: str) -> str:
-    """The address of a gRPC peer, such as `ipv4:192.0.2.1:50000`, without its port."""
-    family, _, rest = unquote(peer).partition(":")
-    return rest.rpartition(":")[0].strip("[]") if family in ("ipv4", "ipv6") else ""
+async def _only(requests: _Requests, context: _Context) -> bytes:
+    """The request; gRPC itself refuses one that is too large, and says so to the caller."""
+    async for octets in requests:
+        return octets
+    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "there is no request")
+    raise AssertionError("abort never returns")
 
 
 async def _abort(context: _Context, refused: Refused) -> None:
@@ -141,10 +132,24 @@ async def _abort(context: _Context, refused: Refused) -> None:
     await context.abort(status.code, status.text, status.trailers)
 
 
-def _headers(details: grpc.HandlerCallDetails) -> Headers:
+def _headers(context: _Context) -> Headers:
     given: dict[str, list[str]] = {}
-    for name, value in details.invocation_metadata or ():
+    for name, value in context.invocation_metadata() or ():
         if isinstance(value, str):
             given.setdefault(name, []).append(value)
 
     return lambda name: ", ".join(given.get(name, ()))
+
+
+def name_for(peer: str, unique: str) -> bytes:
+    """The name of a socket by which the connection of a client at this IP address is handed on."""
+    return f"\0kannon-{unique}/{peer}".encode()
+
+
+def peer_of(address: str) -> str:
+    """The client's IP address, from gRPC's form of the name that `name_for` made; else that of the
+    connection, for whoever does not come by the front."""
+    scheme, _, rest = unquote(address).partition(":")
+    if scheme == "unix-abstract":
+        return rest.partition("/")[2]
+    return rest.rpartition(":")[0].strip("[]")

@@ -25,7 +25,9 @@ from api_gateway.dead_letters import DeadLetterDesk
 from api_gateway.deliveries import Deliveries
 from api_gateway.diagnosis import Diagnosis
 from api_gateway.endpoints import Doorkeeper, endpoints
+from api_gateway.front import Front
 from api_gateway.grpc_server import GrpcServer
+from api_gateway.http_on_demand import HttpOnDemand
 from api_gateway.hz import HZ, Check
 from api_gateway.limits import LimitsDesk
 from api_gateway.mailer import Mailer
@@ -76,6 +78,7 @@ from kannon.runtime.keys import key_for
 from kannon.runtime.logs import start_logging
 from kannon.runtime.settings import (
     API_ADMIN_TOKEN,
+    API_CORS_ORIGINS,
     API_HOST,
     API_MAX_MESSAGE,
     API_PORT,
@@ -119,6 +122,7 @@ class Wanted:
     host: str
     port: int
     max_message: int
+    cors_origins: tuple[str, ...]
     retry_budget: timedelta
     replicas: int
     in_hand: int
@@ -151,6 +155,7 @@ def read_settings(settings: Settings) -> Wanted:
         host=settings[API_HOST],
         port=settings[API_PORT],
         max_message=settings[API_MAX_MESSAGE],
+        cors_origins=settings[API_CORS_ORIGINS],
         retry_budget=settings[SENDER_RETRY_BUDGET],
         replicas=settings[STREAM_REPLICAS],
         in_hand=settings[DISPATCH_IN_HAND],
@@ -238,7 +243,11 @@ class Gateway:
         keys = KeyCheck(directory, clock)
         admin = AdminCheck(*filter(None, (wanted.admin_token, wanted.second_admin_token)))
         doorkeeper = Doorkeeper(keys, admin, self.auditor, wanted.limits)
-        self.server = GrpcServer(endpoints(built, self.auditor), Answering(doorkeeper), wanted.max_message)
+        served, answering = endpoints(built, self.auditor), Answering(doorkeeper)
+        self.server = Front(
+            GrpcServer(served, answering, wanted.max_message),
+            HttpOnDemand(served, answering, wanted.max_message, wanted.cors_origins),
+        )
 
 
 async def serve(wanted: Wanted, stop: asyncio.Event) -> None:

@@ -18,7 +18,6 @@ from api_gateway import credentials
 from api_gateway.auditor import Auditor
 from api_gateway.credentials import AdminCheck, KeyCheck, is_attribution, key_hash
 from api_gateway.endpoints import Call, Doorkeeper, endpoints
-from api_gateway.grpc_server import client_of
 from api_gateway.refusals import Foreign, PermissionDenied, Unauthenticated
 from api_gateway.services import services
 from kannon.adapters.pb.admin_pb2 import GetTemplateReq
@@ -260,17 +259,3 @@ async def test_secrets_are_compared_by_hashes_of_one_length(
         with pytest.raises(Unauthenticated):
             await KeyCheck(Looking(), lambda: NOW).holder(basic("example.com", key))
     assert {len(one) for one in looked_up} == {32}
-
-
-@pytest.mark.parametrize(
-    ("peer", "client"),
-    [
-        ("ipv4:192.0.2.1:50000", "192.0.2.1"),
-        ("ipv6:%5B2001:db8::1%5D:50000", "2001:db8::1"),
-        ("unix:/a/path", ""),
-        ("unix:", ""),
-        ("", ""),
-    ],
-)
-def test_a_peer_is_known_by_its_address(peer: str, client: str) -> None:
-    assert client_of(peer) == client

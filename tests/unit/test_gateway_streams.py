@@ -26,7 +26,7 @@ async def channel(request: pytest.FixtureRequest) -> AsyncIterator[aio.Channel]:
     auditor = Auditor(None, utc_now)
     doorkeeper = Doorkeeper(KeyCheck(FakeDirectory(), utc_now), AdminCheck("token"), auditor)
     server = GrpcServer(endpoints([service], auditor), Answering(doorkeeper), 1_000_000)
-    port = await server.start("127.0.0.1", 0)
+    port = await server.start("127.0.0.1:0")
     async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield channel
     await server.stop(1)

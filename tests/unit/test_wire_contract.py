@@ -879,6 +879,11 @@ def test_json_names_are_the_default_ones(file: FileDescriptorProto) -> None:
     assert not any(own_names)
 
 
+def test_the_reference_is_up_to_date() -> None:
+    check = subprocess.run([sys.executable, ROOT / "proto" / "reference.py", "--check"], check=False)
+    assert check.returncode == 0, "run `make generate`: docs/api.md differs from what proto/ says"
+
+
 def test_generated_code_is_up_to_date() -> None:
     check = subprocess.run(
         [sys.executable, ROOT / "proto" / "generate.py", "--check"],

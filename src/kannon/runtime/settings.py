@@ -183,6 +183,14 @@ def _domains(value: str) -> tuple[str, ...]:
     return tuple(_host_name(part.strip()) for part in value.split(",") if part.strip())
 
 
+def _origins(value: str) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in value.split(",") if part.strip())
+    for origin in found:
+        if origin != "*" and not re.fullmatch(r"https?://[a-z0-9.-]+(:\d{1,5})?", origin, re.ASCII):
+            raise ValueError(f"{origin!r}: an origin like https://app.example.com is needed, or *")
+    return found
+
+
 def _mail_addresses(value: str) -> tuple[str, ...]:
     found = tuple(part.strip() for part in value.split(",") if part.strip())
     for address in found:
@@ -323,6 +331,9 @@ API_HOST = Setting("api.host", _text, "0.0.0.0", "the address on which the gatew
 API_ADMIN_TOKEN = Setting("api.admin_token", _text, None, "token that may call everything", True)
 API_SECOND_ADMIN_TOKEN = Setting(
     "api.second_admin_token", _text, "", "another one that is taken, while the first is replaced", True
+)
+API_CORS_ORIGINS = Setting(
+    "api.cors_origins", _origins, "", "pages whose scripts may call the gateway (CORS), or * for all"
 )
 API_MAX_MESSAGE = Setting("api.max_message", _size, "32mb", "largest call")
 
