@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api_gateway.bodies import checked_body
+from api_gateway.bodies import GivenBody, checked_body
 from api_gateway.field_rules import MAX_HEADER_CHARACTERS, FieldRules
 from kannon.core.envelopes import MAX_CHUNK_BYTES
 from kannon.core.errors import BadInput
@@ -16,7 +16,7 @@ PLACE, ADDRESS = "recipients[7]", "ada@example.org"
 
 
 def rules(subject: str, html: str, global_fields: dict[str, str]) -> FieldRules:
-    return FieldRules(subject, checked_body(html)[1], global_fields)
+    return FieldRules(subject, checked_body(GivenBody(html))[1], global_fields)
 
 
 def refusal(subject: str, html: str, global_fields: dict[str, str], **fields: str) -> str:
