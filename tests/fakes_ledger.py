@@ -69,7 +69,7 @@ class FakeLedger:
         if engagement.mode < Mode.PSEUDONYMOUS or engagement.seq is None:
             return ""
         row = self.rows.get(DeliveryId(engagement.batch, engagement.seq))
-        return row.recipient if row else ""
+        return row.recipient if row and not row.is_erased else ""
 
     def cancel(self, delivery: DeliveryId) -> None:
         """Cancel a Delivery, if it waits and is out nowhere."""

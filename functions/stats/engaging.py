@@ -28,8 +28,8 @@ async def _unsubscribe(
     new = await work.remember_engagements([one.id for one in asked], now)
     when = {DeliveryId(one.batch, one.seq or 0): one.at for one in asked if one.id in new}
     rows = await work.lock(sorted(when))
-    if len(rows) < len(when):
-        log.warning("whose address is gone cannot unsubscribe", extra={"count": len(when) - len(rows)})
-    if rows:
-        happened = [unsubscribed(row, when[row.id]) for row in rows]
+    happened = [one for row in rows if (one := unsubscribed(row, when[row.id]))]
+    if len(happened) < len(when):
+        log.warning("whose address is gone cannot unsubscribe", extra={"count": len(when) - len(happened)})
+    if happened:
         await work.suppress([suppressed_for(one, rules) for one in happened], now)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from functions.stats.deciding import Learnt, RetryRules, decide, learnt_from
 from functions.stats.engaging import write_engagements
-from functions.stats.reporting import outcome_of
+from functions.stats.reporting import outcome_of, without_the_erased
 from functions.stats.suppressing import suppress_for
 from kannon.core.batches import Delivery, Move, Outcome
 from kannon.core.deliveries import DeliveryId, Fact, Status
@@ -101,9 +101,10 @@ class Stats:
             outcomes = [outcome for outcome in found if outcome is not None]
             await work.record(outcomes)
             await suppress_for(work, outcomes, self._suppression, self._clock())
-            is_new = await work.keep_report(report, rows[0].domain if rows else report.recipients[0].domain)
+            kept = without_the_erased(report, rows)
+            is_new = await work.keep_report(kept, rows[0].domain if rows else report.recipients[0].domain)
             if is_new and report.kind is Kind.UNSUBSCRIBE:
-                asked = [unsubscribed(row, report.at) for row in rows]
+                asked = [one for row in rows if (one := unsubscribed(row, report.at))]
                 await work.suppress([suppressed_for(one, self._suppression) for one in asked], self._clock())
         self._outbox.nudge()
 

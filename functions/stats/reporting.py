@@ -1,6 +1,7 @@
 """What a report means for the Deliveries that it is about. No I/O."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 from kannon.core.batches import Delivery, Outcome
 from kannon.core.payloads import ReportJudged
@@ -27,6 +28,14 @@ def outcome_of(delivery: Delivery, had: Collection[str], report: ReportJudged) -
     if report.kind is Kind.BOUNCE and told.action is Action.FAILED and "bounced" not in had:
         return delivery.outcome("bounced", _attempt(delivery), report.at, _bounced(told))
     return None
+
+
+def without_the_erased(report: ReportJudged, deliveries: Iterable[Delivery]) -> ReportJudged:
+    """A report as it is kept: where a Recipient was erased, without what others wrote of whom."""
+    if not any(delivery.is_erased for delivery in deliveries):
+        return report
+    told = tuple(replace(one, address="", text="") for one in report.told)
+    return replace(report, told=told, sender="", client="", head=b"")
 
 
 def _bounced(told: Reported) -> dict[str, object]:

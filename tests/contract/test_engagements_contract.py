@@ -15,6 +15,7 @@ import pytest
 
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.outbox import PostgresOutbox
+from kannon.core.erasure import ERASED
 from kannon.core.payloads import Act, Engagement, Outcomes
 from kannon.core.tracking.policy import Mode
 from kannon.ports import Ledger
@@ -35,12 +36,14 @@ class Subject:
     Attributes:
         rows: address, type, machine and data of opens and clicks, in order.
         counts: by type, with `_machine` behind those of machines.
+        erase: makes all its Recipients erased ones.
     """
 
     ledger: Ledger
     batch: int
     rows: Callable[[], Awaitable[list[Row]]]
     counts: Callable[[], Awaitable[dict[str, int]]]
+    erase: Callable[[], Awaitable[None]]
 
     def seen(self, name: str, mode: Mode = Mode.IDENTIFIED, **changes: Any) -> Engagement:
         plain = Engagement(name, Act.OPENED, mode, DOMAIN, self.batch, NOW)
@@ -71,7 +74,11 @@ def in_memory() -> Subject:
             one.act.value + ("_machine" if one.machine else "") for one in ledger.engagements.values()
         )
 
-    return Subject(ledger, plain.batch, rows, counts)
+    async def erase() -> None:
+        for row in list(ledger.rows.values()):
+            ledger.rows[row.id] = replace(row, recipient=ERASED)
+
+    return Subject(ledger, plain.batch, rows, counts, erase)
 
 
 def known(one: Engagement) -> dict[str, str]:
@@ -111,12 +118,16 @@ async def subject(url: str) -> AsyncIterator[Subject]:
     async def counts() -> dict[str, int]:
         return {kind: int(number) for kind, number in await query(COUNTS)}
 
+    async def erase() -> None:
+        async with await psycopg.AsyncConnection.connect(url) as connection:
+            await connection.execute("UPDATE deliveries SET email = %s", (ERASED,))
+
     async with AsyncExitStack() as stack:
         database = Database(url)
         await database.open()
         stack.push_async_callback(database.close)
         plain = await postgres_subject(url, database)
-        yield Subject(plain.ledger, plain.batch, rows, counts)
+        yield Subject(plain.ledger, plain.batch, rows, counts, erase)
 
 
 async def test_each_mode_keeps_what_it_allows_and_no_more(subject: Subject) -> None:
@@ -170,6 +181,15 @@ async def test_what_is_of_a_delivery_that_is_gone_is_counted_once_and_has_no_row
     assert await subject.record(*gone) == 0
     assert await subject.rows() == []
     assert await subject.counts() == {"opened": 3}
+
+
+async def test_what_is_of_who_was_erased_is_counted_once_and_has_no_row(subject: Subject) -> None:
+    await subject.erase()
+    seen = subject.seen("one", Mode.FULL, ip="192.0.2.1", user_agent="Reader/1")
+    assert await subject.record(seen) == 1
+    assert await subject.record(seen) == 0
+    assert await subject.rows() == []
+    assert await subject.counts() == {"opened": 1}
 
 
 async def test_acts_that_are_no_outcomes_are_passed_over(subject: Subject) -> None:

@@ -5,11 +5,12 @@ from datetime import timedelta
 
 import pytest
 
+from kannon.core.erasure import ERASED
 from kannon.core.errors import LedgerUnavailable
 from kannon.core.payloads import Act, Engagement, EngagementsSeen
 from kannon.core.suppression import Reason, Source
 from kannon.core.tracking.policy import Mode
-from tests.mail import DOMAIN, NOW
+from tests.mail import DOMAIN, NOW, delivery
 from tests.unit.test_stats import Around
 
 LATER = NOW + timedelta(hours=3)
@@ -86,3 +87,13 @@ async def test_while_the_ledger_is_away_nothing_is_done(around: Around) -> None:
     around.ledger.away = False
     await around.learn(chunk(seen(Act.UNSUBSCRIBED)))
     assert len(around.ledger.suppressions.records) == 1
+
+
+async def test_who_was_erased_and_unsubscribes_suppresses_nobody_else(
+    around: Around, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = delivery(0, recipient=ERASED)
+    around.ledger.rows[row.id] = row
+    await around.learn(chunk(seen(Act.UNSUBSCRIBED)))
+    assert not around.ledger.suppressions.records
+    assert "whose address is gone" in caplog.text

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from kannon.core.deliveries import DeliveryId, Status
+from kannon.core.erasure import ERASED
 from kannon.core.errors import LedgerUnavailable
 from kannon.core.payloads import AnyPayload, ReportJudged
 from kannon.core.reports.values import Action, Kind, Reported
@@ -160,3 +161,27 @@ async def test_while_the_ledger_is_away_a_report_waits(around: Around) -> None:
     with pytest.raises(LedgerUnavailable):
         await around.learn(BOUNCE)
     assert around.outbox.nudges == 0
+
+
+def forgotten(around: Around) -> None:
+    row = delivery(0, Status.DELIVERED, recipient=ERASED)
+    around.ledger.rows[row.id] = row
+
+
+async def test_what_comes_back_of_who_was_erased_is_counted_and_says_nothing_of_whom(around: Around) -> None:
+    forgotten(around)
+    told = replace(failed("ada@example.org"), text="<ada@example.org>: no such user")
+    report = judged(Kind.BOUNCE, told, sender="ada@example.org", head=b"To: ada@example.org")
+    await around.learn(report)
+    (outcome,) = around.ledger.of_type("bounced")
+    assert (outcome.recipient, outcome.data["code"], "msg" in outcome.data) == (ERASED, 550, False)
+    ((kept, domain),) = around.ledger.reports.values()
+    assert (kept.told[0].status, kept.identity(), domain) == ("5.1.1", report.identity(), DOMAIN)
+    assert "ada" not in repr(kept)
+    assert not around.ledger.suppressions.records
+
+
+async def test_who_was_erased_and_unsubscribes_by_mail_suppresses_nobody_else(around: Around) -> None:
+    forgotten(around)
+    await around.learn(judged(Kind.UNSUBSCRIBE, at=LATER))
+    assert not around.ledger.suppressions.records

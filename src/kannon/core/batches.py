@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from kannon.core.batch_options import NO_OPTIONS, BatchOptions, Syntax
 from kannon.core.deliveries import DeliveryId, Standing, Status
+from kannon.core.erasure import ERASED, impersonal
 from kannon.core.tracking.policy import UNTRACKED, Policy
 
 KEYS_KEPT_FOR: Final = timedelta(hours=24)
@@ -218,6 +219,11 @@ class Delivery:
         """Whether an edge may have an Envelope of its current Attempt."""
         return self.first_emitted_at is not None
 
+    @property
+    def is_erased(self) -> bool:
+        """Whether its Recipient is to stay forgotten."""
+        return self.recipient == ERASED
+
     def moved(self, status: Status, due_at: datetime | None = None) -> Move:
         """The move to `status` that keeps all else, but for `due_at` where it is given."""
         standing = self.standing
@@ -231,5 +237,6 @@ class Delivery:
         )
 
     def outcome(self, kind: str, attempt: int, at: datetime, data: Mapping[str, Any]) -> Outcome:
-        """What became of it, as the statistics call it."""
-        return Outcome(self.id, kind, attempt, at, self.recipient, self.message_id, self.domain, data)
+        """What became of it, as the statistics call it; of who was erased nothing is learnt again."""
+        known = impersonal(data) if self.is_erased else data
+        return Outcome(self.id, kind, attempt, at, self.recipient, self.message_id, self.domain, known)

@@ -1,13 +1,16 @@
 """What stays of a Recipient who is to be forgotten."""
 
 import hashlib
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from kannon.core.addresses import canonical
 
 ERASED: Final = "erased@erased.invalid"
 """Stands in place of an address that was erased (RFC 2606 §2: nobody has it)."""
+PERSONAL: Final = ("msg", "url", "ip", "user_agent")
+"""Of what an Outcome knows: what may tell of whom it is, for exchangers repeat addresses in what they say."""
 _PREFIX: Final = "sha256:"
 
 
@@ -27,6 +30,11 @@ def hashed(domain: str, address: str) -> str:
 def is_hashed(address: str) -> bool:
     """Whether a suppression's address is one that was erased."""
     return address.startswith(_PREFIX)
+
+
+def impersonal(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What an Outcome knows, without what may tell of whom."""
+    return {name: value for name, value in data.items() if name not in PERSONAL}
 
 
 def spellings(address: str) -> list[str]:

@@ -158,8 +158,10 @@ def happening_of(outcome: Outcome) -> Happening | None:
     )
 
 
-def unsubscribed(delivery: Delivery, at: datetime) -> Happening:
-    """What it means that the reader of a Delivery unsubscribed."""
+def unsubscribed(delivery: Delivery, at: datetime) -> Happening | None:
+    """What it means that the reader of a Delivery unsubscribed; None where the address was erased."""
+    if delivery.is_erased:
+        return None
     return Happening(
         reason=Reason.UNSUBSCRIBE,
         domain=delivery.domain,

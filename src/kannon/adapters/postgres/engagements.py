@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from kannon.adapters.postgres.connection import Connection, as_json, queries
+from kannon.core.erasure import ERASED
 from kannon.core.payloads import Act, Engagement
 from kannon.core.tracking.policy import Mode
 
@@ -17,7 +18,7 @@ async def record_engagements(connection: Connection, engagements: Sequence[Engag
     rows = [_row(one) for one in engagements if one.act in _COUNTED and one.mode is not Mode.OFF]
     if not rows:
         return 0
-    wanted = {"engagements": as_json(rows), "now": now, "modes": _MODES}
+    wanted = {"engagements": as_json(rows), "now": now, "modes": _MODES, "erased": ERASED}
     found = await (await connection.execute(SQL["record_engagements"], wanted)).fetchone()
     return int(found["fresh"]) if found else 0
 

@@ -9,7 +9,7 @@ from kannon.adapters.postgres.connection import Connection, Database, queries
 from kannon.adapters.postgres.suppressions import suppression_of, write_suppressions
 from kannon.core.addresses import canonical
 from kannon.core.deliveries import TERMINAL, WAITING, DeliveryId, Status
-from kannon.core.erasure import ERASED, hashed, spellings
+from kannon.core.erasure import ERASED, PERSONAL, hashed, spellings
 from kannon.ports import Erased
 
 SQL = queries("recipients")
@@ -105,7 +105,7 @@ async def _erase_mails(
     ids += gone
     changed = {"erased": ERASED, **_places(gone)}
     await connection.execute(SQL["erase_deliveries"], changed | {"waiting": _WAITING})
-    outcomes = await connection.execute(SQL["erase_outcomes"], changed)
+    outcomes = await connection.execute(SQL["erase_outcomes"], changed | {"personal": list(PERSONAL)})
     return Erased(
         deliveries=len(gone),
         cancelled=len(waiting),

@@ -165,7 +165,7 @@ FROM fresh GROUP BY type
 
 -- name: record_engagements
 -- What is of a Delivery, or has a pseudonym, is a row with the request's id in its key; of the rest the id is
--- remembered. A first is one by a person. In the order of keys, so that none waits for another in a circle.
+-- remembered, and so where the Recipient was erased. A first is one by a person. In the order of keys, so that none waits for another in a circle.
 WITH given AS MATERIALIZED (
     SELECT e ->> 0 AS id, e ->> 1 AS type, (e ->> 2)::smallint AS mode, e ->> 3 AS domain, (e ->> 4)::bigint AS batch,
            (e ->> 5)::timestamptz AS timestamp, coalesce((e ->> 6)::integer, -1) AS seq, e ->> 7 AS pseudonym,
@@ -175,7 +175,7 @@ WITH given AS MATERIALIZED (
     SELECT given.*, coalesce(m.message_id, '') AS message_id, d.email AS address,
            coalesce(d.email, nullif(given.pseudonym, '')) AS email
     FROM given LEFT JOIN messages m ON m.number = given.batch
-    LEFT JOIN deliveries d ON d.batch = given.batch AND d.seq = given.seq
+    LEFT JOIN deliveries d ON d.batch = given.batch AND d.seq = given.seq AND d.email <> %(erased)s
 ), written AS (
     INSERT INTO stats (batch, seq, type, attempt, timestamp, message_id, domain, email, data, id, machine, mode)
     SELECT batch, seq, type, 0, timestamp, message_id, domain, email, data, id, machine, mode FROM known

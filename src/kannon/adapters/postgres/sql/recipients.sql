@@ -33,7 +33,7 @@ FROM unnest(%(batches)s::bigint[], %(seqs)s::integer[]) AS gone (batch, seq)
 WHERE d.batch = gone.batch AND d.seq = gone.seq
 
 -- name: erase_outcomes
-UPDATE stats s SET email = %(erased)s, data = s.data - ARRAY['msg', 'url', 'ip', 'user_agent']
+UPDATE stats s SET email = %(erased)s, data = s.data - %(personal)s::text[]
 FROM unnest(%(batches)s::bigint[], %(seqs)s::integer[]) AS gone (batch, seq)
 WHERE s.batch = gone.batch AND s.seq = gone.seq
 
