@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from api_gateway.refusals import NotFound
 from kannon.core.batches import Body
-from kannon.core.envelopes import MAX_CHUNK_BYTES
+from kannon.core.envelopes import MAX_MESSAGE_BYTES
 from kannon.core.errors import BadInput, BodyGone
 from kannon.core.fields import Pattern, UnsafePlace, compile_text, html_edits
 from kannon.core.message_sizes import MessageSizes
@@ -149,7 +149,7 @@ def too_large(octets: int) -> str:
     """What is told of a message that does not fit."""
     return (
         f"with the text part made from the HTML the message would have about {octets} octets,"
-        f" {MAX_CHUNK_BYTES} are allowed"
+        f" {MAX_MESSAGE_BYTES} are allowed"
     )
 
 
@@ -166,7 +166,7 @@ def _compiled(body: Body) -> CompiledBody:
     html = assembled(body.html, edits, 0, len(body.html))
     tracked = compile_tracked(body.html, edits, opens=True, links=True)
     sizes = MessageSizes(html, compile_text(body.text), tracked)
-    if sizes.unfilled > MAX_CHUNK_BYTES:
+    if sizes.unfilled > MAX_MESSAGE_BYTES:
         raise BadInput(f"html: {too_large(sizes.unfilled)}")
     return CompiledBody(html, sizes)
 

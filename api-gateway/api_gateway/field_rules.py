@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from api_gateway.bodies import CompiledBody, shortened, too_large
-from kannon.core.envelopes import MAX_CHUNK_BYTES
+from kannon.core.envelopes import MAX_MESSAGE_BYTES
 from kannon.core.errors import BadInput
 from kannon.core.fields import UnsafeField, compile_header, merge_fields
 
@@ -72,8 +72,10 @@ class FieldRules:
         uses = Counter(name for _, name, _ in self._subject.slots)
         taken = sum(map(len, self._subject.pieces))
         taken += sum(count * len(self._global.get(name, "")) for name, count in uses.items())
-        in_subject = (MAX_HEADER_CHARACTERS - taken) // max(uses.values()) if uses else MAX_CHUNK_BYTES
-        in_message = (MAX_CHUNK_BYTES - self._sizes.bound(self._global)) // max(self._sizes.per_character, 1)
+        in_subject = (MAX_HEADER_CHARACTERS - taken) // max(uses.values()) if uses else MAX_MESSAGE_BYTES
+        in_message = (MAX_MESSAGE_BYTES - self._sizes.bound(self._global)) // max(
+            self._sizes.per_character, 1
+        )
         return min(in_subject, in_message)
 
     def _check_lengths(self, place: str, address: str, fields: Mapping[str, str]) -> None:
@@ -85,10 +87,10 @@ class FieldRules:
                 f" characters, {MAX_HEADER_CHARACTERS} are allowed"
             )
         own = fields if "email" in self._global else {"email": address, **fields}
-        if self._sizes.bound(self._global, own) <= MAX_CHUNK_BYTES:
+        if self._sizes.bound(self._global, own) <= MAX_MESSAGE_BYTES:
             return
         octets = self._sizes.exact(all_fields)
-        if octets > MAX_CHUNK_BYTES:
+        if octets > MAX_MESSAGE_BYTES:
             raise BadInput(f"{self._fields_in_message(place, fields)}: {too_large(octets)}")
 
     def _longest_in_subject(self, place: str, fields: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from kannon.core import dkim
 from kannon.core.addresses import EmailAddress
 from kannon.core.batches import BatchContent, Delivery
 from kannon.core.envelope_seal import sealed
-from kannon.core.envelopes import MAX_CHUNK_BYTES, Envelope
+from kannon.core.envelopes import MAX_MESSAGE_BYTES, Envelope
 from kannon.core.errors import BadInput
 from kannon.core.fields import compile_header, compile_text, merge_fields
 from kannon.core.mime import Message, Skeleton
@@ -99,8 +99,8 @@ class BatchBuilder:
         body_hash = self._body_hash(delivery, message, html)
         signature = self._signer.sign(message.headers, body_hash, int(now.timestamp()))
         built = signature + message.as_bytes()
-        if len(built) > MAX_CHUNK_BYTES:
-            raise TooLarge(f"the message has {len(built)} octets, {MAX_CHUNK_BYTES} are allowed")
+        if len(built) > MAX_MESSAGE_BYTES:
+            raise TooLarge(f"the message has {len(built)} octets, {MAX_MESSAGE_BYTES} are allowed")
         return built
 
     def _skeleton(self, delivery: Delivery) -> Skeleton:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from kannon.core.deliveries import DeliveryId
 
 MAX_CHUNK_ITEMS = 100
-MAX_CHUNK_BYTES = 700_000
+MAX_CHUNK_BYTES = 900_000
 """What an event carries at the most; NATS refuses 1 MiB, and headers and signatures want their part."""
+MAX_MESSAGE_BYTES = 700_000
+"""What a built message has at the most: it must fit into an event, whatever else goes with it."""
 
 
 @dataclass(frozen=True, slots=True)
