@@ -92,10 +92,10 @@ def shared_database(postgres_url: str) -> str:
 def migrated_database(shared_database: str) -> str:
     """The URL of a database with all tables and no rows, for one test."""
     tables = (
-        "domains, api_keys, bodies, templates, messages, deliveries, idempotency_keys, stats, "
+        "domains, api_keys, bodies, templates, messages, deliveries, idempotency_keys, stats, attachments, "
         "stats_firsts, engagements_seen, rollup_deltas, rollups, batch_rollups, rollup_latencies, "
         "batch_latencies, providers, outbox, streams, reports, report_counts, suppressions, "
-        "soft_bounces, stats_keys"
+        "soft_bounces, stats_keys, mail_counts, audit_records"
     )
     with psycopg.connect(shared_database, autocommit=True) as connection:
         connection.execute(f"TRUNCATE {tables}")

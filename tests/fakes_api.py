@@ -48,6 +48,7 @@ class FakeApi:
     looks: int = 0
     stats_failures: list[Refused] = field(default_factory=list)
     templates: dict[str, admin_pb2.Template] = field(default_factory=dict)
+    rendered: list[Any] = field(default_factory=list)
     address: str = ""
     _answers: dict[str, tuple[bytes, SendRes]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -88,6 +89,14 @@ class FakeApi:
         )
         self._answers[key] = (content, answer)
         return answer
+
+    def render(self, request: Any, _: Mapping[str, str]) -> Message:
+        """`RenderTemplate`: says what it was asked."""
+        self.rendered.append(request)
+        html = request.html or f"of {request.template_id}"
+        return mailer_pb2.RenderTemplateRes(
+            subject=request.subject, html=html, text="text", unfilled=["a", "b"]
+        )
 
     def create(self, request: Any, _: Mapping[str, str]) -> Message:
         """`CreateTemplate`."""
@@ -153,7 +162,10 @@ def running_api(max_message: int = 4 * 1024**2) -> Iterator[FakeApi]:
     api = FakeApi()
     mailer, admin = mailer_pb2.DESCRIPTOR, admin_pb2.DESCRIPTOR
     services = (
-        (mailer.services_by_name["Mailer"], {"SendHTML": api.send, "SendTemplate": api.send}),
+        (
+            mailer.services_by_name["Mailer"],
+            {"SendHTML": api.send, "SendTemplate": api.send, "RenderTemplate": api.render},
+        ),
         (
             admin.services_by_name["Api"],
             {

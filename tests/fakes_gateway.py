@@ -1,5 +1,6 @@
 """What the gateway needs from outside, in memory. Each keeps to the contract suite of its port."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -7,6 +8,7 @@ from datetime import UTC, datetime
 from api_gateway.credentials import is_active
 from kannon.core.batches import KEYS_KEPT_FOR, Body, KeyedAnswer, NewBatch
 from kannon.core.errors import BodyGone, Conflict, EventsUnavailable, LedgerUnavailable
+from kannon.core.limits import UNLIMITED, Limits, MailCount, OwnLimits, check_count
 from kannon.core.payloads import AnyPayload
 from kannon.core.tracking.policy import DEFAULT_POLICY, Policy
 from kannon.ports import DomainRecord, KeyRecord, StatsCount, StatsRow, TemplateRecord
@@ -19,6 +21,7 @@ class FakeDirectory:
     records: dict[str, DomainRecord] = field(default_factory=dict)
     private_keys: dict[str, bytes] = field(default_factory=dict)
     records_of_keys: dict[bytes, KeyRecord] = field(default_factory=dict)
+    limits_of: dict[str, OwnLimits] = field(default_factory=dict)
     away: bool = False
 
     async def add_domain(self, name: str, dkim_private_key: bytes, dkim_public_key: str) -> DomainRecord:
@@ -54,11 +57,11 @@ class FakeDirectory:
             raise Conflict(f"there is no domain {record.domain}")
         self.records_of_keys[key_hash] = record
 
-    async def key(self, domain: str, key_hash: bytes) -> KeyRecord | None:
+    async def key(self, domain: str, key_hash: bytes) -> tuple[KeyRecord, OwnLimits] | None:
         """See `ports.Directory`."""
         self._answer()
         record = self.records_of_keys.get(key_hash)
-        return record if record and record.domain == domain else None
+        return (record, self._limits(domain)) if record and record.domain == domain else None
 
     async def key_named(self, domain: str, key_id: str) -> KeyRecord | None:
         """See `ports.Directory`."""
@@ -89,6 +92,20 @@ class FakeDirectory:
         self.records_of_keys[hashes[0]] = ended
         return ended
 
+    async def limits(self, domain: str) -> OwnLimits | None:
+        """See `ports.Directory`."""
+        self._answer()
+        return self._limits(domain) if domain in self.records else None
+
+    async def set_limits(self, domain: str, limits: OwnLimits) -> bool:
+        """See `ports.Directory`."""
+        self._answer()
+        self.limits_of[domain] = limits
+        return domain in self.records
+
+    def _limits(self, domain: str) -> OwnLimits:
+        return self.limits_of.get(domain, OwnLimits())
+
     def _answer(self) -> None:
         if self.away:
             raise LedgerUnavailable("away")
@@ -110,7 +127,7 @@ class FakeTemplates:
         if domain not in self.domains:
             raise Conflict(f"there is no domain {domain}")
         self.numbers[template_id] = self._add_body(body)
-        self.records[template_id] = TemplateRecord(template_id, domain, "template", title, body.html)
+        self.records[template_id] = TemplateRecord(template_id, domain, "template", title, body)
         return self.records[template_id]
 
     async def update(self, template_id: str, title: str | None, body: Body | None) -> TemplateRecord | None:
@@ -121,7 +138,7 @@ class FakeTemplates:
             record = replace(record, title=title)
         if body is not None:
             before, self.numbers[template_id] = self.numbers[template_id], self._add_body(body)
-            record = replace(record, html=body.html)
+            record = replace(record, body=body)
             self._forget(before)
         self.records[template_id] = record
         return record
@@ -177,15 +194,21 @@ class FakeIntake:
     marked: dict[int, int] = field(default_factory=dict)
     answers: dict[tuple[str, str], KeyedAnswer] = field(default_factory=dict)
     stored: set[int] = field(default_factory=set)
+    mails: Counter[str] = field(default_factory=Counter)
     away: bool = False
 
-    async def accept(self, batch: NewBatch, keyed: KeyedAnswer | None = None) -> int | KeyedAnswer:
-        """See `ports.Intake`."""
+    async def accept(
+        self, batch: NewBatch, keyed: KeyedAnswer | None = None, limits: Limits = UNLIMITED
+    ) -> int | KeyedAnswer:
+        """See `ports.Intake`; it knows one minute and day, which never ends."""
         self._answer()
         if keyed and (earlier := await self.answered(keyed.domain, keyed.key, keyed.at)) is not None:
             return earlier
         if isinstance(batch.body, int) and batch.body not in self.stored:
             raise BodyGone
+        mails = self.mails[batch.domain] + len(batch.recipients)
+        check_count(MailCount(mails, mails, 60, 60), len(batch.recipients), limits)
+        self.mails[batch.domain] = mails
         if keyed is not None:
             self.answers[keyed.domain, keyed.key] = keyed
         self.batches.append(batch)

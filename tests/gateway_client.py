@@ -18,6 +18,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 from psycopg.rows import dict_row
 
+from api_gateway.attachments import AttachmentLimits
 from api_gateway.main import Gateway, Wanted
 from kannon.adapters.nats.connection import Connection
 from kannon.adapters.pb import admin_pb2, mailer_pb2, stats_v1_pb2, stats_v2_pb2, stats_v3_pb2
@@ -25,6 +26,8 @@ from kannon.adapters.pb.mailer_pb2 import SendHTMLReq
 from kannon.adapters.pb.types_pb2 import Recipient, Sender
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.migrate import migrate
+from kannon.core.limits import UNLIMITED, Limits
+from kannon.core.stored_objects import StorePlace
 from kannon.core.suppression import SuppressionRules
 
 ADMIN_TOKEN = "the-admin-token"
@@ -118,13 +121,21 @@ def basic(domain: str, key: str) -> str:
 
 @asynccontextmanager
 async def running_gateway(
-    database_url: str, nats_url: str, *, connected: bool = True, edges: Mapping[str, str] | None = None
+    database_url: str,
+    nats_url: str,
+    *,
+    connected: bool = True,
+    edges: Mapping[str, str] | None = None,
+    limits: Limits = UNLIMITED,
+    audit: bool = False,
+    store: StorePlace | None = None,
 ) -> AsyncIterator[Client]:
     """A gateway on a free port, and a client of it.
 
     Args:
         connected: wait until it is connected to NATS, as the gateway itself never does.
         edges: `host:port` by name.
+        store: for attachments.
     """
     wanted = Wanted(
         database_url=database_url,
@@ -141,6 +152,10 @@ async def running_gateway(
         lease=timedelta(minutes=15),
         edges=edges or {},
         suppression=SuppressionRules(),
+        store=store,
+        attachments=AttachmentLimits(1024**2, 3 * 1024**2),
+        limits=limits,
+        audit_enabled=audit,
     )
     database, nats = Database(database_url, 4), Connection(nats_url, "test")
     await database.open()
@@ -154,6 +169,7 @@ async def running_gateway(
         yield Client(channel, address)
     await gateway.server.stop(1)
     await gateway.announcer.close(5)
+    await gateway.auditor.close(5)
     await gateway.edges.close()
     connecting.cancel()
     await nats.close()

@@ -14,6 +14,7 @@ from edge_smtp.inbound.server import Offer, ReportServer
 from edge_smtp.inbound.session import Bounds
 from kannon.core.payloads import ReportReceived
 from kannon.core.return_path import KEY_ID, mint
+from kannon.ports import ObjectStore
 from tests.fakes import FakePublisher
 
 KEY = bytes(range(32))
@@ -43,12 +44,13 @@ class Inbound:
         connections: int = 50,
         per_client: int = 50,
         max_recipients: int = 5,
+        store: ObjectStore | None = None,
     ) -> None:
         self.publisher = publisher or FakePublisher()
         mailboxes = Mailboxes(
             {KEY_ID: KEY}, ["mx.example.com", "mail.example.com"], ["fbl@feedback.example.com"]
         )
-        reception = Reception(mailboxes, self.publisher, lambda: NOW, max_recipients)
+        reception = Reception(mailboxes, self.publisher, lambda: NOW, max_recipients, store)
         offer = Offer("mx.example.com", bounds, certificate, connections, per_client)
         self.server = ReportServer(reception, offer)
         self._clients: list[Client] = []

@@ -1,15 +1,17 @@
 """The procedures of `Api`: Domains and their API keys."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 
 from api_gateway.credentials import SHOWN_CHARACTERS, is_active, key_hash, masked, new_key, new_key_id
 from api_gateway.endpoints import Call
-from api_gateway.refusals import NotFound
+from api_gateway.refusals import NotFound, PermissionDenied
 from api_gateway.timestamps import read_timestamp, write_timestamp
 from api_gateway.tracking import read_policy, write_policy
 from kannon.adapters.pb import admin_pb2 as pb
 from kannon.core import dkim
+from kannon.core.access import Role, may_grant
 from kannon.core.addresses import InvalidAddress, domain_name
 from kannon.core.errors import BadInput
 from kannon.core.fields import header_safe
@@ -44,9 +46,13 @@ class Admin:
         """One Domain; raises BadInput and NotFound."""
         return pb.GetDomainRes(domain=_domain(await self._known(request.domain)))
 
-    async def get_domains(self, _request: pb.GetDomainsReq, _call: Call) -> pb.GetDomainsResponse:
-        """All Domains, by name."""
-        return pb.GetDomainsResponse(domains=[_domain(record) for record in await self._directory.domains()])
+    async def get_domains(self, _request: pb.GetDomainsReq, call: Call) -> pb.GetDomainsResponse:
+        """All Domains, by name; to a key its own."""
+        if call.domain:
+            records: Sequence[DomainRecord] = [await self._known(call.domain)]
+        else:
+            records = await self._directory.domains()
+        return pb.GetDomainsResponse(domains=[_domain(record) for record in records])
 
     async def set_tracking_policy(
         self, request: pb.SetTrackingPolicyReq, _call: Call
@@ -57,9 +63,11 @@ class Admin:
         record = await self._directory.set_tracking(name, policy)
         return pb.SetTrackingPolicyRes(domain=_domain(_existing(record, name)))
 
-    async def create_api_key(self, request: pb.CreateAPIKeyRequest, _call: Call) -> pb.CreateAPIKeyResponse:
-        """A new key of a Domain, shown in full this once; raises BadInput and NotFound."""
-        now = self._clock()
+    async def create_api_key(self, request: pb.CreateAPIKeyRequest, call: Call) -> pb.CreateAPIKeyResponse:
+        """A new key of a Domain, shown in full this once; raises BadInput, PermissionDenied and NotFound."""
+        now, role = self._clock(), _role(request.role)
+        if not may_grant(call.caller.role, role):
+            raise PermissionDenied("role: a key cannot make one that may more than itself")
         if not header_safe(request.name) or len(request.name) > MAX_NAME_CHARACTERS:
             raise BadInput(f"name: at most {MAX_NAME_CHARACTERS} characters, without CR, LF and NUL")
         expires_at = _expiry(request, now)
@@ -73,6 +81,7 @@ class Admin:
             created_at=now,
             expires_at=expires_at,
             deactivated_at=None,
+            role=role,
         )
         await self._directory.add_key(record, key_hash(key))
         return pb.CreateAPIKeyResponse(api_key=_api_key(record, now), key=key)
@@ -147,6 +156,13 @@ def _no_such_key(domain: str) -> NotFound:
     return NotFound(f"id: the domain {domain} has no key of that name")
 
 
+def _role(text: str) -> Role:
+    try:
+        return Role(text or Role.DEFAULT)
+    except ValueError:
+        raise BadInput(f"role: must be one of {', '.join(Role)}") from None
+
+
 def _expiry(request: pb.CreateAPIKeyRequest, now: datetime) -> datetime | None:
     if not request.HasField("expires_at"):
         return None
@@ -172,4 +188,5 @@ def _api_key(record: KeyRecord, now: datetime) -> pb.APIKey:
         expires_at=write_timestamp(record.expires_at) if record.expires_at else None,
         is_active=is_active(record, now),
         deactivated_at=write_timestamp(record.deactivated_at) if record.deactivated_at else None,
+        role=record.role,
     )

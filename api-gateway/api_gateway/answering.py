@@ -35,11 +35,15 @@ class Answering:
         self._doorkeeper = doorkeeper
         self._large_calls = LargeCalls()
 
-    async def admit(self, endpoint: Endpoint, headers: Headers) -> Call:
-        """The call, if it is let in; to be asked before its request is read."""
+    async def admit(self, endpoint: Endpoint, headers: Headers, client: str = "") -> Call:
+        """The call, if it is let in; to be asked before its request is read.
+
+        Args:
+            client: the address that it comes from.
+        """
         traceparent = trace_of(headers)
         with _told(endpoint.name, traceparent):
-            return await self._doorkeeper.admit(endpoint, headers, traceparent)
+            return await self._doorkeeper.admit(endpoint, headers, traceparent, client)
 
     async def message(self, endpoint: Endpoint, call: Call, octets: bytes, parse: Parse) -> Message:
         """The answer to a request that is given in octets."""

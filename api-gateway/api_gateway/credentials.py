@@ -5,11 +5,16 @@ import hashlib
 import hmac
 import secrets
 import string
+import unicodedata
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
-from api_gateway.refusals import Unauthenticated
-from kannon.core.addresses import domain_name
+from api_gateway.refusals import NotFound, Unauthenticated
+from kannon.core.access import Role
+from kannon.core.addresses import InvalidAddress, domain_name
 from kannon.core.errors import BadInput
+from kannon.core.limits import OwnLimits
 from kannon.ports import Clock, Directory, KeyRecord
 
 KEY_PREFIX = "k_"
@@ -17,18 +22,39 @@ KEY_CHARACTERS = 64
 ID_PREFIX = "key_"
 ID_CHARACTERS = 20
 SHOWN_CHARACTERS = 8
+ACTING_FOR: Final = "x-kannon-domain"
+"""The header in which the holder of the admin token names the Domain of a message."""
+MAX_ATTRIBUTION: Final = 256
+"""Octets of what a caller says of itself."""
+NO_OWN_LIMITS: Final = OwnLimits()
 _ALPHANUMERIC = string.ascii_letters + string.digits
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whoever has valid credentials.
+
+    Attributes:
+        role: of the key; None with the admin token.
+        domain: for which it acts; empty where the holder of the admin token names none.
+        limits: what was set for that Domain.
+    """
+
+    role: Role | None = None
+    domain: str = ""
+    key_id: str = ""
+    limits: OwnLimits = NO_OWN_LIMITS
+
+
 class KeyCheck:
-    """Tells for which Domain a call may send."""
+    """Tells who has a key, and for which Domain it is."""
 
     def __init__(self, directory: Directory, clock: Clock) -> None:
         self._directory = directory
         self._clock = clock
 
-    async def domain_of(self, authorization: str) -> str:
-        """The Domain whose valid key stands in an `Authorization` header.
+    async def holder(self, authorization: str) -> Holder:
+        """Who has the valid key that stands in an `Authorization` header.
 
         Raises:
             Unauthenticated: it does not hold one, whatever the cause.
@@ -36,28 +62,52 @@ class KeyCheck:
         """
         domain, key = basic_credentials(authorization)
         # Found by its hash, so how long that takes says nothing about the key.
-        record = await self._directory.key(domain, key_hash(key))
-        if record is None or not is_active(record, self._clock()):
-            raise Unauthenticated
-        return record.domain
+        found = await self._directory.key(domain, key_hash(key))
+        if found is None:
+            raise Unauthenticated("unknown key", domain)
+        record, limits = found
+        if not is_active(record, self._clock()):
+            raise Unauthenticated(
+                "deactivated key" if record.deactivated_at else "expired key", domain, record.id
+            )
+        return Holder(record.role, record.domain, record.id, limits)
+
+    async def acting_for(self, name: str) -> Holder:
+        """The holder of the admin token, acting for a Domain.
+
+        Raises:
+            BadInput: the name is none.
+            NotFound: there is no such Domain.
+            LedgerUnavailable: it could not be looked up.
+        """
+        if not name:
+            raise BadInput(f"{ACTING_FOR}: is needed with the admin token")
+        try:
+            domain = domain_name(name)
+        except InvalidAddress as error:
+            raise BadInput(f"{ACTING_FOR}: {error.reason}") from None
+        limits = await self._directory.limits(domain)
+        if limits is None:
+            raise NotFound(f"{ACTING_FOR}: there is no domain {domain}")
+        return Holder(domain=domain, limits=limits)
 
 
 class AdminCheck:
     """Compares admin tokens.
 
     Args:
-        token: the right one; not empty.
+        tokens: the right ones; none is empty.
     """
 
-    def __init__(self, token: str) -> None:
-        assert token, "an empty token would let everyone in"
-        self._digest = hashlib.sha256(token.encode()).digest()
+    def __init__(self, *tokens: str) -> None:
+        assert all(tokens), "an empty token would let everyone in"
+        self._digests = [hashlib.sha256(token.encode()).digest() for token in tokens]
 
     def check(self, token: str) -> None:
-        """Raises Unauthenticated unless it is the right one; the time it takes says nothing about that."""
+        """Raises Unauthenticated unless it is a right one; the time it takes says nothing about that."""
         given = hashlib.sha256(token.encode(errors="surrogateescape")).digest()
-        if not hmac.compare_digest(given, self._digest):
-            raise Unauthenticated
+        if not any([hmac.compare_digest(given, digest) for digest in self._digests]):  # each, to the end
+            raise Unauthenticated("wrong admin token")
 
 
 def basic_credentials(authorization: str) -> tuple[str, str]:
@@ -67,15 +117,20 @@ def basic_credentials(authorization: str) -> tuple[str, str]:
         Unauthenticated: it has another form.
     """
     scheme, _, encoded = authorization.partition(" ")
-    if scheme.lower() != "basic":
-        raise Unauthenticated
     try:
         domain, colon, key = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-        if not colon:
-            raise Unauthenticated
+        if scheme.lower() != "basic" or not colon:
+            raise Unauthenticated("malformed credentials")
         return domain_name(domain), key
     except (ValueError, BadInput):
-        raise Unauthenticated from None
+        raise Unauthenticated("malformed credentials") from None
+
+
+def is_attribution(text: str) -> bool:
+    """Whether a caller may say this of itself: it is kept, and shown to people."""
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        return False
+    return len(text.encode()) <= MAX_ATTRIBUTION
 
 
 def is_active(record: KeyRecord, now: datetime) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, TypeAlias
+from urllib.parse import unquote
 
 import grpc
 from grpc import aio
@@ -11,7 +12,8 @@ from grpc_reflection.v1alpha import reflection
 
 from api_gateway.answering import Answering, Refused, parse_protobuf
 from api_gateway.endpoints import Call, Endpoint, Headers
-from kannon.core.errors import KannonError
+from api_gateway.statuses import status_of
+from kannon.core.errors import BadInput, KannonError
 
 MAX_CALLS = 1000
 """Calls at once; more are told to come again (RESOURCE_EXHAUSTED)."""
@@ -93,41 +95,45 @@ class _Door(aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in its 
         endpoint = self._endpoints.get(handler_call_details.method.removeprefix("/"))
         if endpoint is None:
             return await continuation(handler_call_details)
+        return _answering(endpoint, _headers(handler_call_details), self._answering)
+
+
+def _answering(endpoint: Endpoint, headers: Headers, answering: Answering) -> _Handler:
+    async def admitted(context: _Context) -> tuple[Call, bytes]:
+        call = await answering.admit(endpoint, headers, client_of(context.peer()))
+        octets = await context.read()
+        if not isinstance(octets, bytes):  # the end of a stream without any message
+            raise Refused(status_of(BadInput("there is no request")))
+        return call, octets
+
+    async def message(_requests: Any, context: _Context) -> Any:
         try:
-            call = await self._answering.admit(endpoint, _headers(handler_call_details))
-        except Refused as refused:
-            return _refusing(refused)
-        return _answering(endpoint, call, self._answering)
-
-
-def _refusing(refused: Refused) -> _Handler:
-    async def refuse(_requests: Any, context: _Context) -> None:
-        await _abort(context, refused)
-
-    # Requests as a stream, so that none has been read when this is called.
-    return grpc.stream_unary_rpc_method_handler(refuse)
-
-
-def _answering(endpoint: Endpoint, call: Call, answering: Answering) -> _Handler:
-    async def message(octets: bytes, context: _Context) -> Any:
-        try:
+            call, octets = await admitted(context)
             answer = await answering.message(endpoint, call, octets, parse_protobuf)
             return answer.SerializeToString()
         except Refused as refused:
             await _abort(context, refused)
 
-    async def messages(octets: bytes, context: _Context) -> AsyncIterator[bytes]:
+    async def messages(_requests: Any, context: _Context) -> AsyncIterator[bytes]:
         try:
+            call, octets = await admitted(context)
             async with aclosing(answering.messages(endpoint, call, octets, parse_protobuf)) as answers:
                 async for answer in answers:
                     yield answer.SerializeToString()
         except Refused as refused:
             await _abort(context, refused)
 
-    # Without (de)serializers of gRPC's, whose failures would show our classes to the caller.
+    # Requests as a stream, so that none has been read when these are called; without (de)serializers of
+    # gRPC's, whose failures would show our classes to the caller.
     if endpoint.stream is not None:
-        return grpc.unary_stream_rpc_method_handler(messages)
-    return grpc.unary_unary_rpc_method_handler(message)
+        return grpc.stream_stream_rpc_method_handler(messages)
+    return grpc.stream_unary_rpc_method_handler(message)
+
+
+def client_of(peer: str) -> str:
+    """The address of a gRPC peer, such as `ipv4:192.0.2.1:50000`, without its port."""
+    family, _, rest = unquote(peer).partition(":")
+    return rest.rpartition(":")[0].strip("[]") if family in ("ipv4", "ipv6") else ""
 
 
 async def _abort(context: _Context, refused: Refused) -> None:

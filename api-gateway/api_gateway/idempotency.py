@@ -4,12 +4,14 @@ import hashlib
 from typing import Final
 
 from api_gateway.send_request import SendRequest
-from kannon.adapters.pb.mailer_pb2 import SendRes
+from kannon.adapters.pb.mailer_pb2 import Attachment, SendRes
 from kannon.adapters.pb.types_pb2 import Recipient
 from kannon.core.batches import KeyedAnswer
 from kannon.core.errors import BadInput, Conflict
 
 MAX_KEY_CHARACTERS: Final = 255
+_ADDED: Final = frozenset({"attachments", "recipients"})
+"""Fields that are large, and are never held once more as a whole."""
 
 
 def check_key(key: str) -> None:
@@ -23,17 +25,19 @@ class ContentHash:
 
     Args:
         procedure: of the call.
-        request: all of it but its Recipients, which are added one after the other.
+        request: all of it but attachments and Recipients, which are added one after the other.
     """
 
     def __init__(self, procedure: str, request: SendRequest) -> None:
-        shared = {field.name: value for field, value in request.ListFields() if field.name != "recipients"}
+        fields = request.ListFields()
+        shared = {field.name: value for field, value in fields if field.name not in _ADDED}
         self._hash = hashlib.sha256(procedure.encode())
         self._add(type(request)(**shared).SerializeToString(deterministic=True))
 
-    def add(self, recipient: Recipient) -> None:
-        """Add the next Recipient."""
-        self._add(recipient.SerializeToString(deterministic=True))
+    def add(self, part: Attachment | Recipient) -> None:
+        """Add the next attachment, or after all of them the next Recipient."""
+        self._add(part.DESCRIPTOR.name.encode())
+        self._add(part.SerializeToString(deterministic=True))
 
     def digest(self) -> bytes:
         """Its SHA-256."""

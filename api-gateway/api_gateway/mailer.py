@@ -6,9 +6,11 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from api_gateway.announcer import Announcer
+from api_gateway.attachments import AttachmentDesk
 from api_gateway.bodies import Bodies, Chosen
 from api_gateway.endpoints import Call
 from api_gateway.idempotency import ContentHash, check_key, repeated
+from api_gateway.options import read_source
 from api_gateway.send_request import (
     RecipientReader,
     SendRequest,
@@ -24,6 +26,7 @@ from api_gateway.turns import in_turns
 from kannon.adapters.pb.mailer_pb2 import SendHTMLReq, SendRes, SendTemplateReq
 from kannon.core.batches import KeyedAnswer, NewBatch
 from kannon.core.failpoints import passing
+from kannon.core.limits import check_mails, check_recipients
 from kannon.ports import Clock, Intake
 
 log = logging.getLogger(__name__)
@@ -46,6 +49,7 @@ class Mailer:
         ceilings: Ceilings,
         clock: Clock,
         retry_budget: timedelta,
+        attachments: AttachmentDesk,
     ) -> None:
         self._intake = intake
         self._bodies = bodies
@@ -55,20 +59,25 @@ class Mailer:
         self._ceilings = ceilings
         self._clock = clock
         self._retry_budget = retry_budget
+        self._attachments = attachments
 
     async def send_html(self, request: SendHTMLReq, call: Call) -> SendRes:
         """Make a Batch and a transient Template of a call.
 
         Raises:
-            KannonError: what `Bodies`, `Ceilings`, `idempotency`, `send_request`, `SenderRule` and
-                `SuppressedRecipients` raise.
+            KannonError: what `Bodies`, `Ceilings`, `idempotency`, `send_request`, `SenderRule`,
+                `AttachmentDesk`, `SuppressedRecipients`, `core.limits` and `ports.Intake` raise.
         """
-        return await self._send_once(request, call, lambda: self._bodies.given(request.html))
+        return await self._send_once(
+            request, call, lambda: self._bodies.given(read_source(request), request.raw_fields)
+        )
 
     async def send_template(self, request: SendTemplateReq, call: Call) -> SendRes:
         """Make a Batch of a call and a stored Template; raises as `send_html` does."""
         return await self._send_once(
-            request, call, lambda: self._bodies.stored(request.template_id, call.domain)
+            request,
+            call,
+            lambda: self._bodies.stored(request.template_id, call.domain, request.raw_fields, request.text),
         )
 
     async def _send_once(
@@ -88,22 +97,27 @@ class Mailer:
         self, request: SendRequest, call: Call, chosen: Chosen, content_hash: bytes = b""
     ) -> SendRes:
         now = self._clock()
+        check_recipients(len(request.recipients), call.limits)
         ceiling = await self._ceilings.of(call.domain)
         content = read_content(request, chosen, ceiling, now, self._retry_budget)
         await self._rule.check(content.sender.ascii_domain, call.domain)
+        attachments = await self._attachments.read(request.attachments)
         reader = RecipientReader(content.rules, content.tracking)
         async for recipient in in_turns(request.recipients):
             reader.read(recipient)
         await self._suppressed.refuse(reader, request.recipients, call.domain)
+        check_mails(len(reader.taken), call.limits)
         taken = TakenRecipients(request.recipients, reader.taken, content.tracking)
-        batch = new_batch(content, taken, call.domain, secrets.token_hex(16), call.traceparent)
+        await self._attachments.keep(attachments, request.attachments, call.domain, content.expires_at)
+        name = secrets.token_hex(16)
+        batch = new_batch(content, taken, call.domain, name, call.traceparent, attachments)
         answer = _answered(reader.answer, batch)
         keyed = None
         if call.idempotency_key:
             keyed = KeyedAnswer(
                 call.domain, call.idempotency_key, content_hash, answer.SerializeToString(), now
             )
-        number = await self._intake.accept(batch, keyed)
+        number = await self._intake.accept(batch, keyed, call.limits)
         if isinstance(number, KeyedAnswer):
             return repeated(number, content_hash)
         passing("gateway.committed")
@@ -114,6 +128,8 @@ class Mailer:
 
 async def _hash_of(request: SendRequest, call: Call) -> bytes:
     content = ContentHash(call.procedure, request)
+    async for attachment in in_turns(request.attachments):
+        content.add(attachment)
     async for recipient in in_turns(request.recipients):
         content.add(recipient)
     return content.digest()

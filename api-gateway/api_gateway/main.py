@@ -15,6 +15,9 @@ from publicsuffixlist import PublicSuffixList
 from api_gateway.admin import Admin
 from api_gateway.announcer import Announcer
 from api_gateway.answering import Answering
+from api_gateway.attachments import AttachmentDesk, AttachmentLimits
+from api_gateway.audit_records import AuditDesk
+from api_gateway.auditor import Auditor, prune
 from api_gateway.batches import BatchDesk
 from api_gateway.bodies import Bodies
 from api_gateway.credentials import AdminCheck, KeyCheck
@@ -24,7 +27,9 @@ from api_gateway.diagnosis import Diagnosis
 from api_gateway.endpoints import Doorkeeper, endpoints
 from api_gateway.grpc_server import GrpcServer
 from api_gateway.hz import HZ, Check
+from api_gateway.limits import LimitsDesk
 from api_gateway.mailer import Mailer
+from api_gateway.previews import PreviewDesk
 from api_gateway.recipients import RecipientDesk
 from api_gateway.reports import ReportDesk
 from api_gateway.sender_rule import SenderRule
@@ -42,6 +47,9 @@ from kannon.adapters.nats.connection import Connection
 from kannon.adapters.nats.dead_letter_store import NatsDeadLetterStore
 from kannon.adapters.nats.publisher import NatsPublisher, NatsStreams
 from kannon.adapters.nats.streams_look import NatsStreamsLook
+from kannon.adapters.objects.opening import open_store
+from kannon.adapters.postgres.attachments import PostgresAttachmentUses
+from kannon.adapters.postgres.audit import PostgresAuditTrail
 from kannon.adapters.postgres.batches import PostgresBatches
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.delivery_queries import PostgresDeliveryQueries
@@ -56,9 +64,12 @@ from kannon.adapters.postgres.suppressions import PostgresSuppressions
 from kannon.adapters.postgres.templates import PostgresTemplates
 from kannon.core.errors import KannonError
 from kannon.core.keys import Purpose
+from kannon.core.limits import UNLIMITED, Limits
 from kannon.core.payloads import BatchAccepted, EnvelopesReady
+from kannon.core.stored_objects import StorePlace
 from kannon.core.suppression import SuppressionRules
 from kannon.events import Sealer
+from kannon.runtime.attachments import store_place
 from kannon.runtime.clock import utc_now
 from kannon.runtime.failpoints import arm_failpoints
 from kannon.runtime.keys import key_for
@@ -68,12 +79,20 @@ from kannon.runtime.settings import (
     API_HOST,
     API_MAX_MESSAGE,
     API_PORT,
+    API_SECOND_ADMIN_TOKEN,
+    ATTACHMENTS_MAX_SIZE,
+    AUDIT_ENABLED,
+    AUDIT_RETENTION,
     DATABASE_URL,
     DEBUG,
     DISPATCH_IN_HAND,
     DISPATCH_LEASE,
     EDGE_TARGETS,
+    LIMITS_MAILS_PER_DAY,
+    LIMITS_MAILS_PER_MINUTE,
+    LIMITS_RECIPIENTS_PER_CALL,
     NATS_URL,
+    SENDER_MAX_MESSAGE,
     SENDER_RETRY_BUDGET,
     STREAM_REPLICAS,
     Settings,
@@ -106,6 +125,12 @@ class Wanted:
     lease: timedelta
     edges: Mapping[str, str]
     suppression: SuppressionRules
+    store: StorePlace | None
+    attachments: AttachmentLimits
+    limits: Limits = UNLIMITED
+    second_admin_token: str = ""
+    audit_enabled: bool = False
+    audit_retention: timedelta = timedelta(hours=720)
 
 
 def read_settings(settings: Settings) -> Wanted:
@@ -132,6 +157,16 @@ def read_settings(settings: Settings) -> Wanted:
         lease=settings[DISPATCH_LEASE],
         edges=settings[EDGE_TARGETS],
         suppression=suppression_rules(settings),
+        store=store_place(settings),
+        attachments=AttachmentLimits(settings[ATTACHMENTS_MAX_SIZE], settings[SENDER_MAX_MESSAGE]),
+        limits=Limits(
+            settings[LIMITS_MAILS_PER_MINUTE],
+            settings[LIMITS_MAILS_PER_DAY],
+            settings[LIMITS_RECIPIENTS_PER_CALL],
+        ),
+        second_admin_token=settings[API_SECOND_ADMIN_TOKEN],
+        audit_enabled=settings[AUDIT_ENABLED],
+        audit_retention=settings[AUDIT_RETENTION],
     )
 
 
@@ -159,18 +194,24 @@ class Gateway:
         }
         rule = SenderRule(directory, PublicSuffixList().is_public)
         suppressions, clock = PostgresSuppressions(database), database.clock
+        self.trail = trail = PostgresAuditTrail(database)
         suppressed = SuppressedRecipients(suppressions, clock)
+        bodies = Bodies(templates)
+        desk = AttachmentDesk(open_store(wanted.store), PostgresAttachmentUses(database), wanted.attachments)
+        mailer = Mailer(
+            intake,
+            bodies,
+            self.announcer,
+            rule,
+            suppressed,
+            Ceilings(directory),
+            clock,
+            wanted.retry_budget,
+            desk,
+        )
         built = services(
-            Mailer(
-                intake,
-                Bodies(templates),
-                self.announcer,
-                rule,
-                suppressed,
-                Ceilings(directory),
-                clock,
-                wanted.retry_budget,
-            ),
+            mailer,
+            PreviewDesk(bodies),
             BatchDesk(PostgresBatches(database), self.announcer, database.clock),
             Admin(directory, database.clock),
             TemplateDesk(directory, templates),
@@ -184,6 +225,8 @@ class Gateway:
                 database.clock,
             ),
             SuppressionDesk(directory, suppressions, wanted.suppression, clock),
+            LimitsDesk(directory, wanted.limits),
+            AuditDesk(trail),
             RecipientDesk(directory, PostgresRecipientData(database), self.edges, clock),
             Statistics(PostgresStatsQueries(database)),
             StatisticsDesk(
@@ -191,8 +234,11 @@ class Gateway:
             ),
             HZ(checks),
         )
-        doorkeeper = Doorkeeper(KeyCheck(directory, database.clock), AdminCheck(wanted.admin_token))
-        self.server = GrpcServer(endpoints(built), Answering(doorkeeper), wanted.max_message)
+        self.auditor = Auditor(trail if wanted.audit_enabled else None, clock)
+        keys = KeyCheck(directory, clock)
+        admin = AdminCheck(*filter(None, (wanted.admin_token, wanted.second_admin_token)))
+        doorkeeper = Doorkeeper(keys, admin, self.auditor, wanted.limits)
+        self.server = GrpcServer(endpoints(built, self.auditor), Answering(doorkeeper), wanted.max_message)
 
 
 async def serve(wanted: Wanted, stop: asyncio.Event) -> None:
@@ -213,12 +259,15 @@ async def serve(wanted: Wanted, stop: asyncio.Event) -> None:
         gateway = Gateway(wanted, database, nats)
         port = await gateway.server.start(wanted.host, wanted.port)
         log.info("ready", extra={"host": wanted.host, "port": port})
+        pruning = asyncio.create_task(prune(gateway.trail, wanted.audit_retention, database.clock))
+        stack.callback(pruning.cancel)
         try:
             await _until(stop, connecting)
         finally:
             deadline = asyncio.get_running_loop().time() + GRACE_SECONDS
             await gateway.server.stop(GRACE_SECONDS * 0.75)
             await gateway.announcer.close(deadline - asyncio.get_running_loop().time())
+            await gateway.auditor.close(max(1.0, deadline - asyncio.get_running_loop().time()))
             await gateway.edges.close()
             log.info("stopped")
 

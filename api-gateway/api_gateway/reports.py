@@ -39,10 +39,10 @@ class ReportDesk:
             counts=[pb.ReportCount(kind=each, count=counts[each]) for each in Kind if each in counts],
         )
 
-    async def get_report(self, request: pb.GetReportReq, _call: Call) -> pb.GetReportRes:
-        """One report, and its octets from the beginning; raises NotFound."""
+    async def get_report(self, request: pb.GetReportReq, call: Call) -> pb.GetReportRes:
+        """One report, and its octets from the beginning; raises NotFound, to a key for another's too."""
         found = await self._reports.report(request.number)
-        if found is None:
+        if found is None or (call.domain and found[0].domain != call.domain):
             raise NotFound(f"number: there is no report {request.number}")
         record, head = found
         return pb.GetReportRes(report=_written(record), head=head)

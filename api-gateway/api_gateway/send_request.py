@@ -10,13 +10,15 @@ from typing import Final
 
 from api_gateway.bodies import Chosen
 from api_gateway.field_rules import MAX_HEADER_CHARACTERS, FieldRules
-from api_gateway.refusals import NotBuilt
+from api_gateway.options import batch_options, read_headers
 from api_gateway.timestamps import read_timestamp
 from api_gateway.tracking import TrackingRules, UnknownMode
 from kannon.adapters.pb.mailer_pb2 import RescheduleBatchReq, SendHTMLReq, SendRes, SendTemplateReq
 from kannon.adapters.pb.types_pb2 import Recipient
+from kannon.core.added_headers import CompiledHeaders
 from kannon.core.addresses import EmailAddress, InvalidAddress
-from kannon.core.batches import NewBatch, NewRecipient
+from kannon.core.batch_options import AddedHeaders
+from kannon.core.batches import AttachmentRef, NewBatch, NewRecipient
 from kannon.core.errors import BadInput
 from kannon.core.fields import header_safe
 from kannon.core.tracking.policy import AboveCeiling, Policy
@@ -26,6 +28,7 @@ MAX_RECIPIENTS: Final = 250_000
 INVALID_EMAIL: Final = "invalid_email"
 DUPLICATE_RECIPIENT: Final = "duplicate_recipient"
 SUPPRESSED: Final = "suppressed"
+UNSUBSCRIBE_URL_UNRESOLVED: Final = "unsubscribe_url_unresolved"
 TRACKING_ABOVE_CEILING: Final = "tracking_above_ceiling"
 UNSUPPORTED_TRACKING_MODE: Final = "unsupported_tracking_mode"
 
@@ -40,6 +43,7 @@ class Content:
 
     Attributes:
         rules: what fields may hold.
+        headers: those that the call asks for.
         tracking: what may be learnt of readers.
         expires_at: end of the Retry Budget.
     """
@@ -50,6 +54,7 @@ class Content:
     chosen: Chosen
     global_fields: Mapping[str, str]
     rules: FieldRules
+    headers: AddedHeaders
     tracking: TrackingRules
     scheduled_at: datetime
     expires_at: datetime
@@ -122,6 +127,9 @@ class RecipientReader:
         if refusal := _tracking_refusal(self._tracking, recipient):
             self._refuse(recipient.email, refusal)
             return
+        if not self._rules.unsubscribes(recipient.fields):
+            self._refuse(recipient.email, UNSUBSCRIBE_URL_UNRESOLVED)
+            return
         self._rules.check(place, address, dict(recipient.fields))
         self.taken[address] = self._index
 
@@ -149,15 +157,14 @@ def read_content(
 
     Raises:
         BadInput: a value is not valid; the text names its field.
-        NotBuilt: the call asks for what is not there yet.
     """
-    _refuse_unbuilt(request)
     sender = _sender(request.sender.email)
     _check_header("sender.alias", request.sender.alias)
     _check_header("subject", request.subject)
     if len(request.recipients) > MAX_RECIPIENTS:
         raise BadInput(f"recipients: must not be more than {MAX_RECIPIENTS} in one call")
     global_fields = dict(request.global_fields)
+    headers = read_headers(request)
     scheduled_at, expires_at = read_schedule(request, now, retry_budget)
     return Content(
         sender=sender,
@@ -165,7 +172,8 @@ def read_content(
         subject=request.subject,
         chosen=chosen,
         global_fields=global_fields,
-        rules=FieldRules(request.subject, chosen.compiled, global_fields),
+        rules=FieldRules(request.subject, chosen.compiled, global_fields, CompiledHeaders(headers)),
+        headers=headers,
         tracking=TrackingRules(ceiling, request),
         scheduled_at=scheduled_at,
         expires_at=expires_at,
@@ -173,7 +181,12 @@ def read_content(
 
 
 def new_batch(
-    content: Content, recipients: Collection[NewRecipient], domain: str, name: str, traceparent: str
+    content: Content,
+    recipients: Collection[NewRecipient],
+    domain: str,
+    name: str,
+    traceparent: str,
+    attachments: Sequence[AttachmentRef] = (),
 ) -> NewBatch:
     """The Batch that a call asks for.
 
@@ -194,7 +207,9 @@ def new_batch(
         expires_at=content.expires_at,
         traceparent=traceparent,
         recipients=recipients,
+        attachments=attachments,
         tracking=content.tracking.policy,
+        options=batch_options(content.headers, content.chosen),
     )
 
 
@@ -209,14 +224,6 @@ def read_schedule(
         return at, at + retry_budget
     except OverflowError:
         raise BadInput("scheduled_time: too far in the future") from None
-
-
-def _refuse_unbuilt(request: SendRequest) -> None:
-    if request.attachments:
-        raise NotBuilt("attachments")
-    for field in ("headers", "one_click_unsubscribe"):
-        if request.HasField(field):
-            raise NotBuilt(field)
 
 
 def _tracking_refusal(tracking: TrackingRules, recipient: Recipient) -> str:

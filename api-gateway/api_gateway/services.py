@@ -1,13 +1,16 @@
-"""The services of the wire contract: what is built of them, and whom they let in."""
+"""The services of the wire contract: what is built of them, and which credentials they ask for."""
 
 from api_gateway.admin import Admin
+from api_gateway.audit_records import AuditDesk
 from api_gateway.batches import BatchDesk
 from api_gateway.dead_letters import DeadLetterDesk
 from api_gateway.deliveries import Deliveries
 from api_gateway.diagnosis import Diagnosis
 from api_gateway.endpoints import Access, Service
 from api_gateway.hz import HZ
+from api_gateway.limits import LimitsDesk
 from api_gateway.mailer import Mailer
+from api_gateway.previews import PreviewDesk
 from api_gateway.recipients import RecipientDesk
 from api_gateway.reports import ReportDesk
 from api_gateway.statistics import Statistics
@@ -19,6 +22,7 @@ from kannon.adapters.pb import admin_pb2, mailer_pb2, stats_v1_pb2, stats_v2_pb2
 
 def services(
     mailer: Mailer,
+    previews: PreviewDesk,
     batches: BatchDesk,
     admin: Admin,
     templates: TemplateDesk,
@@ -27,6 +31,8 @@ def services(
     reports: ReportDesk,
     diagnosis: Diagnosis,
     suppressions: SuppressionDesk,
+    limits: LimitsDesk,
+    audit: AuditDesk,
     recipients: RecipientDesk,
     statistics: Statistics,
     statistics_desk: StatisticsDesk,
@@ -40,6 +46,7 @@ def services(
             {
                 "SendHTML": mailer.send_html,
                 "SendTemplate": mailer.send_template,
+                "RenderTemplate": previews.render_template,
                 "GetBatch": batches.get_batch,
                 "CancelBatch": batches.cancel_batch,
                 "RescheduleBatch": batches.reschedule_batch,
@@ -69,6 +76,9 @@ def services(
                 "DropDeadLetters": dead_letters.drop_dead_letters,
                 "ListReports": reports.list_reports,
                 "GetReport": reports.get_report,
+                "GetLimits": limits.get_limits,
+                "SetLimits": limits.set_limits,
+                "ListAuditRecords": audit.list_audit_records,
                 "Diagnose": diagnosis.diagnose,
                 "ListSuppressions": suppressions.list_suppressions,
                 "GetSuppression": suppressions.get_suppression,

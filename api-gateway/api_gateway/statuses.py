@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from grpc import StatusCode
 
 from api_gateway.large_calls import TooManyLargeCalls
-from api_gateway.refusals import Ended, NotBuilt, NotFound, PermissionDenied, Unauthenticated
-from kannon.core.errors import BadInput, Conflict, LedgerFull, Unavailable
+from api_gateway.refusals import Ended, NotBuilt, NotFound, NotSetUp, PermissionDenied, Unauthenticated
+from kannon.core.errors import BadInput, Conflict, LedgerFull, LimitReached, Unavailable
 
 MAX_TEXT = 500
 """Characters of a status's text: it travels as a header, percent-encoded, and clients take 8 KB of these."""
@@ -20,7 +20,9 @@ _CODES: tuple[tuple[type[Exception], StatusCode], ...] = (
     (PermissionDenied, StatusCode.PERMISSION_DENIED),
     (NotFound, StatusCode.NOT_FOUND),
     (Ended, StatusCode.FAILED_PRECONDITION),
+    (NotSetUp, StatusCode.FAILED_PRECONDITION),
     (Conflict, StatusCode.ALREADY_EXISTS),
+    (LimitReached, StatusCode.RESOURCE_EXHAUSTED),
     (LedgerFull, StatusCode.RESOURCE_EXHAUSTED),
     (TooManyLargeCalls, StatusCode.RESOURCE_EXHAUSTED),
     (Unavailable, StatusCode.UNAVAILABLE),

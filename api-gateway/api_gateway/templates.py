@@ -1,10 +1,12 @@
 """The procedures of `Api` for Templates: bodies with a name, by which calls ask for them."""
 
 import secrets
+from dataclasses import replace
 
 from api_gateway.admin import read_domain
 from api_gateway.bodies import no_template, read_body, read_template_id
 from api_gateway.endpoints import Call
+from api_gateway.options import read_source, write_syntax
 from api_gateway.refusals import NotFound
 from kannon.adapters.pb import admin_pb2 as pb
 from kannon.core.batches import Body
@@ -29,7 +31,7 @@ class TemplateDesk:
         """Store a Template; raises BadInput and NotFound."""
         title = _title(request.title)
         domain = await self._known(request.domain)
-        body, _ = await read_body(request.html)
+        body, _ = await read_body(read_source(request))
         name = f"{secrets.token_hex(16)}@{domain}"
         return pb.CreateTemplateRes(template=_template(await self._templates.add(name, domain, title, body)))
 
@@ -38,10 +40,11 @@ class TemplateDesk:
         if not request.title and not request.html:
             raise BadInput("html, title: at least one of them is needed")
         title = _title(request.title) or None
-        body: Body | None = None
-        if request.html:
-            body, _ = await read_body(request.html)
-        record = await self._templates.update(read_template_id(request.template_id), title, body)
+        if not request.html and (request.text or request.syntax or request.HasField("inline_css")):
+            raise BadInput("html: is needed with text, syntax and inline_css")
+        name = read_template_id(request.template_id)
+        body = await self._body(request, name) if request.html else None
+        record = await self._templates.update(name, title, body)
         return pb.UpdateTemplateRes(template=_found(record))
 
     async def delete_template(self, request: pb.DeleteTemplateReq, _call: Call) -> pb.DeleteTemplateRes:
@@ -64,6 +67,18 @@ class TemplateDesk:
         )
         return pb.GetTemplatesRes(templates=[_template(record) for record in records], total=total)
 
+    async def _body(self, request: pb.UpdateTemplateReq, name: str) -> Body:
+        """The new body, by the options of the one before where there are no others."""
+        source = read_source(request)
+        if not (request.syntax and request.HasField("inline_css")):
+            before = await self._templates.template(name)
+            if before is not None and not request.syntax:
+                source = replace(source, syntax=before.body.syntax)
+            if before is not None and not request.HasField("inline_css"):
+                source = replace(source, inline_css=before.body.css_inlined)
+        body, _ = await read_body(source)
+        return body
+
     async def _known(self, text: str) -> str:
         name = read_domain(text)
         if await self._directory.domain(name) is None:
@@ -84,4 +99,12 @@ def _found(record: TemplateRecord | None) -> pb.Template:
 
 
 def _template(record: TemplateRecord) -> pb.Template:
-    return pb.Template(template_id=record.template_id, html=record.html, title=record.title, type=record.type)
+    return pb.Template(
+        template_id=record.template_id,
+        html=record.body.html,
+        title=record.title,
+        type=record.type,
+        text=record.body.text,
+        syntax=write_syntax(record.body.syntax),
+        inline_css=record.body.css_inlined,
+    )

@@ -19,6 +19,7 @@ from kannon.core.payloads import Delivered, Emitted, Refused
 
 FORMAT: Final = 1
 APPLICATION_ID: Final = 0x4B6E6A31
+MOST: Final = 3 * 1024**3
 OLDEST_SQLITE: Final = (3, 38)  # the operator ->>
 _PRAGMAS: Final = (
     "page_size = 4096",
@@ -66,6 +67,7 @@ class _Taking:
     changed: dict[_Key, tuple[Standing, int]] = field(default_factory=dict)
     kept: dict[_Key, Envelope] = field(default_factory=dict)
     added: int = 0
+    octets: int = 0
 
     def apply(self, envelope: Envelope, decision: Decision) -> Answer:
         key = (envelope.delivery.batch, envelope.delivery.seq)
@@ -75,6 +77,7 @@ class _Taking:
             self.changed[key] = (after, envelope.expires_at_ms)
         if decision.is_new:
             self.kept[key] = envelope
+            self.octets += len(envelope.body)
             self.added += before is None or before.state is not State.TAKEN
         return Answer(decision.verdict, decision.reason, decision.is_new, after.ambiguities if after else 0)
 
@@ -86,16 +89,18 @@ class JournalFile:
         path: the file; made if there is none, its folder is not.
         capacity: how many Envelopes it holds at the most.
         now_ms: the birth of a new journal, Unix milliseconds.
+        most: octets that it fills on the disk at the most, for a last message about.
 
     Raises:
         JournalUnusable: another process has it, it cannot be read, or a newer Kannon wrote it.
     """
 
-    def __init__(self, path: Path, capacity: int, now_ms: int) -> None:
+    def __init__(self, path: Path, capacity: int, now_ms: int, most: int = MOST) -> None:
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise JournalUnusable(f"the journal needs SQLite 3.38, this is {sqlite3.sqlite_version}")
         self._queries = _read_queries()
         self._capacity = capacity
+        self._most = most
         self._connection = _connect(path)
         try:
             self.id, self.born_at_ms = self._identify(path, now_ms)
@@ -155,9 +160,14 @@ class JournalFile:
         rows = self._json("known", [(e.delivery.batch, e.delivery.seq) for e in envelopes])
         taking = _Taking({(row[0], row[1]): Standing(row[2], row[3], row[4], State(row[5])) for row in rows})
         answers = []
+        left = self._most - self._filled()
         for envelope in envelopes:
             known = taking.known.get((envelope.delivery.batch, envelope.delivery.seq))
-            has_room = self._held + taking.added < self._capacity and envelope.delivery not in without_room
+            has_room = (
+                self._held + taking.added < self._capacity
+                and taking.octets < left
+                and envelope.delivery not in without_room
+            )
             decision = decide(envelope, known, has_room=has_room, born_at_ms=self.born_at_ms)
             answers.append(taking.apply(envelope, decision))
         self._run(
@@ -169,6 +179,11 @@ class JournalFile:
         )
         self._keep(taking.kept)
         return answers, taking.added
+
+    def _filled(self) -> int:
+        """Octets of the file that hold anything: what was deleted leaves pages that are used again."""
+        pages = self._pragma("page_count") - self._pragma("freelist_count")
+        return pages * self._pragma("page_size")
 
     def _keep(self, envelopes: dict[_Key, Envelope]) -> None:
         rows: list[tuple[object, ...]] = []

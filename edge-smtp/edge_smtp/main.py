@@ -27,11 +27,14 @@ from edge_smtp.transmitter import Limits, Transmitter
 from kannon.adapters.dns.exchangers import DnsExchangerLookup
 from kannon.adapters.nats.connection import Connection
 from kannon.adapters.nats.publisher import NatsPublisher
+from kannon.adapters.objects.opening import open_store
 from kannon.core.errors import KannonError, Unavailable
 from kannon.core.keys import Purpose
+from kannon.core.stored_objects import StorePlace
 from kannon.events import Sealer
 from kannon.ports import EventPublisher
 from kannon.runtime import settings as s
+from kannon.runtime.attachments import store_place
 from kannon.runtime.clock import now_ms, utc_now
 from kannon.runtime.collector import collect_rarely
 from kannon.runtime.failpoints import arm_failpoints
@@ -52,6 +55,7 @@ class Wanted:
     host: str
     port: int
     journal: Path
+    journal_octets: int
     limits: Limits
     carrier: Carrier
     envelopes_key: bytes
@@ -59,6 +63,7 @@ class Wanted:
     nats_url: str
     replicas: int
     inbound: wiring.Inbound
+    store: StorePlace | None
 
 
 def read_settings(settings: s.Settings) -> Wanted:
@@ -73,6 +78,7 @@ def read_settings(settings: s.Settings) -> Wanted:
         host=host,
         port=port,
         journal=Path(settings[s.EDGE_JOURNAL]),
+        journal_octets=settings[s.EDGE_JOURNAL_SIZE],
         limits=Limits(
             settings[s.SENDER_MAX_JOBS],
             settings[s.SENDER_MAX_PER_EXCHANGER],
@@ -89,6 +95,7 @@ def read_settings(settings: s.Settings) -> Wanted:
         nats_url=settings[s.NATS_URL],
         replicas=settings[s.STREAM_REPLICAS],
         inbound=wiring.read_settings(settings),
+        store=store_place(settings),
     )
 
 
@@ -165,14 +172,17 @@ async def serve(wanted: Wanted, stop: asyncio.Event) -> None:
         KannonError: it cannot start.
     """
     async with AsyncExitStack() as stack:
-        journal = await SqliteJournal.open(wanted.journal, wanted.limits.capacity, now_ms())
+        journal = await SqliteJournal.open(
+            wanted.journal, wanted.limits.capacity, now_ms(), wanted.journal_octets
+        )
         stack.push_async_callback(journal.close)
         nats = Connection(wanted.nats_url, wanted.name)
         stack.push_async_callback(nats.close)
         connecting = asyncio.create_task(nats.open(None))
         stack.callback(connecting.cancel)
         publisher = NatsPublisher(nats, wanted.sealer, utc_now, wanted.replicas)
-        edge, reports = Edge(wanted, journal, publisher), wanted.inbound.server(publisher, utc_now)
+        edge = Edge(wanted, journal, publisher)
+        reports = wanted.inbound.server(publisher, utc_now, open_store(wanted.store))
         stack.push_async_callback(_stop, edge, reports)
         await reports.start(wanted.inbound.host, wanted.inbound.port)
         await edge.start(wanted.host, wanted.port)

@@ -11,7 +11,7 @@ from typing import Final, Self, TypeVar
 
 from edge_smtp.attempts import AttemptId, Result
 from edge_smtp.journal import Answer, Counts, JournalUnavailable, Unfinished
-from edge_smtp.journal_file import JournalFile, Writes, Written
+from edge_smtp.journal_file import MOST, JournalFile, Writes, Written
 from kannon.core.deliveries import DeliveryId
 from kannon.core.envelopes import Envelope
 from kannon.core.payloads import Delivered, Emitted, Refused
@@ -101,12 +101,13 @@ class SqliteJournal:
         self._writing: asyncio.Task[None] | None = None
 
     @classmethod
-    async def open(cls, path: Path, capacity: int, now_ms: int) -> Self:
+    async def open(cls, path: Path, capacity: int, now_ms: int, most: int = MOST) -> Self:
         """Open the journal at `path`, or make it.
 
         Args:
             capacity: how many Envelopes it holds at the most.
             now_ms: the birth of a new one, Unix milliseconds.
+            most: octets that it fills on the disk at the most, for a last message about.
 
         Raises:
             JournalUnusable: see `JournalFile`.
@@ -114,7 +115,7 @@ class SqliteJournal:
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         loop = asyncio.get_running_loop()
         try:
-            file = await loop.run_in_executor(thread, JournalFile, path, capacity, now_ms)
+            file = await loop.run_in_executor(thread, JournalFile, path, capacity, now_ms, most)
         except BaseException:
             thread.shutdown(wait=False)
             raise

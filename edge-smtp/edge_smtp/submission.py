@@ -9,16 +9,18 @@ import grpc
 from edge_smtp.attempts import AttemptId
 from edge_smtp.journal import Answer, Journal, JournalUnavailable
 from edge_smtp.transmitter import InHand, Suspended, Transmitter
-from kannon.adapters.envelope_messages import from_message
+from kannon.adapters.envelope_messages import from_submitted
 from kannon.adapters.pb import edge_pb2, edge_pb2_grpc
 from kannon.core.deliveries import DeliveryId
 from kannon.core.envelope_seal import is_sealed
-from kannon.core.envelopes import Envelope
+from kannon.core.envelopes import MAX_CHUNK_BYTES, Envelope
 from kannon.core.errors import MalformedEvent
 from kannon.ports import SubmitVerdict
 
 MAX_LISTED: Final = 100
 """How much of each kind a description lists."""
+LARGE_WAIT_MS: Final = 10_000
+"""What is untaken and large is not built and brought again at once: that is much work for nothing."""
 _VERDICTS = {
     SubmitVerdict.TAKEN: edge_pb2.VERDICT_TAKEN,
     SubmitVerdict.UNTAKEN: edge_pb2.VERDICT_UNTAKEN,
@@ -121,11 +123,11 @@ class Submission(edge_pb2_grpc.EdgeServicer):
 
     def _checked(self, message: edge_pb2.Envelope) -> Envelope | Answer:
         try:
-            envelope = from_message(message)
+            envelope = from_submitted(message)
         except MalformedEvent as error:
             return Answer(SubmitVerdict.REFUSED, str(error))
         if is_sealed(self._key, envelope):
-            return envelope
+            return envelope.whole()
         return Answer(SubmitVerdict.REFUSED, "hmac: not made with this installation's key")
 
 
@@ -154,6 +156,8 @@ def _message(message: edge_pb2.Envelope, answer: Answer, without_room: float | N
     reason, wait_ms = answer.reason, 0
     if without_room is not None and answer.verdict is SubmitVerdict.UNTAKEN:
         reason, wait_ms = "its exchanger has all the room that it may have", round(without_room * 1000)
+    if answer.verdict is SubmitVerdict.UNTAKEN and len(message.email.body) > MAX_CHUNK_BYTES:
+        wait_ms = max(wait_ms, LARGE_WAIT_MS)
     return edge_pb2.SubmitAnswer(
         batch=message.batch,
         seq=message.seq,

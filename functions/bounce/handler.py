@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 
 from functions.bounce.reports import judged_report
-from kannon.core.errors import MalformedEvent
+from kannon.core.errors import MalformedEvent, NoSuchObject
 from kannon.core.payloads import (
+    MAX_REPORT_BYTES,
     AnyPayload,
     Judged,
     Refused,
@@ -14,7 +16,7 @@ from kannon.core.payloads import (
     TransmissionsRefused,
 )
 from kannon.core.replies import Refusal, judge
-from kannon.ports import EventPublisher
+from kannon.ports import EventPublisher, ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +26,17 @@ class Bounce:
 
     Args:
         return_path_keys: the subkeys for return paths by their ids; complaints are found by them.
+        store: for reports that did not fit into an event; None where none is set up.
     """
 
-    def __init__(self, publisher: EventPublisher, return_path_keys: Mapping[int, bytes]) -> None:
+    def __init__(
+        self,
+        publisher: EventPublisher,
+        return_path_keys: Mapping[int, bytes],
+        store: ObjectStore | None = None,
+    ) -> None:
         self._publisher = publisher
+        self._store = store
         self._keys = return_path_keys
 
     async def handle(self, payload: AnyPayload, traceparent: str) -> None:
@@ -45,7 +54,7 @@ class Bounce:
         await self._publisher.publish(TransmissionsJudged(judgements), traceparent)
 
     async def _reported(self, received: ReportReceived, traceparent: str) -> None:
-        report = judged_report(received, self._keys)
+        report = judged_report(await self._fetched(received), self._keys)
         await self._publisher.publish(report, traceparent)
         told = [
             f"{recipient.role} {recipient.delivery or recipient.domain}" for recipient in report.recipients
@@ -54,6 +63,19 @@ class Bounce:
             "report judged",
             extra={"recipients": told, "kind": report.kind, "reason": report.reason, "size": report.size},
         )
+
+    async def _fetched(self, received: ReportReceived) -> ReportReceived:
+        """A report with as much of it as is judged; raises StoreUnavailable."""
+        stored = received.stored
+        if stored is None or self._store is None:
+            return received
+        try:
+            message = await self._store.get(stored.name, MAX_REPORT_BYTES)
+        except NoSuchObject:
+            # It came long ago, and is played back: its beginning, which is in the event, mostly tells all.
+            log.warning("a report is lost", extra={"object": stored.name})
+            return received
+        return replace(received, message=message)
 
 
 def _judged(refused: Refused) -> Judged:

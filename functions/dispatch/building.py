@@ -1,21 +1,31 @@
 """From a Batch's content and a Delivery's row to a signed Envelope. No I/O."""
 
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from functions.dispatch.marking import BODIES_REMEMBERED, MarkedHtml, TokenMaker
 from kannon.core import dkim
+from kannon.core.added_headers import CompiledHeaders, one_click
 from kannon.core.addresses import EmailAddress
+from kannon.core.attachments import Attachment
+from kannon.core.batch_options import NO_HEADERS, Syntax
 from kannon.core.batches import BatchContent, Delivery
 from kannon.core.envelope_seal import sealed
-from kannon.core.envelopes import MAX_MESSAGE_BYTES, Envelope
+from kannon.core.envelopes import MAX_CHUNK_BYTES, Envelope, Rest
 from kannon.core.errors import BadInput
 from kannon.core.fields import compile_header, compile_text, merge_fields
 from kannon.core.mime import Message, Skeleton
 from kannon.core.quoted_printable import Quoted, QuotedPattern
 from kannon.core.retries import attempt_expires_at
 from kannon.core.return_path import KEY_ID, mint
+from kannon.core.stored_objects import ENVELOPES, ENVELOPES_KEPT_FOR, passing_name
+
+if TYPE_CHECKING:
+    from functions.dispatch.liquid_parts import LiquidParts
 
 DKIM_SELECTOR = "kannon"
 REPORTS_TAKEN_FOR = timedelta(days=14)
@@ -32,7 +42,7 @@ class Keys:
 
 
 class TooLarge(BadInput):
-    """The built message does not fit into an event."""
+    """The built message is larger than is allowed."""
 
 
 class BatchBuilder:
@@ -42,22 +52,43 @@ class BatchBuilder:
         content: the Batch.
         keys: dispatch's keys.
         tokens: what makes those in links and pixels.
+        attachments: of the Batch, in order.
+        max_message: octets of the largest message.
     """
 
-    def __init__(self, content: BatchContent, keys: Keys, tokens: TokenMaker) -> None:
+    def __init__(
+        self,
+        content: BatchContent,
+        keys: Keys,
+        tokens: TokenMaker,
+        attachments: Sequence[Attachment] = (),
+        max_message: int = MAX_CHUNK_BYTES,
+    ) -> None:
         self._content = content
         self._keys = keys
+        self._max_message = max_message
         self._signer = dkim.Signer(content.domain, DKIM_SELECTOR, content.dkim_private_key)
         skeleton = Skeleton.make(
             sender=content.sender_email,
             alias=content.sender_alias,
             date=content.created_at,
             boundary=f"kannon-{content.number}",
+            attachments=attachments,
         )
+        self._closing = skeleton.closing
         self._dated = (content.created_at, skeleton)
-        self._subject = compile_header(content.subject)
-        self._html, self._text = MarkedHtml(content, tokens), _text(content.text)
+        self._html = MarkedHtml(content, tokens)
+        self._subject, self._text = compile_header(content.subject), _text(content.own_text)
+        self._liquid = _liquid(content)
+        self._headers = _headers(content)
         self._hashed: tuple[Quoted, bytes] | None = None
+        self._closing_digest = b""
+
+    @property
+    def octets(self) -> int:
+        """What its attachments take in memory."""
+        wire, canonical = self._closing.wire, self._closing.canonical
+        return len(wire) + (len(canonical) if canonical is not wire else 0)
 
     def build(self, delivery: Delivery, emission: int, now: datetime) -> Envelope:
         """The Envelope of the Delivery's current Attempt.
@@ -67,11 +98,13 @@ class BatchBuilder:
 
         Raises:
             UnsafeField: a field's value may not stand where the Template puts it.
-            TooLarge: the message does not fit into an event.
+            BadTemplate: the Template cannot be written with these fields, or not within its limits.
+            TooLarge: the message is larger than is allowed.
         """
         standing = delivery.standing
         recipient = EmailAddress.parse(delivery.recipient).wire
-        expires_at_ms = _unix_ms(attempt_expires_at(delivery, now))
+        expires_at = attempt_expires_at(delivery, now)
+        body, rest = self._parted(self._message(delivery, recipient, now), expires_at)
         unsealed = Envelope(
             delivery=delivery.id,
             attempt=standing.current_attempt,
@@ -79,29 +112,67 @@ class BatchBuilder:
             sender=self._content.sender_email,
             recipient=recipient,
             return_path=self._return_path(delivery),
-            body=self._message(delivery, recipient, now),
+            body=body,
             first_emitted_at_ms=_unix_ms(delivery.first_emitted_at or now),
-            expires_at_ms=expires_at_ms,
+            expires_at_ms=_unix_ms(expires_at),
             hmac=b"",
+            rest=rest,
         )
         return sealed(self._keys.envelopes, unsealed)
 
     def _message(self, delivery: Delivery, recipient: str, now: datetime) -> bytes:
+        """The signed message up to its closing."""
         fields = merge_fields(delivery.recipient, self._content.global_fields, delivery.fields)
-        html = self._html.render(delivery, fields)
+        subject, text, html = self._parts(delivery, fields)
+        to, extra = self._added(delivery, fields)
         message = self._skeleton(delivery).build(
-            to=recipient,
+            to=to or recipient,
             message_id=f"<{delivery.id}@{self._content.domain}>",
-            subject=self._subject.render(fields),
-            text=self._text.render(fields),
+            subject=subject,
+            text=text,
             html=html,
+            extra=extra,
         )
         body_hash = self._body_hash(delivery, message, html)
         signature = self._signer.sign(message.headers, body_hash, int(now.timestamp()))
-        built = signature + message.as_bytes()
-        if len(built) > MAX_MESSAGE_BYTES:
-            raise TooLarge(f"the message has {len(built)} octets, {MAX_MESSAGE_BYTES} are allowed")
-        return built
+        return signature + message.opening()
+
+    def _parted(self, opening: bytes, expires_at: datetime) -> tuple[bytes, Rest | None]:
+        """The message, as far as it fits into an event, and what of it has to go by the store.
+
+        Attachments do as a whole: they are the same in all messages of the Batch, and stored once.
+        """
+        closing = self._closing.wire
+        size = len(opening) + len(closing)
+        if size > self._max_message:
+            raise TooLarge(f"the message has {size} octets, {self._max_message} are allowed")
+        if size <= MAX_CHUNK_BYTES:
+            return opening + closing, None
+        until = expires_at + ENVELOPES_KEPT_FOR
+        if len(opening) > MAX_CHUNK_BYTES:
+            whole = opening + closing
+            return b"", _rest(whole, hashlib.sha256(whole).digest(), until)
+        self._closing_digest = self._closing_digest or hashlib.sha256(closing).digest()
+        return opening, _rest(closing, self._closing_digest, until)
+
+    def _parts(self, delivery: Delivery, fields: Mapping[str, str]) -> tuple[str, Quoted, Quoted]:
+        """Subject, text and HTML."""
+        if self._liquid is not None:
+            subject, text, html = self._liquid.render(fields)
+            return subject, Quoted.encode(text), self._html.mark(delivery, html)
+        html_part = self._html.render(delivery, fields)
+        return self._subject.render(fields), self._text.render(fields), html_part
+
+    def _added(
+        self, delivery: Delivery, fields: Mapping[str, str]
+    ) -> tuple[bytes | None, Sequence[tuple[str, bytes]]]:
+        """What stands in To, if it is not the Recipient, and the headers that most mails do not have."""
+        if self._headers is None:
+            return None, ()
+        written = self._headers.write(fields)
+        if not self._content.options.headers.hosted_unsubscribe:
+            return written.to, written.others
+        return written.to, (*written.others, *one_click(self._html.unsubscribe_address(delivery)))
 
     def _skeleton(self, delivery: Delivery) -> Skeleton:
         """The one with the Delivery's Date: all of a Batch have the same, unless it was moved."""
@@ -114,10 +185,10 @@ class BatchBuilder:
 
     def _body_hash(self, delivery: Delivery, message: Message, html: Quoted) -> bytes:
         if not (self._text.is_constant and self._html.is_shared(delivery)):
-            return dkim.canonical_body_hash(message.canonical)
+            return dkim.canonical_body_hash(*message.canonical)
         last = self._hashed
         if last is None or last[0] is not html:
-            last = self._hashed = (html, dkim.canonical_body_hash(message.canonical))
+            last = self._hashed = (html, dkim.canonical_body_hash(*message.canonical))
         return last[1]
 
     def _return_path(self, delivery: Delivery) -> str:
@@ -134,6 +205,23 @@ class BatchBuilder:
 @lru_cache(BODIES_REMEMBERED)
 def _text(text: str) -> QuotedPattern:
     return QuotedPattern(compile_text(text))
+
+
+def _headers(content: BatchContent) -> CompiledHeaders | None:
+    headers = content.options.headers
+    return CompiledHeaders(headers) if headers != NO_HEADERS else None
+
+
+def _liquid(content: BatchContent) -> "LiquidParts | None":
+    if content.syntax is not Syntax.LIQUID:
+        return None
+    from functions.dispatch.liquid_parts import LiquidParts  # here: python-liquid takes 19 MB
+
+    return LiquidParts(content)
+
+
+def _rest(octets: bytes, digest: bytes, until: datetime) -> Rest:
+    return Rest(passing_name(ENVELOPES, until, digest.hex()), len(octets), digest, octets)
 
 
 def _unix_ms(at: datetime) -> int:

@@ -8,30 +8,55 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby
 
+from functions.dispatch.attaching import Attaching
 from functions.dispatch.building import BatchBuilder, Keys, TooLarge
 from functions.dispatch.marking import TokenMaker
 from kannon.core.addresses import InvalidAddress
+from kannon.core.attachments import Attachment
 from kannon.core.batches import BatchContent, Delivery, Move, Outcome
 from kannon.core.deliveries import Fact, transition
-from kannon.core.envelopes import MAX_CHUNK_BYTES, MAX_CHUNK_ITEMS, Envelope
-from kannon.core.errors import BadInput
+from kannon.core.envelopes import (
+    MAX_CHUNK_BYTES,
+    MAX_CHUNK_ITEMS,
+    MAX_CHUNK_MESSAGES,
+    MAX_ENVELOPES_BYTES,
+    Envelope,
+)
+from kannon.core.errors import BadInput, NoSuchObject, StoreUnavailable
 from kannon.core.failpoints import passing
 from kannon.core.fields import UnsafeField
 from kannon.core.payloads import EnvelopesReady
-from kannon.ports import EventPublisher, LedgerWork
+from kannon.core.template_errors import BadTemplate, TemplateLimit
+from kannon.ports import EventPublisher, LedgerWork, ObjectStore
 
+CANNOT = "cannot_be_built"
 SIGNING_THREADS = 2
 BUILDERS_REMEMBERED = 32
 log = logging.getLogger(__name__)
 
 
+POSTPONED = timedelta(seconds=15)
+"""What needs the attachment store while that is away is due again after this."""
+OCTETS_REMEMBERED = 32 * 1024**2
+"""Of attachments, in all builders that are remembered, but for the last."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Built:
+    """A Delivery with its Envelope or the reason why it fails; with neither it is postponed."""
+
     delivery: Delivery
     envelope: Envelope | None
+    failure: str
+
+
+@dataclass(frozen=True, slots=True)
+class _NotBuilt:
+    """Why the Deliveries of a Batch cannot be built; an empty failure postpones them."""
+
     failure: str
 
 
@@ -41,14 +66,25 @@ class Emitter:
     Args:
         edges: names of the edges there are.
         tokens: what makes those in links and pixels.
+        store: for attachments, and for what does not fit into events; None where none is set up.
+        max_message: octets of the largest message.
     """
 
     def __init__(
-        self, publisher: EventPublisher, keys: Keys, edges: Sequence[str], tokens: TokenMaker
+        self,
+        publisher: EventPublisher,
+        keys: Keys,
+        edges: Sequence[str],
+        tokens: TokenMaker,
+        store: ObjectStore | None = None,
+        max_message: int = MAX_CHUNK_BYTES,
     ) -> None:
         self._publisher = publisher
         self._keys = keys
         self._edges = sorted(edges)
+        self._attaching = Attaching(store)
+        self._max_message = max_message
+        self._loading = asyncio.Lock()  # one Batch at a time, and each once
         self._tokens = tokens
         # The signature is made outside the interpreter's lock: two threads use two cores.
         self._threads = ThreadPoolExecutor(SIGNING_THREADS, thread_name_prefix="signing")
@@ -56,7 +92,8 @@ class Emitter:
         self._remembering = threading.Lock()
 
     async def emit(self, work: LedgerWork, deliveries: Sequence[Delivery], now: datetime) -> list[Outcome]:
-        """Build, publish and move; a Delivery that cannot be built fails alone.
+        """Build, publish and move; a Delivery that cannot be built fails alone, and one that needs the
+        attachment store while that is away is due again later.
 
         Returns:
             Outcomes of those that failed, for the caller to record.
@@ -64,13 +101,16 @@ class Emitter:
         Raises:
             EventsUnavailable: not all could be published; the transaction must be rolled back.
         """
-        built = await self._build(work, deliveries, now)
+        built = await self._stored(await self._build(work, deliveries, now))
         ready = [one for one in built if one.envelope is not None]
         moves = await self._publish(ready, work)
         if ready:
             passing("dispatch.published")
-        failed = [one for one in built if one.envelope is None]
-        await work.move(moves + [_failed_move(one) for one in failed], now)
+        failed = [one for one in built if one.failure]
+        postponed = [one for one in built if one.envelope is None and not one.failure]
+        moves += [_failed_move(one) for one in failed]
+        moves += [_postponed_move(one, now) for one in postponed]
+        await work.move(moves, now)
         return [_failed_outcome(one, now) for one in failed]
 
     async def _build(self, work: LedgerWork, deliveries: Sequence[Delivery], now: datetime) -> list[_Built]:
@@ -80,39 +120,82 @@ class Emitter:
             for number, group in groupby(ordered, key=lambda delivery: delivery.id.batch)
         ]
         in_threads = asyncio.get_running_loop().run_in_executor
+        # Before others, so that it is there for all of them, however little is remembered.
+        held = [await self._attach(content) if content.attachments else None for content, _ in by_batch]
         done = await asyncio.gather(
             *(
-                in_threads(self._threads, self._build_some, content, half, now)
-                for content, group in by_batch
+                in_threads(self._threads, self._build_some, content, half, now, attached)
+                for (content, group), attached in zip(by_batch, held, strict=True)
                 for half in _halves(group)
             )
         )
         return [one for part in done for one in part]
 
+    async def _attach(self, content: BatchContent) -> "BatchBuilder | _NotBuilt":
+        """The builder of a Batch with attachments, or why there is none."""
+        async with self._loading:
+            if (known := self._remembered(content.number)) is not None:
+                return known
+            try:
+                attachments = await self._attaching.load(content)
+            except StoreUnavailable as error:
+                log.warning("postponed", extra={"batch": content.number, "reason": str(error)})
+                return _NotBuilt("")
+            except NoSuchObject as error:
+                log.error("an attachment is lost", extra={"batch": content.number, "object": str(error)})
+                return _NotBuilt("attachment_missing")
+            make = asyncio.get_running_loop().run_in_executor
+            return await make(self._threads, self._builder, content, attachments) or _NotBuilt(CANNOT)
+
+    async def _stored(self, built: list[_Built]) -> list[_Built]:
+        """Put into the store what does not fit into events; what needs it is postponed if that is away."""
+        rests = [one.envelope.rest for one in built if one.envelope and one.envelope.rest]
+        if not rests:
+            return built
+        try:
+            await self._attaching.store(rests)
+        except StoreUnavailable as error:
+            log.warning("postponed", extra={"deliveries": len(rests), "reason": str(error)})
+            return [
+                _Built(one.delivery, None, "") if one.envelope and one.envelope.rest else one for one in built
+            ]
+        return built
+
     def _build_some(
-        self, content: BatchContent, deliveries: Sequence[Delivery], now: datetime
+        self,
+        content: BatchContent,
+        deliveries: Sequence[Delivery],
+        now: datetime,
+        attached: "BatchBuilder | _NotBuilt | None",
     ) -> list[_Built]:
         # Templates are laid out in the threads, too: a large one must not hold up everything else.
-        builder = self._builder(content)
-        if builder is None:
-            return [_Built(delivery, None, "cannot_be_built") for delivery in deliveries]
+        builder = attached or self._builder(content) or _NotBuilt(CANNOT)
+        if isinstance(builder, _NotBuilt):
+            return [_Built(delivery, None, builder.failure) for delivery in deliveries]
         return [_build_one(builder, delivery, now) for delivery in deliveries]
 
-    def _builder(self, content: BatchContent) -> BatchBuilder | None:
-        """The Batch's builder, or None if none can be made: then its Deliveries fail, and no others."""
+    def _remembered(self, number: int) -> BatchBuilder | None:
         with self._remembering:
-            if content.number in self._builders:
-                self._builders.move_to_end(content.number)
-                return self._builders[content.number]
+            if number in self._builders:
+                self._builders.move_to_end(number)
+            return self._builders.get(number)
+
+    def _builder(self, content: BatchContent, attachments: Sequence[Attachment] = ()) -> BatchBuilder | None:
+        """The Batch's builder, or None if none can be made: then its Deliveries fail, and no others."""
+        if (known := self._remembered(content.number)) is not None:
+            return known
         try:
-            builder = BatchBuilder(content, self._keys, self._tokens)
+            builder = BatchBuilder(content, self._keys, self._tokens, attachments, self._max_message)
         except Exception:
             log.exception("a Batch cannot be built", extra={"batch": content.number})
             return None
         with self._remembering:
             self._builders[content.number] = builder
-            while len(self._builders) > BUILDERS_REMEMBERED:
-                self._builders.popitem(last=False)
+            octets = sum(one.octets for one in self._builders.values())
+            while len(self._builders) > 1 and (
+                len(self._builders) > BUILDERS_REMEMBERED or octets > OCTETS_REMEMBERED
+            ):
+                octets -= self._builders.popitem(last=False)[1].octets
         return builder
 
     async def _publish(self, ready: Sequence[_Built], work: LedgerWork) -> list[Move]:
@@ -136,14 +219,19 @@ class Emitter:
         pinned = sorted(((self._edge_of(one.delivery), one) for one in ready), key=lambda pair: pair[0])
         for edge, group in groupby(pinned, key=lambda pair: pair[0]):
             chunk: list[_Built] = []
-            size = 0
+            size = messages = 0
             for _, one in group:
-                octets = one.envelope.size if one.envelope else 0
-                if chunk and (len(chunk) == MAX_CHUNK_ITEMS or size + octets > MAX_CHUNK_BYTES):
+                assert one.envelope is not None, "only what is ready is published"
+                size += one.envelope.size
+                messages += one.envelope.message_size
+                if chunk and (
+                    len(chunk) == MAX_CHUNK_ITEMS
+                    or size > MAX_ENVELOPES_BYTES
+                    or messages > MAX_CHUNK_MESSAGES
+                ):
                     yield edge, chunk
-                    chunk, size = [], 0
+                    chunk, size, messages = [], one.envelope.size, one.envelope.message_size
                 chunk.append(one)
-                size += octets
             if chunk:
                 yield edge, chunk
 
@@ -164,17 +252,24 @@ def _build_one(builder: BatchBuilder, delivery: Delivery, now: datetime) -> _Bui
     passing("dispatch.building")
     try:
         return _Built(delivery, builder.build(delivery, delivery.standing.emission + 1, now), "")
-    except (UnsafeField, TooLarge, InvalidAddress) as error:
+    except (UnsafeField, TooLarge, InvalidAddress, BadTemplate) as error:
         return _Built(delivery, None, _reason(error))
     except Exception:
         # Whatever it is, it is this Delivery's alone: the others of its chunk go on.
         log.exception("a Delivery cannot be built", extra={"delivery": str(delivery.id)})
-        return _Built(delivery, None, "cannot_be_built")
+        return _Built(delivery, None, CANNOT)
+
+
+def _postponed_move(one: _Built, now: datetime) -> Move:
+    status = transition(one.delivery.standing, Fact.VERIFIED) or one.delivery.standing.status
+    return one.delivery.moved(status, due_at=now + POSTPONED)
 
 
 def _reason(error: BadInput) -> str:
     if isinstance(error, UnsafeField):
         return "unsafe_field"
+    if isinstance(error, BadTemplate):
+        return "template_limit" if isinstance(error, TemplateLimit) else "template_error"
     return "message_too_large" if isinstance(error, TooLarge) else "invalid_email"
 
 

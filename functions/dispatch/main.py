@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from functions.dispatch.building import Keys
+from functions.dispatch.collecting import Collector
 from functions.dispatch.emitting import Emitter
 from functions.dispatch.handler import Dispatch
 from functions.dispatch.marking import TokenMaker
@@ -16,6 +17,8 @@ from functions.dispatch.tick import Tick
 from kannon.adapters.envelope_codec import EnvelopeCodec
 from kannon.adapters.nats.connection import connect
 from kannon.adapters.nats.publisher import NatsPublisher, NatsStreams
+from kannon.adapters.objects.opening import open_store
+from kannon.adapters.postgres.attachments import PostgresAttachmentUses
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.ledger import PostgresLedger
 from kannon.adapters.postgres.outbox import PostgresOutbox
@@ -24,6 +27,7 @@ from kannon.adapters.postgres.tracking_keys import PostgresTrackingKeys
 from kannon.core.keys import Purpose
 from kannon.core.payloads import AnyPayload, DeliveriesDue, EnvelopesReady, RecipientsVerified
 from kannon.events import Codec, Sealer
+from kannon.runtime.attachments import store_place
 from kannon.runtime.clock import utc_now
 from kannon.runtime.keys import key_for
 from kannon.runtime.settings import (
@@ -32,6 +36,7 @@ from kannon.runtime.settings import (
     DISPATCH_LEASE,
     EDGE_TARGETS,
     NATS_URL,
+    SENDER_MAX_MESSAGE,
     STATS_RETENTION,
     STREAM_REPLICAS,
     Settings,
@@ -64,10 +69,17 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
     tracking_keys = PostgresTrackingKeys(database, key_for(settings, Purpose.TRACKING_KEYS))
     signer = TokenSigner(tracking_keys, database.clock)
     tokens = TokenMaker(signer.mint, _random_name)
-    emitter = Emitter(publisher, keys, list(settings[EDGE_TARGETS]), tokens)
+    store = open_store(store_place(settings))
+    emitter = Emitter(
+        publisher, keys, list(settings[EDGE_TARGETS]), tokens, store, settings[SENDER_MAX_MESSAGE]
+    )
     dispatch = Dispatch(ledger, publisher, emitter, signer, outbox, database.clock, _nonce)
     upkeep = PostgresStatisticsUpkeep(database, settings[STATS_RETENTION])
-    tick = Tick(ledger, ledger, upkeep, streams, streams, publisher, signer, outbox, database.clock, _nonce)
+    collector = Collector(store, PostgresAttachmentUses(database))
+    tick = Tick(
+        *(ledger, ledger, upkeep, streams, streams, publisher, signer, outbox, database.clock, _nonce),
+        collector,
+    )
     return Wired(dispatch, sealer, (RecipientsVerified, DeliveriesDue), on_tick=tick)
 
 

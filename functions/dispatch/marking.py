@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from kannon.core.batch_options import Syntax
 from kannon.core.batches import BatchContent, Delivery
+from kannon.core.deliveries import DeliveryId
 from kannon.core.fields import html_edits
 from kannon.core.quoted_printable import Quoted, QuotedPattern
 from kannon.core.tracking.claims import Audience, Claims
@@ -44,7 +46,8 @@ class MarkedHtml:
         self._content = content
         self._addresses = _Addresses(content.domain, maker)
         self._forms: dict[Policy, _Form] = {}
-        self._form(content.tracking)  # what cannot be compiled fails the Batch at once
+        if content.syntax is Syntax.PLAIN:
+            self._form(content.tracking)  # what cannot be compiled fails the Batch at once
 
     def render(self, delivery: Delivery, fields: Mapping[str, str]) -> Quoted:
         """The part for one Delivery.
@@ -52,12 +55,27 @@ class MarkedHtml:
         Raises:
             UnsafeField: a value may not stand where the Template puts it.
         """
-        expires_at = self._content.dated_at(delivery.standing) + TOKEN_LIFE
-        return self._form(self._policy(delivery)).render(delivery, int(expires_at.timestamp()), fields)
+        return self._form(self._policy(delivery)).render(delivery, self._expires_at(delivery), fields)
+
+    def unsubscribe_address(self, delivery: Delivery) -> str:
+        """Where a POST unsubscribes the Recipient of a Delivery (RFC 8058): a page of Kannon's own."""
+        return self._addresses.unsubscribe_address(delivery.id, self._expires_at(delivery))
+
+    def mark(self, delivery: Delivery, html: str) -> Quoted:
+        """The part for one Delivery whose HTML is its own, with all that belongs in it."""
+        policy = self._policy(delivery)
+        tracked = compile_tracked(html, (), opens=policy.opens > Mode.OFF, links=policy.links > Mode.OFF)
+        form = _Form(self._content.number, policy, self._addresses, tracked, QuotedPattern(tracked.pattern))
+        return form.render(delivery, self._expires_at(delivery), {})
 
     def is_shared(self, delivery: Delivery) -> bool:
         """Whether the part is the same object for all of the Delivery's policy and Date."""
+        if self._content.syntax is not Syntax.PLAIN:
+            return False
         return self._form(self._policy(delivery)).is_shared
+
+    def _expires_at(self, delivery: Delivery) -> int:
+        return int((self._content.dated_at(delivery.standing) + TOKEN_LIFE).timestamp())
 
     def _policy(self, delivery: Delivery) -> Policy:
         return delivery.tracking or self._content.tracking
@@ -65,7 +83,12 @@ class MarkedHtml:
     def _form(self, policy: Policy) -> "_Form":
         form = self._forms.get(policy)
         if form is None:
-            form = self._forms[policy] = _Form(self._content, policy, self._addresses)
+            content = self._content
+            tracked, quoted = _compiled(
+                content.html, content.options.raw_fields, policy.opens > Mode.OFF, policy.links > Mode.OFF
+            )
+            form = _Form(content.number, policy, self._addresses, tracked, quoted)
+            self._forms[policy] = form
         return form
 
 
@@ -88,6 +111,13 @@ class _Addresses:
         """Whether it is at the host that tracks, such as the page where readers unsubscribe."""
         return self.host in url.lower() and host_of(url) == self.host
 
+    def unsubscribe_address(self, delivery: DeliveryId, expires_at: int) -> str:
+        """That at which the Recipient of a Delivery unsubscribes; whatever the policy, it says who it is."""
+        claims = Claims(
+            Audience.UNSUBSCRIBE, self.domain, Mode.IDENTIFIED, delivery.batch, expires_at, delivery.seq
+        )
+        return f"https://{self.host}/u/{self._maker.mint(claims)}"
+
     def pseudonym(self) -> str:
         """Of one reader of one mail, kept nowhere."""
         return f"{self._maker.random_name()}@track.{self.domain}"
@@ -105,11 +135,13 @@ class _Addresses:
 class _Form:
     """The HTML of a Batch under one policy."""
 
-    def __init__(self, content: BatchContent, policy: Policy, addresses: _Addresses) -> None:
-        self._batch = content.number
+    def __init__(
+        self, batch: int, policy: Policy, addresses: _Addresses, html: TrackedHtml, quoted: QuotedPattern
+    ) -> None:
+        self._batch = batch
         self._policy = policy
         self._addresses = addresses
-        html, self._quoted = _compiled(content.html, policy.opens > Mode.OFF, policy.links > Mode.OFF)
+        self._quoted = quoted
         self._links = html.links
         self._has_pixel = html.has_pixel
         modes = {policy.opens, policy.links}
@@ -176,7 +208,9 @@ class _Mail:
 
 
 @lru_cache(BODIES_REMEMBERED)
-def _compiled(html: str, opens: bool, links: bool) -> tuple[TrackedHtml, QuotedPattern]:
+def _compiled(
+    html: str, raw_fields: frozenset[str], opens: bool, links: bool
+) -> tuple[TrackedHtml, QuotedPattern]:
     """Many Batches have the same body, above all those of one mail each."""
-    compiled = compile_tracked(html, html_edits(html), opens=opens, links=links)
+    compiled = compile_tracked(html, html_edits(html, raw_fields), opens=opens, links=links)
     return compiled, QuotedPattern(compiled.pattern)

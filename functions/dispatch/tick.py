@@ -1,6 +1,6 @@
 """The tick: takes stranded work back, goes on with cancelling and moving Batches, re-announces, asks for
 claims, publishes what the outbox holds, forgets idempotency keys and reports, keeps the statistics in order,
-and sees to it that tracking tokens have a key.
+sees to it that tracking tokens have a key, and collects stored objects.
 
 It is disposable: each of its steps is a transaction of its own, a step that cannot be done now is left to the
 next tick, and throughput never waits for it.
@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
+from functions.dispatch.collecting import Collector
 from functions.dispatch.signing import TokenSigner
 from kannon.core.batches import Delivery, Move, Outcome
 from kannon.core.deliveries import Fact, transition
@@ -63,6 +64,7 @@ class Tick:
         outbox: Outbox,
         clock: Clock,
         nonce: Callable[[], str],
+        collector: Collector,
     ) -> None:
         self._ledger = ledger
         self._recovery = recovery
@@ -75,6 +77,7 @@ class Tick:
         self._outbox = outbox
         self._clock = clock
         self._nonce = nonce
+        self._collector = collector
 
     async def tick(self) -> None:
         """Do all steps; one that cannot be done now is logged and left."""
@@ -89,6 +92,7 @@ class Tick:
             self._forget_reports,
             self._signer.rotate,
             self._keep_statistics,
+            self._collect_objects,
         )
         for step in steps:
             try:
@@ -150,6 +154,9 @@ class Tick:
         await self._upkeep.sum_up(now)
         await self._upkeep.make_months(now)
         await self._upkeep.forget(STATISTICS_FORGOTTEN, now)
+
+    async def _collect_objects(self) -> None:
+        await self._collector.collect(self._clock())
 
 
 def _move(delivery: Delivery, fact: Fact, now: datetime) -> Move:

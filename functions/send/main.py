@@ -10,9 +10,11 @@ from kannon.adapters.edge_client import GrpcEdgeClient
 from kannon.adapters.envelope_codec import EnvelopeCodec
 from kannon.adapters.nats.connection import connect
 from kannon.adapters.nats.publisher import NatsPublisher
+from kannon.adapters.objects.opening import open_store
 from kannon.core.keys import Purpose
 from kannon.core.payloads import AnyPayload, EnvelopesReady
 from kannon.events import Codec, Sealer
+from kannon.runtime.attachments import store_place
 from kannon.runtime.clock import utc_now
 from kannon.runtime.keys import key_for
 from kannon.runtime.settings import EDGE_TARGETS, NATS_URL, STREAM_REPLICAS, Settings
@@ -27,7 +29,8 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
     publisher = NatsPublisher(nats, sealer, utc_now, settings[STREAM_REPLICAS])
     edge = GrpcEdgeClient(settings[EDGE_TARGETS])
     stack.push_async_callback(edge.close)
-    return Wired(Send(edge, publisher), sealer, (EnvelopesReady,))
+    store = open_store(store_place(settings))
+    return Wired(Send(edge, publisher, store), sealer, (EnvelopesReady,))
 
 
 stage = Stage("send", _build)

@@ -51,6 +51,7 @@ class Outgoing:
         self._waiting: deque[Engagement] = deque()
         self._octets = 0
         self._wanted = asyncio.Event()
+        self._publishing = asyncio.Lock()
         self._working: asyncio.Task[None] | None = None
         self._lost_untold = 0
         self._told_at = float("-inf")
@@ -89,7 +90,8 @@ class Outgoing:
     async def close(self) -> None:
         """Publish what is left, for as long as there is time; the rest is lost."""
         if self._working:
-            self._working.cancel()
+            async with self._publishing:  # what is under way would else be published twice
+                self._working.cancel()
             await asyncio.gather(self._working, return_exceptions=True)
         for click in self._bursts.all():
             self.put(click)
@@ -110,7 +112,8 @@ class Outgoing:
             await asyncio.sleep(FILL_SECONDS + pause)
             for click in self._bursts.passed(asyncio.get_running_loop().time()):
                 self.put(click)
-            is_stored = not self._waiting or await self._publish()
+            async with self._publishing:
+                is_stored = not self._waiting or await self._publish()
             pause = 0.0 if is_stored else min(2 * pause + _FIRST_PAUSE, _LONGEST_PAUSE)
             self._tell()
             if not self._kept:

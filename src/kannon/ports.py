@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kannon.core.access import Role
 from kannon.core.batches import BatchContent, Body, Delivery, KeyedAnswer, Move, NewBatch, Outcome
 from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.envelopes import Envelope
 from kannon.core.exchangers import Exchanger
+from kannon.core.limits import UNLIMITED, Limits, OwnLimits
 from kannon.core.payloads import AnyPayload, Candidate, Engagement, ReportJudged, ReportRecipient
 from kannon.core.reports.values import Kind, Reported
 from kannon.core.suppression import Happening, Reason, Suppression
@@ -21,6 +23,7 @@ from kannon.core.tracking.policy import Mode, Policy
 if TYPE_CHECKING:  # the gateway has these; functions need not load them
     from zoneinfo import ZoneInfo
 
+    from kannon.core.audit import AuditRecord, Decision
     from kannon.core.dead_letters import DeadLetter, Retried
     from kannon.core.diagnosis import EdgeDiagnosis, LedgerDiagnosis, StreamsDiagnosis
     from kannon.core.statistics import (
@@ -120,6 +123,27 @@ class SubmitAnswer:
 
     verdict: SubmitVerdict
     wait_ms: int = 0
+
+
+class ObjectStore(Protocol):
+    """The attachment store: octets by name. Every call raises StoreUnavailable."""
+
+    async def put(self, name: str, octets: bytes) -> None:
+        """Store an object, durably; it is there as a whole or not at all. A name says what its content is,
+        so one that is there already, of that size, is left as it is."""
+
+    async def get(self, name: str, most: int) -> bytes:
+        """Up to `most` octets of an object, from its beginning.
+
+        Raises:
+            NoSuchObject: there is none of that name, though the store is there.
+        """
+
+    async def delete(self, name: str) -> None:
+        """Delete an object; harmless if there is none."""
+
+    async def names(self, beginning: str, most: int) -> Sequence[str]:
+        """The first names, in their order, that begin so."""
 
 
 class EdgeClient(Protocol):
@@ -262,6 +286,31 @@ class Recovery(Protocol):
         its newest `REPORTS_KEPT`; returns how many that were. Outcomes and counts stay."""
 
 
+class AttachmentUses(Protocol):
+    """Which attachments lie in the store; every call raises LedgerUnavailable.
+
+    One that is noted before it is stored, and before its Batch is committed, is never taken from under it.
+    """
+
+    async def note(self, domain: str, sizes: Mapping[str, int], until: datetime) -> None:
+        """These are going to be stored for a Batch; waits for whoever is just deleting one of them.
+
+        Args:
+            sizes: octets by digest.
+            until: when the Batch expires.
+        """
+
+    async def collect(
+        self, limit: int, now: datetime, delete: Callable[[str, str], Awaitable[None]]
+    ) -> Sequence[tuple[str, str]]:
+        """Delete up to `limit` attachments that no Batch needs any more, and forget them; tells which.
+
+        Args:
+            delete: deletes one from the store, by Domain and digest; what it raises ends the collection, and
+                nothing is forgotten.
+        """
+
+
 class StatisticsUpkeep(Protocol):
     """What the tick does for the statistics; every call raises LedgerUnavailable."""
 
@@ -337,6 +386,7 @@ class KeyRecord:
     created_at: datetime
     expires_at: datetime | None
     deactivated_at: datetime | None
+    role: Role = Role.DEFAULT
 
 
 class Directory(Protocol):
@@ -358,8 +408,8 @@ class Directory(Protocol):
     async def add_key(self, record: KeyRecord, key_hash: bytes) -> None:
         """A new key of an existing Domain; `key_hash` is SHA-256 of the whole key."""
 
-    async def key(self, domain: str, key_hash: bytes) -> KeyRecord | None:
-        """The key of `domain` with that hash, whatever its state."""
+    async def key(self, domain: str, key_hash: bytes) -> tuple[KeyRecord, OwnLimits] | None:
+        """The key of `domain` with that hash, whatever its state, and what its Domain may send."""
 
     async def key_named(self, domain: str, key_id: str) -> KeyRecord | None:
         """The key of `domain` with that id, whatever its state."""
@@ -379,6 +429,61 @@ class Directory(Protocol):
         One that was deactivated before keeps the time of that.
         """
 
+    async def limits(self, domain: str) -> OwnLimits | None:
+        """What was set for a Domain; None if there is no such Domain."""
+
+    async def set_limits(self, domain: str, limits: OwnLimits) -> bool:
+        """Set them, from the next call on; gives whether there is such a Domain."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which records to list; what is empty or None leaves it open.
+
+    Attributes:
+        procedure: how the name of the procedure ends.
+        since, until: half-open [since, until).
+    """
+
+    domain: str = ""
+    procedure: str = ""
+    decision: Decision | None = None
+    key_id: str = ""
+    client: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """Some records, newest first, each with its number.
+
+    Attributes:
+        next: where the next page begins; None at the end.
+    """
+
+    records: Sequence[tuple[int, AuditRecord]]
+    next: tuple[datetime, int] | None
+
+
+class AuditTrail(Protocol):
+    """Decisions about calls, kept for a while; every call raises LedgerUnavailable."""
+
+    async def write(self, records: Sequence[AuditRecord]) -> None:
+        """Write records, some thousands at the most; if it raises, they may have been written."""
+
+    async def page(self, wanted: AuditFilter, before: tuple[datetime, int] | None, take: int) -> AuditPage:
+        """Up to `take` records.
+
+        It looks at a bounded number of them, so a page may be short, or empty, though more follow.
+
+        Args:
+            before: what the page before gave as `next`; None for the first.
+        """
+
+    async def forget(self, limit: int, before: datetime) -> int:
+        """Delete up to `limit` records that are older; returns how many that were."""
+
 
 @dataclass(frozen=True, slots=True)
 class TemplateRecord:
@@ -393,7 +498,7 @@ class TemplateRecord:
     domain: str
     type: str
     title: str
-    html: str
+    body: Body
 
 
 class Templates(Protocol):
@@ -425,18 +530,23 @@ class Templates(Protocol):
 class Intake(Protocol):
     """Where the gateway leaves what it accepted."""
 
-    async def accept(self, batch: NewBatch, keyed: KeyedAnswer | None = None) -> int | KeyedAnswer:
+    async def accept(
+        self, batch: NewBatch, keyed: KeyedAnswer | None = None, limits: Limits = UNLIMITED
+    ) -> int | KeyedAnswer:
         """Write Batch, transient Template, Deliveries and answer in one transaction.
 
         Args:
             keyed: what to answer should the call be repeated, where it has a key. Calls that have the same
                 key at the same time wait for one another.
+            limits: the Domain's. Where it has any, its calls wait for one another, and are counted together
+                whichever gateway they come by.
 
         Returns:
             The Batch's number; Deliveries are numbered from 0 in the order given. Or the answer that an
             earlier call had with the key; then nothing was written.
 
         Raises:
+            LimitReached: the Domain may not send that many now; nothing was written or counted.
             BodyGone: there is no body of that number; nothing was written.
             LedgerUnavailable: nothing was written, or the answer of PostgreSQL to the commit was lost.
         """
@@ -559,7 +669,8 @@ class StatisticsQueries(Protocol):
     async def series(self, wanted: Question, interval: Interval, zone: ZoneInfo) -> Sequence[Point]:
         """Counts by interval, in order, and by the value of the dimension, of which up to `SERIES_AT_ONCE`
         are named, unless it is `all`; where nothing was there is no point. An hour belongs to the interval
-        that it begins in, also where a zone differs by half an hour."""
+        that it begins in, also where a zone differs by half an hour. Days of another zone than UTC are read
+        by the hour: more than 10,000 hours, those of each value counted, take more than a moment."""
 
     async def latencies(self, wanted: Question, take: int) -> Mapping[str, Latencies]:
         """How long it took to deliver, by the value of the dimension: `all`, `template`, `provider` or

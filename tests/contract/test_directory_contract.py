@@ -9,8 +9,10 @@ import pytest
 
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.directory import PostgresDirectory
+from kannon.core.access import Role
 from kannon.core.errors import Conflict, LedgerUnavailable
 from kannon.core.keys import SealBroken, open_sealed
+from kannon.core.limits import OwnLimits
 from kannon.core.tracking.policy import DEFAULT_POLICY, Mode, Policy
 from kannon.ports import Directory, KeyRecord
 from tests.fakes_gateway import FakeDirectory
@@ -82,8 +84,8 @@ async def test_a_key_is_found_by_domain_and_hash_whatever_its_state(directory: D
     ended = replace(KEY, id="key_2", expires_at=None, deactivated_at=NOW)
     await directory.add_key(KEY, HASH)
     await directory.add_key(ended, b"e" * 32)
-    assert await directory.key("example.com", HASH) == KEY
-    assert await directory.key("example.com", b"e" * 32) == ended
+    assert await directory.key("example.com", HASH) == (KEY, OwnLimits())
+    assert await directory.key("example.com", b"e" * 32) == (ended, OwnLimits())
     assert await directory.key("example.com", b"x" * 32) is None
     assert await directory.key("example.org", HASH) is None
 
@@ -148,7 +150,7 @@ async def test_a_key_is_deactivated_for_good_and_keeps_the_time_of_the_first(dir
     ended = replace(KEY, deactivated_at=NOW)
     assert await directory.deactivate_key("example.com", "key_1", NOW) == ended
     assert await directory.deactivate_key("example.com", "key_1", NOW + timedelta(hours=1)) == ended
-    assert await directory.key("example.com", HASH) == ended
+    assert await directory.key("example.com", HASH) == (ended, OwnLimits())
     other = await directory.key_named("example.com", "key_2")
     assert other
     assert other.deactivated_at is None
@@ -169,3 +171,36 @@ async def test_away_is_said() -> None:
     directory = PostgresDirectory(Database("postgresql://127.0.0.1:1/none"), SEALING_KEY)
     with pytest.raises(LedgerUnavailable):
         await directory.domain("example.com")
+
+
+async def test_a_key_keeps_its_role(directory: Directory) -> None:
+    await directory.add_domain("example.com", PRIVATE_KEY, "public")
+    for number, role in enumerate(Role):
+        key = replace(KEY, id=f"key_{role}", role=role)
+        await directory.add_key(key, bytes([number]) * 32)
+        assert await directory.key("example.com", bytes([number]) * 32) == (key, OwnLimits())
+        assert await directory.key_named("example.com", key.id) == key
+        ended = await directory.deactivate_key("example.com", key.id, NOW)
+        assert ended
+        assert ended.role is role
+    _, listed = await directory.keys("example.com", 0, 10)
+    assert {key.role for key in listed} == set(Role)
+
+
+async def test_limits_are_a_domains_own_and_come_with_its_keys(directory: Directory) -> None:
+    for name in ("example.com", "example.org"):
+        await directory.add_domain(name, PRIVATE_KEY, "public")
+    await directory.add_key(KEY, HASH)
+    assert await directory.limits("example.com") == OwnLimits()
+    largest = OwnLimits(0, 2**32 - 1, None)
+    assert await directory.set_limits("example.com", largest)
+    assert await directory.limits("example.com") == largest
+    assert await directory.key("example.com", HASH) == (KEY, largest)
+    assert await directory.limits("example.org") == OwnLimits()
+    assert await directory.set_limits("example.com", OwnLimits())
+    assert await directory.limits("example.com") == OwnLimits()
+
+
+async def test_an_unknown_domain_has_no_limits(directory: Directory) -> None:
+    assert await directory.limits("example.com") is None
+    assert not await directory.set_limits("example.com", OwnLimits(1, 1, 1))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,8 +14,9 @@ from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.directory import PostgresDirectory
 from kannon.adapters.postgres.intake import FEW, PostgresIntake
 from kannon.adapters.postgres.ledger import PostgresLedger
-from kannon.core.batches import KEYS_KEPT_FOR, Body, KeyedAnswer, NewBatch, NewRecipient
-from kannon.core.errors import BodyGone, LedgerUnavailable
+from kannon.core.batches import KEYS_KEPT_FOR, AttachmentRef, Body, KeyedAnswer, NewBatch, NewRecipient
+from kannon.core.errors import BodyGone, LedgerUnavailable, LimitReached
+from kannon.core.limits import Limits
 from kannon.core.tracking.policy import UNTRACKED, Mode, Policy
 from kannon.ports import Intake
 from tests.conftest import Eventually
@@ -35,6 +36,7 @@ BATCH = NewBatch(
     expires_at=NOW + timedelta(days=1),
     traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     recipients=(NewRecipient("ada@example.org", {"name": "Ada"}), NewRecipient("bob@example.org", {})),
+    attachments=(AttachmentRef("a.txt", "", "", "aa", 1),),
     tracking=Policy(Mode.FULL, Mode.OFF),
 )
 ANSWER = KeyedAnswer("example.com", "a key", b"h" * 32, b"an answer", NOW)
@@ -172,6 +174,7 @@ async def test_the_rows_of_a_batch(postgres_subject: Subject, migrated_database:
         "recipients": 2,
         "scheduled_at": NOW,
         "traceparent": BATCH.traceparent,
+        "attachments": [asdict(attachment) for attachment in BATCH.attachments],
         "announcement": 0,
         "announced_seq": 0,
         "announced_at": None,
@@ -179,6 +182,7 @@ async def test_the_rows_of_a_batch(postgres_subject: Subject, migrated_database:
         "retry_budget": None,
         "unsettled_from": None,
         "tracking": 51,
+        "options": {},
     }
     (template,) = rows(migrated_database, "SELECT template_id, domain, type, title, body FROM templates")
     assert template == {
@@ -188,8 +192,10 @@ async def test_the_rows_of_a_batch(postgres_subject: Subject, migrated_database:
         "title": "",
         "body": message["body"],
     }
-    (body,) = rows(migrated_database, "SELECT number, domain, html, text FROM bodies")
+    (body,) = rows(migrated_database, "SELECT number, domain, html, text, syntax, css_inlined FROM bodies")
     assert body == {
+        "syntax": "plain",
+        "css_inlined": False,
         "number": message["body"],
         "domain": "example.com",
         "html": "<p>Hello {{ name }}</p>",
@@ -351,3 +357,118 @@ async def test_away_is_said_and_what_was_announced_is_not_forgotten() -> None:
         await intake.announced(7, 1)
     with pytest.raises(LedgerUnavailable):
         await intake.announced(7, 1)
+
+
+DAILY = Limits(mails_per_day=3)
+
+
+async def test_mails_are_counted_up_to_the_limit(subject: Subject) -> None:
+    for name, recipients in (("2", 2), ("3", 0), ("4", 1)):
+        assert await subject.intake.accept(batch_of(recipients, name), limits=DAILY)
+    with pytest.raises(LimitReached, match=r"^the domain has sent 3 of its 3 mails of this day$") as refused:
+        await subject.intake.accept(batch_of(1, "5"), limits=DAILY)
+    assert 0 < refused.value.retry_after <= 24 * 3600
+    assert await subject.intake.accept(batch_of(0, "6"), limits=DAILY)
+    assert await subject.intake.accept(batch_of(1, "7"))
+
+
+@pytest.mark.parametrize("recipients", [2, FEW + 1])
+async def test_what_is_refused_is_not_counted(subject: Subject, recipients: int) -> None:
+    limits = Limits(mails_per_day=2 * recipients - 1)
+    assert await subject.intake.accept(batch_of(recipients, "2"), limits=limits)
+    for name in ("3", "4"):
+        with pytest.raises(LimitReached):
+            await subject.intake.accept(batch_of(recipients, name), limits=limits)
+    assert await subject.intake.accept(batch_of(recipients - 1, "5"), limits=limits)
+
+
+async def test_a_repeated_call_counts_once_and_a_refused_one_keeps_no_key(subject: Subject) -> None:
+    for _ in range(5):
+        await subject.intake.accept(batch_of(2, "2"), ANSWER, DAILY)
+    other = replace(ANSWER, key="another key")
+    with pytest.raises(LimitReached):
+        await subject.intake.accept(batch_of(2, "3"), other, DAILY)
+    assert isinstance(await subject.intake.accept(batch_of(1, "3"), other, DAILY), int)
+
+
+async def test_the_limit_of_a_minute_says_when_it_ends(subject: Subject) -> None:
+    limits = Limits(mails_per_minute=1)
+    batches = [batch_of(1, name) for name in ("2", "3", "4")]  # of three one is in the minute of another
+
+    async def send_all() -> None:
+        for batch in batches:
+            await subject.intake.accept(batch, limits=limits)
+
+    with pytest.raises(LimitReached, match=r"of this minute$") as refused:
+        await send_all()
+    assert 0 < refused.value.retry_after <= 60
+
+
+@pytest.mark.parametrize(("span", "limits"), [("minute", Limits(1, 2)), ("day", Limits(0, 1))])
+async def test_a_new_minute_and_a_new_day_begin_at_nothing(
+    postgres_subject: Subject, migrated_database: str, span: str, limits: Limits
+) -> None:
+    await postgres_subject.intake.accept(batch_of(1, "2"), limits=limits)
+    with psycopg.connect(migrated_database) as connection:
+        connection.execute(f"UPDATE mail_counts SET {span} = {span} - interval '1 {span}'")
+    assert await postgres_subject.intake.accept(batch_of(1, "3"), limits=limits)
+    with pytest.raises(LimitReached):
+        await postgres_subject.intake.accept(batch_of(1, "4"), limits=replace(limits, mails_per_day=1))
+
+
+async def test_a_clock_that_went_back_frees_nothing(
+    postgres_subject: Subject, migrated_database: str
+) -> None:
+    await postgres_subject.intake.accept(batch_of(3, "2"), limits=DAILY)
+    with psycopg.connect(migrated_database) as connection:
+        connection.execute(
+            "UPDATE mail_counts SET day = day + interval '1 day', minute = minute + interval '1 day'"
+        )
+    with pytest.raises(LimitReached) as refused:
+        await postgres_subject.intake.accept(batch_of(1, "3"), limits=DAILY)
+    assert refused.value.retry_after > 3600 * 24
+
+
+async def test_who_has_no_limits_has_no_row(postgres_subject: Subject, migrated_database: str) -> None:
+    await postgres_subject.intake.accept(batch_of(2, "2"), limits=Limits(recipients_per_call=5))
+    assert rows(migrated_database, "SELECT * FROM mail_counts") == []
+
+
+async def test_two_gateways_together_never_exceed_a_limit(
+    postgres_subject: Subject, migrated_database: str
+) -> None:
+    other = Database(migrated_database)
+    await other.open()
+    intakes = [postgres_subject.intake, PostgresIntake(other)]
+    limits = Limits(mails_per_day=20)
+
+    async def send(number: int) -> bool:
+        try:
+            await intakes[number % 2].accept(batch_of(3, str(number + 2)), limits=limits)
+        except LimitReached:
+            return False
+        return True
+
+    taken = await asyncio.gather(*(send(number) for number in range(40)))
+    await other.close()
+    assert sum(taken) == 6
+    assert rows(migrated_database, "SELECT count(*) AS n FROM deliveries") == [{"n": 18}]
+    assert rows(migrated_database, "SELECT in_day FROM mail_counts") == [{"in_day": 18}]
+
+
+async def test_a_domain_that_waits_for_its_turn_keeps_no_other_from_sending(
+    postgres_subject: Subject, migrated_database: str
+) -> None:
+    """Its calls wait for another gateway's; there are more of them than connections."""
+    intake = postgres_subject.intake
+    await intake.accept(batch_of(1, "2"), limits=DAILY)
+    with psycopg.connect(migrated_database) as another:
+        another.execute("SELECT * FROM mail_counts FOR UPDATE")
+        waiting = [
+            asyncio.create_task(intake.accept(batch_of(1, str(name)), limits=Limits(mails_per_day=50)))
+            for name in range(3, 13)
+        ]
+        for name in range(13, 23):
+            assert await intake.accept(batch_of(1, str(name)))
+        assert not any(task.done() for task in waiting)
+    assert len(await asyncio.gather(*waiting)) == 10

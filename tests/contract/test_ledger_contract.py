@@ -11,6 +11,7 @@ import pytest
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.intake import PostgresIntake
 from kannon.adapters.postgres.ledger import PostgresLedger
+from kannon.core.batch_options import AddedHeaders, BatchOptions
 from kannon.core.batches import TOLD_ONCE, Body, Delivery, Move, NewBatch, NewRecipient, Outcome
 from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.keys import seal
@@ -54,6 +55,20 @@ def outcome(row: Delivery, kind: str = "delivered", attempt: int = 1, at: dateti
     return row.outcome(kind, attempt, at, {"code": 250})
 
 
+OPTIONS = BatchOptions(
+    AddedHeaders(
+        to=("Ä <a@b.test>",),
+        cc=("c@d.test", "e@f.test"),
+        reply_to="{{ name }} <g@h.test>",
+        custom=(("X-A", "1"), ("X-B", "ü")),
+        unsubscribe_url="https://i.test/{{ email }}",
+        hosted_unsubscribe=True,
+    ),
+    frozenset({"a", "b"}),
+    "text",
+)
+
+
 def own_policy(seq: int) -> Policy | None:
     return OWN_POLICY if seq == RECIPIENTS - 1 else None
 
@@ -63,7 +78,7 @@ def fake_subject() -> Subject:
     ledger.rows = {
         row.id: row for row in (delivery(seq, tracking=own_policy(seq)) for seq in range(RECIPIENTS))
     }
-    ledger.contents[7] = batch_content(7, tracking=POLICY)
+    ledger.contents[7] = batch_content(7, tracking=POLICY, options=OPTIONS)
 
     async def read() -> dict[int, Status]:
         return {row.id.seq: row.standing.status for row in ledger.rows.values()}
@@ -101,6 +116,7 @@ async def postgres_subject(url: str, database: Database) -> Subject:
             for seq in range(RECIPIENTS)
         ),
         tracking=POLICY,
+        options=OPTIONS,
     )
     number = await PostgresIntake(database).accept(new)
     assert isinstance(number, int)
@@ -317,7 +333,8 @@ async def test_a_batch_comes_with_all_that_its_messages_share(subject: Subject) 
         content = await work.batch(subject.batch)
     expected = batch_content(subject.batch)
     assert (content.subject, content.sender_email) == (expected.subject, expected.sender_email)
-    assert (content.html, content.text) == (expected.html, expected.text)
+    assert (content.html, content.text, content.syntax) == (expected.html, expected.text, expected.syntax)
+    assert content.options == OPTIONS
     assert content.dkim_private_key == dkim_key()
     assert dict(content.global_fields) == dict(expected.global_fields)
 

@@ -12,6 +12,7 @@ from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.directory import PostgresDirectory
 from kannon.adapters.postgres.intake import PostgresIntake
 from kannon.adapters.postgres.templates import PostgresTemplates
+from kannon.core.batch_options import Syntax
 from kannon.core.batches import Body, NewBatch, NewRecipient
 from kannon.core.errors import BodyGone, Conflict, LedgerUnavailable
 from kannon.ports import TemplateRecord, Templates
@@ -21,7 +22,7 @@ NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 DOMAIN = "example.com"
 BODY, OTHER = Body("<p>Hello {{ name }}</p>", "Hello {{ name }}"), Body("<p>Ключ</p>", "Ключ")
 NAME = f"a@{DOMAIN}"
-RECORD = TemplateRecord(NAME, DOMAIN, "template", "Welcome", BODY.html)
+RECORD = TemplateRecord(NAME, DOMAIN, "template", "Welcome", BODY)
 
 
 @dataclass
@@ -98,6 +99,14 @@ async def test_a_template_is_found_with_its_body(subject: Subject) -> None:
     assert await subject.templates.body(4711) is None
 
 
+async def test_a_body_keeps_its_options(subject: Subject) -> None:
+    body = Body("<p>{% if a %}{% endif %}</p>", "", Syntax.LIQUID, css_inlined=True)
+    await subject.templates.add(NAME, DOMAIN, "", BODY)
+    assert await subject.templates.update(NAME, None, body) == replace(RECORD, title="", body=body)
+    assert await subject.templates.template(NAME) == replace(RECORD, title="", body=body)
+    assert await subject.templates.body(await subject.number()) == body
+
+
 async def test_a_template_is_its_domains_own(subject: Subject) -> None:
     await subject.templates.add(NAME, DOMAIN, "", BODY)
     assert await subject.templates.body_of(NAME, "example.org") is None
@@ -113,7 +122,7 @@ async def test_a_template_needs_its_domain(subject: Subject) -> None:
 async def test_title_and_body_change_together_or_alone(subject: Subject) -> None:
     await subject.templates.add(NAME, DOMAIN, "Welcome", BODY)
     assert await subject.templates.update(NAME, "Hi", None) == replace(RECORD, title="Hi")
-    assert await subject.templates.update(NAME, None, OTHER) == replace(RECORD, title="Hi", html=OTHER.html)
+    assert await subject.templates.update(NAME, None, OTHER) == replace(RECORD, title="Hi", body=OTHER)
     assert (
         await subject.templates.update(NAME, "Welcome", BODY)
         == RECORD
@@ -138,7 +147,7 @@ async def test_a_body_that_nobody_uses_goes_with_its_name(subject: Subject) -> N
     await subject.templates.update(NAME, None, OTHER)
     second = await subject.number()
     assert await subject.templates.body(first) is None
-    assert await subject.templates.delete(NAME) == replace(RECORD, html=OTHER.html)
+    assert await subject.templates.delete(NAME) == replace(RECORD, body=OTHER)
     assert await subject.templates.body(second) is None
     assert await subject.templates.template(NAME) is None
     assert await subject.templates.delete(NAME) is None
@@ -161,7 +170,7 @@ async def test_curated_templates_come_oldest_first_and_page_by_page(subject: Sub
 async def test_transient_templates_are_found_but_not_listed(database: Database) -> None:
     templates = PostgresTemplates(database)
     await PostgresIntake(database).accept(batch("1", NAME, BODY))
-    assert await templates.template(NAME) == TemplateRecord(NAME, DOMAIN, "transient", "", BODY.html)
+    assert await templates.template(NAME) == TemplateRecord(NAME, DOMAIN, "transient", "", BODY)
     assert await templates.body_of(NAME, DOMAIN)
     assert await templates.curated(DOMAIN, 0, 10) == (0, [])
 

@@ -58,3 +58,17 @@ async def test_postfix_counts_the_mails_it_takes(eventually: Eventually) -> None
     with PostfixSink(shutil.which("smtp-sink") or "") as sink:
         await sink_limit(sink)
         await eventually(lambda: sink.count == MAILS)
+
+
+def test_a_small_benchmark_of_the_statistics_asks_everything() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.statistics", "--rows", "20000", "--times", "1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.rstrip().rpartition("\n")[2])
+    assert told["rows"] > 10_000
+    assert told["median_ms"].keys() == told["processor_ms"].keys()
+    assert "search by recipient" in told["median_ms"]

@@ -122,6 +122,7 @@ def test_two_groups_without_a_part_in_common_deliver_together(migrated: Installa
         "gateway": None,
         "edge": edge,
         "reports": f"127.0.0.1:{migrated.reports_port}",
+        "tracking": None,
     }
     tenant = migrated.tenant()
     tenant.send([f"reader{number}@example.org" for number in range(250)])

@@ -80,8 +80,8 @@ async def test_a_key_from_its_making_to_its_end(kannon: Command, tenant: Tenant)
     await Tenant(tenant.client, tenant.domain, key).send("a@b.test")
 
     newest, _ = (await kannon.done("key", "list", tenant.domain)).splitlines()
-    key_id, shown, state, _, expires, name = newest.split("\t")
-    assert (shown, state, name) == (key[:8] + "...", "active", "two words")
+    key_id, shown, role, state, _, expires, name = newest.split("\t")
+    assert (shown, role, state, name) == (key[:8] + "...", "default", "active", "two words")
     in_a_month = datetime.now(UTC) + timedelta(days=30)
     assert abs(datetime.fromisoformat(expires) - in_a_month) < timedelta(minutes=2)
 

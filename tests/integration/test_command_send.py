@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from kannon.adapters.pb import types_pb2
 from tests.commands import Done, kannon, on_terminal, started
 from tests.fakes_api import FakeApi, Refused, running_api
 
@@ -60,6 +61,33 @@ def test_a_list_may_come_through_standard_input_and_the_body_from_a_file(
     done = send(api, "--recipients", "-", stdin=people.read_text(), body=body)
     assert (done.code, len(api.mails)) == (0, 25)
     assert api.calls[0][0].html == "<p>Dear {{ name }}</p>"
+
+
+def test_files_go_with_every_mail(api: FakeApi, people: Path, tmp_path: Path) -> None:
+    (tmp_path / "Märkte=2026.pdf").write_bytes(b"%PDF")
+    (tmp_path / "logo.png").write_bytes(b"\x89PNG")
+    files = ("--attach", str(tmp_path / "Märkte=2026.pdf"), "--inline", f"{tmp_path / 'logo.png'}=logo@mail")
+    done = send(api, "--recipients", str(people), "--per-call", "20", *files)
+    assert done.code == 0
+    sent = [
+        [(one.filename, one.content, one.content_id) for one in call.attachments] for call, _ in api.calls
+    ]
+    assert sent == [[("Märkte=2026.pdf", b"%PDF", ""), ("logo.png", b"\x89PNG", "logo@mail")]] * 2
+    assert send(api, "--recipients", str(people), "--per-call", "20", *files).out == done.out
+    (tmp_path / "logo.png").write_bytes(b"another")
+    assert send(api, "--recipients", str(people), "--per-call", "20", *files).out != done.out
+
+
+@pytest.mark.parametrize(
+    "words", [("--attach", "missing.pdf"), ("--inline", "logo.png"), ("--inline", "x=c")]
+)
+def test_a_file_that_cannot_be_read_stops_it_before_anything_is_sent(
+    api: FakeApi, words: tuple[str, str]
+) -> None:
+    done = send(api, "--to", "r@x.test", *words)
+    assert done.code == 2
+    assert words[0] in done.err
+    assert api.calls == []
 
 
 def test_the_same_command_again_sends_nothing_again(api: FakeApi, people: Path) -> None:
@@ -263,3 +291,52 @@ def test_a_terminal_that_asks_for_no_colour_gets_none(api: FakeApi, people: Path
     assert run.end() == 0
     assert "\x1b[3" not in run.seen
     assert "msg_1@d.test" in run.seen
+
+
+HEADER_OPTIONS = (
+    *(
+        "--reply-to",
+        "Help <h@d.test>",
+        "--header",
+        "X-A: 1: 2",
+        "--header-to",
+        "a@b.test",
+        "--header-cc",
+        "c@d.test",
+    ),
+    *("--raw-field", "name", "--unsubscribe-url", "https://a.test/{{ email }}"),
+)
+
+
+def test_headers_and_options_go_with_the_call(api: FakeApi, tmp_path: Path) -> None:
+    for name in ("html", "txt"):
+        (tmp_path / f"body.{name}").write_text(name)
+    body = ("--html", str(tmp_path / "body.html"), "--text", str(tmp_path / "body.txt"), "--syntax", "liquid")
+    assert send(api, "--to", "r@x.test", *HEADER_OPTIONS, "--inline-css", body=body).code == 0
+    ((call, _),) = api.calls
+    assert (list(call.headers.to), list(call.headers.cc)) == (["a@b.test"], ["c@d.test"])
+    assert (call.headers.reply_to, dict(call.headers.custom)) == ("Help <h@d.test>", {"X-A": "1: 2"})
+    assert call.one_click_unsubscribe.url_template == "https://a.test/{{ email }}"
+    assert (call.html, call.text, list(call.raw_fields)) == ("html", "txt", ["name"])
+    assert (call.syntax, call.inline_css) == (types_pb2.TEMPLATE_SYNTAX_LIQUID, True)
+
+
+def test_other_headers_are_another_run(api: FakeApi, people: Path) -> None:
+    for options in ((), ("--hosted-unsubscribe",), ("--reply-to", "a@b.test"), ("--reply-to", "a@b.test")):
+        assert send(api, "--recipients", str(people), *options).code == 0
+    assert len(set(api.keys)) == 3
+    assert [call.one_click_unsubscribe.hosted for call, _ in api.calls] == [False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--header", "X-A"),
+        ("--header", "X-A: 1", "--header", "X-A: 2"),
+        ("--syntax", "liquid"),
+        ("--syntax", "x"),
+    ],
+)
+def test_options_that_cannot_be(options: tuple[str, ...], api: FakeApi) -> None:
+    assert send(api, "--to", "r@x.test", *options).code == 2
+    assert not api.calls

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kannon.adapters.pb import types_pb2
 from tests.commands import Done, kannon
 from tests.fakes_api import FakeApi, running_api
 
@@ -36,6 +37,9 @@ def test_a_template_is_stored_and_shown_as_it_was_given(api: FakeApi, tmp_path: 
         "title": "News",
         "type": "template",
         "html": "<p>Grüße, {{ name }}</p>\n",
+        "text": "",
+        "syntax": "plain",
+        "inline_css": False,
     }
 
 
@@ -75,3 +79,17 @@ def test_a_template_is_deleted_once(api: FakeApi) -> None:
     for words in (("delete", name), ("show", name), ("update", name, "--title", "x")):
         done = template(api, *words)
         assert (done.code, done.err) == (1, "error: there is no such template (NOT_FOUND)\n")
+
+
+def test_a_mail_is_rendered_as_it_would_be_sent(api: FakeApi, tmp_path: Path) -> None:
+    (tmp_path / "body.txt").write_text("Text")
+    common = ("template", "render", "--api", api.address, "--domain", "d.test", "--key", "k")
+    options = ("--subject", "Hi", "--field", "a=1", "--raw-field", "a", "--syntax", "liquid", "--inline-css")
+    done = kannon(*common, *options, "--text", str(tmp_path / "body.txt"), stdin="<p>x</p>\n")
+    assert done == Done(0, "<p>x</p>\n", "not filled: a, b\n")
+    (asked,) = api.rendered
+    assert (asked.subject, dict(asked.fields), list(asked.raw_fields)) == ("Hi", {"a": "1"}, ["a"])
+    assert (asked.text, asked.syntax, asked.inline_css) == ("Text", types_pb2.TEMPLATE_SYNTAX_LIQUID, True)
+    assert kannon(*common, "--template", "t@d.test", "--part", "text").out == "text\n"
+    shown = json.loads(kannon(*common, "--template", "t@d.test", "--json").out)
+    assert shown == {"subject": "", "html": "of t@d.test", "text": "text", "unfilled": ["a", "b"]}

@@ -13,7 +13,7 @@ from grpc import StatusCode, aio
 from api_gateway.timestamps import write_timestamp
 from kannon.adapters.pb import admin_pb2
 from kannon.adapters.pb.mailer_pb2 import Attachment, SendHTMLReq
-from kannon.adapters.pb.types_pb2 import Headers, Recipient, Sender
+from kannon.adapters.pb.types_pb2 import Recipient, Sender
 from tests.conftest import Eventually
 from tests.gateway_client import (
     MAX_MESSAGE,
@@ -97,10 +97,9 @@ async def test_the_callers_trace_goes_with_the_mail(
         ({"sender": Sender(email="a@test.test")}, StatusCode.PERMISSION_DENIED, "sender.email: "),
         (
             {"attachments": [Attachment(filename="x")]},
-            StatusCode.UNIMPLEMENTED,
-            "attachments is not built yet",
+            StatusCode.FAILED_PRECONDITION,
+            "attachments: no store is set up",
         ),
-        ({"headers": Headers()}, StatusCode.UNIMPLEMENTED, "headers is not built yet"),
         (
             {"recipients": [Recipient(email="a@b.test", fields={"name": "\n"})]},
             StatusCode.INVALID_ARGUMENT,

@@ -148,3 +148,17 @@ async def test_what_cannot_be_written_at_all_does_not_hold_up_the_rest(file_jour
         await broken
     await file_journal.finish(AttemptId(7, 2, 1), DELIVERED)
     assert [event.emitted.seq for event in await file_journal.unpublished(10)] == [2]
+
+
+async def test_what_fills_its_share_of_the_disk_is_untaken_until_others_have_gone(tmp_path: Path) -> None:
+    journal = await SqliteJournal.open(tmp_path / "journal", 100, BORN_MS, most=4_000_000)
+    large = [an_envelope(n, body=b"x" * 1_500_000) for n in range(1, 6)]
+    answers = await journal.take(large)
+    assert [answer.verdict for answer in answers] == ["taken"] * 3 + ["untaken"] * 2
+    assert [answer.verdict for answer in await journal.take(large[:1])] == ["taken"]
+    assert [answer.verdict for answer in await journal.take(large[3:])] == ["untaken"] * 2
+    for seq in (1, 2):
+        await journal.finish(AttemptId(7, seq, 1), DELIVERED)
+        await journal.mark_published([Emitted(7, seq, 1, 1)])
+    assert [answer.verdict for answer in await journal.take(large[3:])] == ["taken"] * 2
+    await journal.close()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from api_gateway import bodies
-from api_gateway.bodies import Bodies, Chosen, checked_body, read_body
+from api_gateway.bodies import Bodies, Chosen, GivenBody, checked_body, read_body
 from api_gateway.refusals import NotFound
 from kannon.core.batches import Body
 from kannon.core.errors import BodyGone
@@ -32,12 +32,12 @@ def templates() -> CountingTemplates:
 
 
 async def add(templates: FakeTemplates, name: str, html: str = "<p>Hello {{ name }}</p>") -> str:
-    record = await templates.add(f"{name}@{DOMAIN}", DOMAIN, "", checked_body(html)[0])
+    record = await templates.add(f"{name}@{DOMAIN}", DOMAIN, "", checked_body(GivenBody(html))[0])
     return record.template_id
 
 
 async def test_html_that_came_with_the_call_is_a_new_body() -> None:
-    chosen = await Bodies(FakeTemplates()).given("<p>Hello</p>")
+    chosen = await Bodies(FakeTemplates()).given(GivenBody("<p>Hello</p>"))
     assert (chosen.template_id, chosen.body) == ("", Body("<p>Hello</p>", "Hello"))
 
 
@@ -52,7 +52,7 @@ async def test_a_stored_body_is_compiled_once(templates: CountingTemplates) -> N
 async def test_what_was_changed_is_sent_as_it_is_now(templates: CountingTemplates) -> None:
     name, found = await add(templates, "a"), Bodies(templates)
     await found.stored(name, DOMAIN)
-    await templates.update(name, None, checked_body("<p>{{ other }}</p>")[0])
+    await templates.update(name, None, checked_body(GivenBody("<p>{{ other }}</p>"))[0])
     changed = await found.stored(name, DOMAIN)
     assert changed.body == 2
     assert changed.compiled.html.names == {"other"}
@@ -94,7 +94,7 @@ async def test_two_calls_at_once_count_a_body_once(templates: CountingTemplates)
 
 
 async def test_a_large_body_is_read_beside_other_calls() -> None:
-    reading = asyncio.create_task(read_body("<p>x</p>{{x}}" * 10_000))
+    reading = asyncio.create_task(read_body(GivenBody("<p>x</p>{{x}}" * 10_000)))
     turns = 0
     while not reading.done():
         turns += 1

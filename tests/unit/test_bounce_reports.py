@@ -11,7 +11,7 @@ from functions.bounce.handler import Bounce
 from functions.bounce.reports import judged_report
 from kannon.core.deliveries import DeliveryId
 from kannon.core.envelopes import MAX_CHUNK_BYTES
-from kannon.core.errors import EventsUnavailable
+from kannon.core.errors import EventsUnavailable, StoreUnavailable
 from kannon.core.payloads import (
     MAX_REPORT_BYTES,
     MAX_REPORT_HEAD,
@@ -22,7 +22,9 @@ from kannon.core.payloads import (
     ReportRole,
 )
 from kannon.core.reports.values import Kind
+from kannon.core.stored_objects import StoredObject
 from tests.fakes import FakePublisher
+from tests.fakes_store import FakeObjects
 from tests.mail import DOMAIN, NOW
 from tests.reports import AUTO_REPLY, KEYS, OTHER, complaint, failure, received, return_path
 
@@ -50,6 +52,39 @@ async def test_each_kind_of_report_is_passed_on_for_the_delivery_whose_return_pa
     assert (report.kind, report.deliveries) == (kind, (DeliveryId(7, 0),))
     assert (report.head, report.size, report.at) == (message, len(message), NOW)
     assert publisher.traces == ["trace"]
+
+
+STORED = StoredObject("reports/2026040100/aa", 600_000, "aa" * 32)
+FAR_DOWN = b"X-Padding: x\r\n" * 10_000 + failure("r0@example.org")
+"""A report of which the event has only what tells nothing."""
+
+
+async def judged_with(store: FakeObjects | None) -> ReportJudged:
+    event = replace(received(FAR_DOWN[:MAX_REPORT_HEAD]), stored=STORED, truncated=True)
+    publisher = FakePublisher()
+    await Bounce(publisher, KEYS, store).handle(event, "")
+    (report,) = publisher.payloads
+    assert isinstance(report, ReportJudged)
+    return report
+
+
+async def test_of_a_stored_report_as_much_is_read_as_is_judged() -> None:
+    store = FakeObjects()
+    await store.put(STORED.name, FAR_DOWN + b"the mail itself\r\n" * 100_000)
+    report = await judged_with(store)
+    assert (report.kind, len(report.head)) == (Kind.BOUNCE, MAX_REPORT_HEAD)
+
+
+async def test_a_stored_report_that_is_lost_is_judged_by_its_beginning() -> None:
+    for store in (FakeObjects(), None):
+        assert (await judged_with(store)).kind is Kind.UNRECOGNISED
+
+
+async def test_a_stored_report_waits_for_the_store() -> None:
+    store = FakeObjects()
+    store.away = True
+    with pytest.raises(StoreUnavailable):
+        await judged_with(store)
 
 
 @pytest.mark.parametrize(

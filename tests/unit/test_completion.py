@@ -30,7 +30,7 @@ def test_another_shell_is_refused(words: tuple[str, ...]) -> None:
         ("kannon te", {"template"}),
         ("kannon template u", {"update"}),
         ("kannon batch ", {"show", "cancel", "reschedule"}),
-        ("kannon send --re", {"--recipients", "--retry-for", "--rejected"}),
+        ("kannon send --re", {"--recipients", "--reply-to", "--retry-for", "--rejected"}),
         ("kannon stats d.test --by ", {"hour"}),
         ("kannon send --format j", {"jsonl"}),
     ],

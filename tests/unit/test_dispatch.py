@@ -10,6 +10,7 @@ from itertools import count
 import pytest
 
 from functions.dispatch.building import BatchBuilder, Keys, TooLarge
+from functions.dispatch.collecting import Collector
 from functions.dispatch.emitting import Emitter
 from functions.dispatch.handler import Dispatch
 from functions.dispatch.signing import TokenSigner
@@ -31,6 +32,7 @@ from kannon.core.return_path import read
 from kannon.ports import Announcement, StreamState
 from tests.fakes import FakePublisher
 from tests.fakes_ledger import FakeLedger
+from tests.fakes_store import FakeAttachmentUses
 from tests.fakes_tracking_keys import FakeTrackingKeys
 from tests.mail import DOMAIN, NOW, batch_content, delivery, token_maker
 
@@ -219,7 +221,7 @@ def test_an_envelope_holds_the_personal_message_sealed_and_with_its_return_path(
     assert envelope.recipient == "r5@example.org"
 
 
-def test_a_message_that_fits_into_no_event_is_refused() -> None:
+def test_a_message_that_is_larger_than_allowed_is_refused() -> None:
     builder = BatchBuilder(batch_content(html="<p>{{ name }}</p>"), KEYS, token_maker())
     with pytest.raises(TooLarge):
         builder.build(delivery(0, fields={"name": "x" * 800_000}), 1, NOW)
@@ -301,6 +303,7 @@ class Ticking:
     around: Surroundings
     streams: Streams = field(default_factory=Streams)
     recovery: Unannounced = field(default_factory=Unannounced)
+    collector: Collector = field(default_factory=lambda: Collector(None, FakeAttachmentUses()))
 
     upkeep: Upkeep = field(default_factory=Upkeep)
 
@@ -308,7 +311,7 @@ class Ticking:
         return Tick(
             self.around.ledger, self.recovery, self.upkeep, self.streams, self.streams, self.around.publisher,
             TokenSigner(self.around.tracking_keys, lambda: self.around.now),
-            self.around.outbox, lambda: self.around.now, lambda: "nonce",
+            self.around.outbox, lambda: self.around.now, lambda: "nonce", self.collector,
         )  # fmt: skip
 
     async def tick(self) -> None:
@@ -342,9 +345,7 @@ async def test_the_tick_sees_to_it_that_tokens_have_a_key_whatever_else_it_canno
     assert len(await ticking.around.tracking_keys.signing_keys()) == 1
 
 
-async def test_the_tick_keeps_the_statistics_in_order_now_and_then(
-    ticking: Ticking,
-) -> None:
+async def test_the_tick_keeps_the_statistics_in_order_now_and_then(ticking: Ticking) -> None:
     ticking.around.publisher.away = True
     tick = ticking.new()
     for _ in range(3):

@@ -1,17 +1,18 @@
 """Envelopes as protobuf."""
 
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kannon.adapters.envelope_codec import EnvelopeCodec
-from kannon.adapters.envelope_messages import from_message
+from kannon.adapters.envelope_messages import from_message, from_submitted
 from kannon.adapters.envelope_octets import chunk_octets, submit_octets
 from kannon.adapters.pb import edge_pb2
 from kannon.core.deliveries import DeliveryId
-from kannon.core.envelopes import Envelope
+from kannon.core.envelopes import Envelope, Rest
 from kannon.core.errors import MalformedEvent
 from kannon.core.payloads import DeliveriesDue, EnvelopesReady, TransmissionsDelivered
 from kannon.events import Sealer
@@ -33,6 +34,7 @@ ENVELOPES = st.builds(
     first_emitted_at_ms=st.integers(0, 2**63 - 1),
     expires_at_ms=_INT64,
     hmac=st.binary(),
+    rest=st.none() | st.builds(Rest, _TEXT, _INT64, st.binary(min_size=32, max_size=32)),
 )
 
 
@@ -103,3 +105,24 @@ def test_other_events_are_not_its_business() -> None:
         EnvelopeCodec().encode(DeliveriesDue(1, "x"))
     with pytest.raises(MalformedEvent):
         EnvelopeCodec().decode(TransmissionsDelivered, b"")
+
+
+def test_the_edge_is_handed_the_whole_message_and_told_where_the_rest_begins() -> None:
+    octets = b"the end of it"
+    rest = Rest("envelopes/2026010100/aa", len(octets), sha256(octets).digest(), octets)
+    envelope = replace(an_envelope(3), rest=rest)
+    message = submitted(envelope)
+    assert message.email.body == envelope.body + octets
+    assert from_submitted(message) == envelope
+    assert from_submitted(message).whole().body == envelope.body + octets
+    message.email.body = message.email.body[:-1] + b"!"
+    with pytest.raises(MalformedEvent, match=r"^rest: "):
+        from_submitted(message)
+    message.email.body = b"shorter"
+    with pytest.raises(MalformedEvent, match=r"^rest: "):
+        from_submitted(message)
+
+
+def test_an_event_has_no_octets_of_a_rest() -> None:
+    rest = Rest("envelopes/2026010100/aa", 8, bytes(32), b"8 octets")
+    assert b"8 octets" not in chunk_octets("edge-0", [replace(an_envelope(3), rest=rest)])

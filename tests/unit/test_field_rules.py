@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api_gateway.bodies import checked_body
+from api_gateway.bodies import GivenBody, checked_body
 from api_gateway.field_rules import MAX_HEADER_CHARACTERS, FieldRules
-from kannon.core.envelopes import MAX_MESSAGE_BYTES
+from kannon.core.envelopes import MAX_CHUNK_BYTES
 from kannon.core.errors import BadInput
 from kannon.core.fields import UnsafeField, compile_header, compile_html
 
@@ -16,7 +16,7 @@ PLACE, ADDRESS = "recipients[7]", "ada@example.org"
 
 
 def rules(subject: str, html: str, global_fields: dict[str, str]) -> FieldRules:
-    return FieldRules(subject, checked_body(html)[1], global_fields)
+    return FieldRules(subject, checked_body(GivenBody(html))[1], global_fields)
 
 
 def refusal(subject: str, html: str, global_fields: dict[str, str], **fields: str) -> str:
@@ -72,7 +72,7 @@ def test_an_address_is_no_url_unless_a_field_stands_for_it() -> None:
 def test_html_whose_message_would_be_too_large_says_how_large() -> None:
     said = refusal("", "<p>x" + "words and " * 40_000, {})
     assert said.startswith("html: ")
-    assert f"{MAX_MESSAGE_BYTES} are allowed" in said
+    assert f"{MAX_CHUNK_BYTES} are allowed" in said
     assert refusal("", "<p>x" + "words and " * 30_000, {}) == ""
     assert "html: " in refusal("", "<p>" + "ü" * 120_000, {})
 

@@ -12,6 +12,7 @@ from publicsuffixlist import PublicSuffixList
 
 from api_gateway.credentials import (
     AdminCheck,
+    Holder,
     KeyCheck,
     basic_credentials,
     is_active,
@@ -22,6 +23,7 @@ from api_gateway.credentials import (
 )
 from api_gateway.refusals import PermissionDenied, Unauthenticated
 from api_gateway.sender_rule import SenderRule
+from kannon.core.access import Role
 from kannon.core.errors import LedgerUnavailable
 from kannon.ports import KeyRecord
 from tests.fakes_gateway import FakeDirectory
@@ -40,8 +42,9 @@ def check(record: KeyRecord = RECORD, now: datetime = NOW) -> KeyCheck:
 
 
 async def test_a_key_opens_its_domain() -> None:
-    assert await check().domain_of(basic("example.com", KEY)) == "example.com"
-    assert await check().domain_of(basic("Example.COM", KEY).replace("Basic", "bAsIc")) == "example.com"
+    holder = Holder(Role.DEFAULT, "example.com", "key_1")
+    assert await check().holder(basic("example.com", KEY)) == holder
+    assert await check().holder(basic("Example.COM", KEY).replace("Basic", "bAsIc")) == holder
 
 
 @pytest.mark.parametrize(
@@ -65,7 +68,7 @@ async def test_a_key_opens_its_domain() -> None:
 )
 async def test_anything_else_does_not(authorization: str) -> None:
     with pytest.raises(Unauthenticated):
-        await check().domain_of(authorization)
+        await check().holder(authorization)
 
 
 async def test_neither_does_an_ended_key() -> None:
@@ -75,13 +78,13 @@ async def test_neither_does_an_ended_key() -> None:
         replace(RECORD, expires_at=NOW - timedelta(days=1)),
     ):
         with pytest.raises(Unauthenticated):
-            await check(record).domain_of(basic("example.com", KEY))
+            await check(record).holder(basic("example.com", KEY))
     assert is_active(replace(RECORD, expires_at=NOW + timedelta(seconds=1)), NOW)
 
 
 async def test_a_directory_that_is_away_is_no_refusal() -> None:
     with pytest.raises(LedgerUnavailable):
-        await KeyCheck(FakeDirectory(away=True), lambda: NOW).domain_of(basic("example.com", KEY))
+        await KeyCheck(FakeDirectory(away=True), lambda: NOW).holder(basic("example.com", KEY))
 
 
 @given(st.text())
@@ -95,6 +98,15 @@ def test_the_admin_token() -> None:
     admin = AdminCheck("tokén")
     admin.check("tokén")
     for wrong in ("", "token", "tokén ", "tokén" * 2, "\udcff"):
+        with pytest.raises(Unauthenticated):
+            admin.check(wrong)
+
+
+def test_a_second_admin_token_counts_as_much_as_the_first() -> None:
+    admin = AdminCheck("old", "new")
+    for token in ("old", "new"):
+        admin.check(token)
+    for wrong in ("", "oldnew", "old, new"):
         with pytest.raises(Unauthenticated):
             admin.check(wrong)
 

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from grpc import StatusCode, aio
 
 from api_gateway.answering import Answering
+from api_gateway.auditor import Auditor
 from api_gateway.credentials import AdminCheck, KeyCheck
 from api_gateway.endpoints import Access, Call, Doorkeeper, Procedure, Service, endpoints
 from api_gateway.grpc_server import GrpcServer
@@ -46,8 +47,9 @@ async def test_each_dependency_answers_for_itself() -> None:
 async def served(procedure: Procedure) -> AsyncIterator[aio.Channel]:
     """A channel to a gateway with a single procedure, `HZService/HZ`."""
     service = Service(admin_pb2.DESCRIPTOR.services_by_name["HZService"], Access.OPEN, {"HZ": procedure})
-    doorkeeper = Doorkeeper(KeyCheck(FakeDirectory(), utc_now), AdminCheck("token"))
-    server = GrpcServer(endpoints([service]), Answering(doorkeeper), 1_000_000)
+    auditor = Auditor(None, utc_now)
+    doorkeeper = Doorkeeper(KeyCheck(FakeDirectory(), utc_now), AdminCheck("token"), auditor)
+    server = GrpcServer(endpoints([service], auditor), Answering(doorkeeper), 1_000_000)
     port = await server.start("127.0.0.1", 0)
     async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield channel
@@ -80,4 +82,4 @@ async def test_what_is_no_message_is_bad_input() -> None:
 def test_a_service_has_no_procedures_that_the_contract_does_not_know() -> None:
     descriptor = admin_pb2.DESCRIPTOR.services_by_name["HZService"]
     with pytest.raises(AssertionError, match="Nothing"):
-        endpoints([Service(descriptor, Access.OPEN, {"Nothing": HZ({}).hz})])
+        endpoints([Service(descriptor, Access.OPEN, {"Nothing": HZ({}).hz})], Auditor(None, utc_now))

@@ -7,6 +7,7 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 from grpc import StatusCode, aio
 
 from api_gateway.answering import Answering
+from api_gateway.auditor import Auditor
 from api_gateway.credentials import AdminCheck, KeyCheck
 from api_gateway.endpoints import Doorkeeper, Service, endpoints
 from api_gateway.grpc_server import GrpcServer
@@ -22,8 +23,9 @@ async def channel(request: pytest.FixtureRequest) -> AsyncIterator[aio.Channel]:
     service = counting()
     if not request.param:
         service = Service(service.descriptor, service.access, {})
-    doorkeeper = Doorkeeper(KeyCheck(FakeDirectory(), utc_now), AdminCheck("token"))
-    server = GrpcServer(endpoints([service]), Answering(doorkeeper), 1_000_000)
+    auditor = Auditor(None, utc_now)
+    doorkeeper = Doorkeeper(KeyCheck(FakeDirectory(), utc_now), AdminCheck("token"), auditor)
+    server = GrpcServer(endpoints([service], auditor), Answering(doorkeeper), 1_000_000)
     port = await server.start("127.0.0.1", 0)
     async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield channel
@@ -64,4 +66,4 @@ def test_a_stream_stands_in_no_table_of_single_answers() -> None:
     service = counting()
     wrong = Service(service.descriptor, service.access, service.streams)  # type: ignore[arg-type]
     with pytest.raises(AssertionError, match=r"has no \{'Count'\}"):
-        endpoints([wrong])
+        endpoints([wrong], Auditor(None, utc_now))

@@ -8,6 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api_gateway.attachments import AttachmentDesk, AttachmentLimits
 from api_gateway.bodies import Bodies
 from api_gateway.endpoints import Call
 from api_gateway.idempotency import ContentHash, check_key
@@ -16,11 +17,12 @@ from api_gateway.send_request import SendRequest
 from api_gateway.sender_rule import SenderRule
 from api_gateway.suppressed_recipients import SuppressedRecipients
 from api_gateway.tracking import Ceilings
-from kannon.adapters.pb.mailer_pb2 import SendHTMLReq, SendTemplateReq
+from kannon.adapters.pb.mailer_pb2 import Attachment, SendHTMLReq, SendTemplateReq
 from kannon.adapters.pb.types_pb2 import Recipient, Sender
 from kannon.core.batches import KEYS_KEPT_FOR
 from kannon.core.errors import BadInput, Conflict
 from tests.fakes_gateway import FakeDirectory, FakeIntake, FakeTemplates
+from tests.fakes_store import FakeAttachmentUses
 from tests.fakes_suppressions import FakeSuppressions
 
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
@@ -38,12 +40,15 @@ CHANGES = [
     SendHTMLReq(html="Other"),
     SendHTMLReq(scheduled_time=Timestamp(seconds=1)),
     SendHTMLReq(global_fields={"b": "3"}),
+    SendHTMLReq(attachments=[Attachment(filename="a.txt")]),
     SendHTMLReq(recipients=[Recipient(email="bob@example.org")]),
 ]
 
 
 def hash_of(request: SendRequest, procedure: str = SEND_HTML) -> bytes:
     content = ContentHash(procedure, request)
+    for attachment in request.attachments:
+        content.add(attachment)
     for recipient in request.recipients:
         content.add(recipient)
     return content.digest()
@@ -85,6 +90,7 @@ class Gateway:
             Ceilings(FakeDirectory()),
             lambda: self.now,
             timedelta(days=1),
+            AttachmentDesk(None, FakeAttachmentUses(), AttachmentLimits(10**6, 10**7)),
         )
 
     async def send(self, request: SendHTMLReq, key: str = "", domain: str = "example.com") -> str:

@@ -122,8 +122,8 @@ def verified(octets: bytes) -> bool:
 
 
 def signed(message: Message) -> bytes:
-    assert message.canonical == relaxed_body(message.body)
-    body_hash = dkim.canonical_body_hash(message.canonical)
+    assert b"".join(message.canonical) == relaxed_body(message.body)
+    body_hash = dkim.canonical_body_hash(*message.canonical)
     return SIGNER.sign(message.headers, body_hash, 1_767_225_600) + message.as_bytes()
 
 

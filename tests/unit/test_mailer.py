@@ -6,6 +6,7 @@ from typing import cast
 from unittest.mock import AsyncMock, MagicMock
 
 from api_gateway.announcer import Announcer
+from api_gateway.attachments import AttachmentDesk, AttachmentLimits
 from api_gateway.bodies import Bodies
 from api_gateway.endpoints import Call
 from api_gateway.mailer import Mailer
@@ -16,6 +17,7 @@ from kannon.adapters.pb.mailer_pb2 import SendHTMLReq, SendRes
 from kannon.adapters.pb.types_pb2 import Recipient, Sender
 from kannon.ports import Intake
 from tests.fakes_gateway import FakeDirectory, FakeTemplates
+from tests.fakes_store import FakeAttachmentUses
 from tests.fakes_suppressions import FakeSuppressions
 
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
@@ -33,8 +35,9 @@ async def turns_while(request: SendHTMLReq) -> tuple[int, SendRes]:
         Ceilings(FakeDirectory()),
         lambda: NOW,
         timedelta(days=1),
+        AttachmentDesk(None, FakeAttachmentUses(), AttachmentLimits(10**6, 10**7)),
     )
-    call = MagicMock(spec=Call, domain="example.com", traceparent="", idempotency_key="")
+    call = Call("pkg.kannon.mailer.apiv1.Mailer/SendHTML", "", "example.com")
     sending = asyncio.create_task(mailer.send_html(request, call))
     turns = 0
     while not sending.done():

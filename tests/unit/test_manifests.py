@@ -5,6 +5,7 @@ import copy
 import re
 import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -290,6 +291,14 @@ def test_it_listens_where_its_ports_say(manifest: Manifest) -> None:
     assert ports == {value[1] if isinstance(value, tuple) else value for value in values}
 
 
+def defined_in(source: Path) -> set[str]:
+    """The names that a module defines."""
+    body = ast.parse(source.read_text()).body
+    functions = {node.name for node in body if isinstance(node, ast.AsyncFunctionDef)}
+    assigned = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
+    return functions | {target.id for target in assigned if isinstance(target, ast.Name)}
+
+
 @each_pod
 def test_its_command_is_there(manifest: Manifest) -> None:
     [container] = containers(manifest)
@@ -297,8 +306,7 @@ def test_its_command_is_there(manifest: Manifest) -> None:
     given = environment(manifest)
     if container["command"][-1].startswith("kannon.runtime.serve"):
         source = ROOT / given["FUNCTION_SOURCE"].removeprefix("/app/")  # where the image puts functions/
-        defined = [getattr(node, "name", "") for node in ast.parse(source.read_text()).body]
-        assert given["FUNCTION_TARGET"] in defined
+        assert given["FUNCTION_TARGET"] in defined_in(source)
 
 
 @pytest.mark.parametrize(

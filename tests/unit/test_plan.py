@@ -85,6 +85,14 @@ def test_a_part_learns_the_secrets_it_needs_and_no_others() -> None:
     }
 
 
+def test_only_parts_that_use_the_attachment_store_learn_its_secret() -> None:
+    told = {"attachments.access_key": "key", "attachments.secret_key": "secret-of-the-store"}
+    made = parts_of(plan(EVERYTHING, told))
+    knowing = {name for name, part in made.items() if "K_ATTACHMENTS_SECRET_KEY" in part.env}
+    assert knowing == {GATEWAY, "dispatch", "send", "bounce", EDGE}
+    assert all("K_ATTACHMENTS_ACCESS_KEY" in part.env for part in made.values())
+
+
 def test_no_secret_stands_on_a_command_line_or_in_what_a_part_shows() -> None:
     for part in parts_of(plan(EVERYTHING)).values():
         shown = f"{part!r} {part.argv}"

@@ -7,9 +7,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from api_gateway.bodies import MAX_HTML_KB, Chosen, checked_body
+from api_gateway.bodies import MAX_HTML_KB, Chosen, GivenBody, checked_body
 from api_gateway.field_rules import MAX_HEADER_CHARACTERS, FieldRules
-from api_gateway.refusals import NotBuilt
 from api_gateway.send_request import (
     MAX_RECIPIENTS,
     Content,
@@ -20,8 +19,9 @@ from api_gateway.send_request import (
 )
 from api_gateway.timestamps import write_timestamp
 from api_gateway.tracking import TrackingRules
-from kannon.adapters.pb.mailer_pb2 import Attachment, SendHTMLReq, SendTemplateReq
+from kannon.adapters.pb.mailer_pb2 import SendHTMLReq, SendTemplateReq
 from kannon.adapters.pb.types_pb2 import Headers, OneClickUnsubscribe, Recipient, Sender
+from kannon.core.batch_options import AddedHeaders, BatchOptions
 from kannon.core.batches import Body, NewRecipient
 from kannon.core.errors import BadInput
 from kannon.core.tracking.policy import DEFAULT_POLICY
@@ -47,7 +47,9 @@ def call(**changes: object) -> SendHTMLReq:
 
 
 def content_of(request: SendHTMLReq) -> Content:
-    return read_content(request, Chosen("", *checked_body(request.html)), DEFAULT_POLICY, NOW, BUDGET)
+    return read_content(
+        request, Chosen("", *checked_body(GivenBody(request.html))), DEFAULT_POLICY, NOW, BUDGET
+    )
 
 
 def refusal(request: SendHTMLReq) -> str:
@@ -57,7 +59,7 @@ def refusal(request: SendHTMLReq) -> str:
 
 
 def read(*recipients: Recipient, subject: str = "", html: str = "x") -> RecipientReader:
-    reader = RecipientReader(FieldRules(subject, checked_body(html)[1], {}), UNRESTRICTED)
+    reader = RecipientReader(FieldRules(subject, checked_body(GivenBody(html))[1], {}), UNRESTRICTED)
     for recipient in recipients:
         reader.read(recipient)
     return reader
@@ -89,6 +91,67 @@ def test_a_whole_call() -> None:
 def test_the_sender_must_be_an_address(email: str) -> None:
     assert refusal(call(sender=Sender(email=email))).startswith("sender.email: ")
     assert refusal(SendHTMLReq(html="x")).startswith("sender.email: ")
+
+
+def test_headers_and_options_are_kept_with_the_batch() -> None:
+    request = call(
+        headers=Headers(
+            to=["a@b.test"], cc=["c@d.test"], reply_to="e@f.test", custom={"X-B": "2", "X-A": "1"}
+        ),
+        one_click_unsubscribe=OneClickUnsubscribe(url_template="https://example.com/{{ email }}"),
+    )
+    assert new_batch(content_of(request), (), "example.com", "abc", "").options == BatchOptions(
+        AddedHeaders(
+            to=("a@b.test",),
+            cc=("c@d.test",),
+            reply_to="e@f.test",
+            custom=(("X-A", "1"), ("X-B", "2")),
+            unsubscribe_url="https://example.com/{{ email }}",
+        )
+    )
+    hosted = call(one_click_unsubscribe=OneClickUnsubscribe(hosted=True))
+    assert content_of(hosted).headers == AddedHeaders(hosted_unsubscribe=True)
+    assert content_of(call(headers=Headers())).headers == AddedHeaders()
+
+
+@pytest.mark.parametrize(
+    "asked", [OneClickUnsubscribe(), OneClickUnsubscribe(url_template="https://a.test/", hosted=True)]
+)
+def test_one_way_to_unsubscribe_is_needed(asked: OneClickUnsubscribe) -> None:
+    assert refusal(call(one_click_unsubscribe=asked)).startswith("one_click_unsubscribe: ")
+
+
+def test_recipients_who_could_not_unsubscribe_are_refused_alone() -> None:
+    asked = OneClickUnsubscribe(url_template="https://example.com/{{ token }}/{{ list }}")
+    request = call(one_click_unsubscribe=asked, global_fields={"list": "news"})
+    content = content_of(request)
+    reader = RecipientReader(content.rules, content.tracking)
+    for recipient in (Recipient(email="a@b.test"), Recipient(email="c@d.test", fields={"token": ""})):
+        reader.read(recipient)
+    assert list(reader.taken) == ["c@d.test"]
+    (refused,) = reader.answer.rejected_recipients
+    assert (refused.email, refused.reason) == ("a@b.test", "unsubscribe_url_unresolved")
+
+
+@pytest.mark.parametrize(
+    ("global_fields", "fields", "place"),
+    [
+        ({}, {"help": "nobody"}, "recipients[0].fields.help: "),
+        ({"help": "nobody"}, {}, "global_fields.help: "),
+        ({}, {}, "recipients[0].fields.help: "),
+        ({"help": "x@y.test"}, {"more": "a\r\nb"}, "recipients[0].fields.more: "),
+        ({"help": "x@y.test"}, {"more": "😀" * 900, "much": "😀" * 999}, "recipients[0]: headers: "),
+    ],
+)
+def test_values_that_headers_cannot_have_are_named(
+    global_fields: dict[str, str], fields: dict[str, str], place: str
+) -> None:
+    headers = Headers(reply_to="{{ help }}", custom={"X-A": "{{ more }}", "X-B": "{{ much }}"})
+    content = content_of(call(headers=headers, subject="", html="x", global_fields=global_fields))
+    reader = RecipientReader(content.rules, content.tracking)
+    with pytest.raises(BadInput) as caught:
+        reader.read(Recipient(email="a@b.test", fields=fields))
+    assert str(caught.value).startswith(place)
 
 
 def test_the_senders_domain_is_kept_in_a_labels() -> None:
@@ -225,7 +288,7 @@ def test_recipients_have_a_limit() -> None:
 
 
 def test_a_stored_body_is_sent_by_the_name_it_was_asked_for() -> None:
-    _, compiled = checked_body("<p>x</p>")
+    _, compiled = checked_body(GivenBody("<p>x</p>"))
     request = SendTemplateReq(sender=Sender(email="a@example.com"), template_id="t@example.com")
     content = read_content(request, Chosen("t@example.com", 7, compiled), DEFAULT_POLICY, NOW, BUDGET)
     batch = new_batch(content, (), "example.com", "abc", "")
@@ -253,16 +316,3 @@ def test_times() -> None:
 )
 def test_times_out_of_range(at: Timestamp) -> None:
     assert refusal(call(scheduled_time=at)).startswith("scheduled_time: ")
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("attachments", [Attachment(filename="a.txt")]),
-        ("headers", Headers()),
-        ("one_click_unsubscribe", OneClickUnsubscribe()),
-    ],
-)
-def test_what_is_not_built_is_named(field: str, value: object) -> None:
-    with pytest.raises(NotBuilt, match=rf"^{field} is not built yet"):
-        content_of(call(**{field: value}))

@@ -18,7 +18,7 @@ def told_by(code: str) -> str:
 DEAR = (
     *("flask", "werkzeug", "aiohttp", "yaml", "click", "multiprocessing"),
     *("csv", "ctypes.util", "logging.config", "zipfile"),
-    *("cryptography", "psycopg", "google.protobuf", "grpc"),
+    *("liquid", "css_inline", "cryptography", "psycopg", "google.protobuf", "grpc"),
 )
 LOADED = f"""
 import os, sys
@@ -45,6 +45,23 @@ print(",".join(name for name in {DEAR} if hasattr(sys.modules.get(name), "__spec
 )
 def test_a_function_loads_only_what_it_uses(stage: str, loaded: str) -> None:
     assert told_by(LOADED.format(stage=stage)) == loaded
+
+
+def test_the_gateway_loads_neither_liquid_nor_what_inlines_styles_before_it_is_asked_for() -> None:
+    code = "import sys, api_gateway.main; print({'liquid', 'css_inline'} & {*sys.modules})"
+    assert told_by(code) == "set()"
+
+
+def test_dispatch_can_load_liquid_when_it_is_wanted() -> None:
+    code = (
+        "import kannon.runtime.serve\n"
+        "from kannon.runtime.framework import create_app\n"
+        "create_app('dispatch', 'functions/dispatch/main.py')\n"
+        "from kannon.core.liquid_templates import LiquidTemplate\n"
+        "template = LiquidTemplate('{{ day | date: \"%Y\" }}', escapes=True, clock=lambda: 0.0)\n"
+        "print(template.render({'day': '2026-03-01'}))"
+    )
+    assert told_by(code) == "2026"
 
 
 def test_track_loads_neither_a_framework_nor_what_others_need() -> None:

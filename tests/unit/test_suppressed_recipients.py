@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from api_gateway.bodies import Bodies
+from api_gateway.bodies import Bodies, GivenBody
 from api_gateway.send_request import RecipientReader, read_content
 from api_gateway.suppressed_recipients import ADDRESSES_AT_ONCE, SuppressedRecipients
 from kannon.adapters.pb.mailer_pb2 import SendHTMLReq, SendRes
@@ -17,7 +17,7 @@ from tests.mail import DOMAIN, NOW
 async def answer_of(store: FakeSuppressions, *addresses: str) -> SendRes:
     request = SendHTMLReq(sender=Sender(email=f"a@{DOMAIN}"), html="x")
     content = read_content(
-        request, await Bodies(FakeTemplates()).given("x"), DEFAULT_POLICY, NOW, timedelta(days=1)
+        request, await Bodies(FakeTemplates()).given(GivenBody("x")), DEFAULT_POLICY, NOW, timedelta(days=1)
     )
     reader = RecipientReader(content.rules, content.tracking)
     recipients = [Recipient(email=address) for address in addresses]

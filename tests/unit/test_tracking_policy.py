@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from api_gateway.bodies import checked_body
+from api_gateway.bodies import GivenBody, checked_body
 from api_gateway.field_rules import FieldRules
 from api_gateway.send_request import RecipientReader, TakenRecipients
 from api_gateway.tracking import Ceilings, TrackingRules, read_policy, write_policy
@@ -36,7 +36,7 @@ def stated(opens: int | None = None, links: int | None = None) -> TrackingPolicy
 def resolved(domain: Policy, batch: TrackingPolicy | None, recipient: TrackingPolicy | None) -> Policy | str:
     """What holds for one Recipient, or why it is refused."""
     rules = TrackingRules(domain, SendHTMLReq(tracking=batch))
-    reader = RecipientReader(FieldRules("", checked_body("x")[1], {}), rules)
+    reader = RecipientReader(FieldRules("", checked_body(GivenBody("x"))[1], {}), rules)
     given = [Recipient(email="a@b.test", tracking=recipient)]
     reader.read(given[0])
     if reader.answer.rejected_recipients:
@@ -108,7 +108,7 @@ def test_a_mode_that_nobody_knows(channel: str, number: int) -> None:
 
 def test_the_first_thing_wrong_with_a_recipient_is_told() -> None:
     rules = TrackingRules(UNTRACKED, SendHTMLReq())
-    reader = RecipientReader(FieldRules("", checked_body("x")[1], {}), rules)
+    reader = RecipientReader(FieldRules("", checked_body(GivenBody("x"))[1], {}), rules)
     for email, policy in [
         ("nobody", stated(9999)),
         ("a@b.test", stated(FULL)),

@@ -1,15 +1,17 @@
 """The three stages without a ledger: each turns one event into the next."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import sha256
 
 import pytest
 
 from functions.bounce.handler import Bounce
-from functions.send.handler import Send
+from functions.send.handler import LOST, Send
 from functions.verify.handler import Verify
 from kannon.core.deliveries import DeliveryId
-from kannon.core.envelopes import Envelope
+from kannon.core.envelopes import Envelope, Rest
 from kannon.core.errors import EdgeUnavailable, MalformedEvent, Unavailable
 from kannon.core.exchangers import Exchanger, UndeliverableDomain
 from kannon.core.payloads import (
@@ -27,6 +29,7 @@ from kannon.core.payloads import (
 from kannon.core.replies import Stage
 from kannon.ports import SubmitAnswer, SubmitVerdict
 from tests.fakes import FakePublisher
+from tests.fakes_store import FakeObjects
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -133,6 +136,59 @@ async def test_what_is_to_wait_longer_goes_back_apart() -> None:
 async def test_an_edge_that_is_away_leaves_the_chunk_where_it_is() -> None:
     with pytest.raises(EdgeUnavailable):
         await Send(Edge(), FakePublisher()).handle(chunk(1), "")
+
+
+class WholeEdge:
+    """An edge that takes everything, and notes each call."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[Envelope]] = []
+
+    async def submit(self, edge: str, envelopes: Sequence[Envelope]) -> Sequence[SubmitAnswer]:
+        self.calls.append(list(envelopes))
+        return [SubmitAnswer(SubmitVerdict.TAKEN)] * len(envelopes)
+
+
+def with_rest(envelope: Envelope, octets: bytes) -> Envelope:
+    name = f"envelopes/2026030200/{sha256(octets).hexdigest()}"
+    return replace(envelope, rest=Rest(name, len(octets), sha256(octets).digest()))
+
+
+async def test_what_is_apart_is_fetched_once_and_handed_over_one_by_one() -> None:
+    edge, store = WholeEdge(), FakeObjects()
+    small, *large = chunk(4).envelopes
+    large = [with_rest(envelope, b"the end") for envelope in large]
+    assert large[0].rest is not None
+    await store.put(large[0].rest.name, b"the end")
+    event = EnvelopesReady("edge-0", (large[0], small, *large[1:]))
+    await Send(edge, FakePublisher(), store).handle(event, "")
+    assert [len(call) for call in edge.calls] == [1, 1, 1, 1]
+    assert [call[0].whole().body for call in edge.calls] == [b"", *[b"the end"] * 3]
+    assert len(store.reads) == 1
+
+
+async def test_a_store_that_is_away_leaves_the_chunk_where_it_is() -> None:
+    store = FakeObjects()
+    store.away = True
+    event = EnvelopesReady("edge-0", (with_rest(chunk(1).envelopes[0], b"the end"),))
+    for found in (store, None):
+        with pytest.raises(Unavailable):
+            await Send(WholeEdge(), FakePublisher(), found).handle(event, "")
+
+
+@pytest.mark.parametrize("stored", [None, b"not it!", b"the end and more"])
+async def test_what_is_lost_from_the_store_is_untaken_alone(stored: bytes | None) -> None:
+    edge, store, publisher = WholeEdge(), FakeObjects(), FakePublisher()
+    one, other, third = chunk(3).envelopes
+    one, other = with_rest(one, b"the end"), with_rest(other, b"another")
+    assert one.rest is not None
+    assert other.rest is not None
+    await store.put(other.rest.name, b"another")
+    if stored is not None:
+        await store.put(one.rest.name, stored)
+    await Send(edge, publisher, store).handle(EnvelopesReady("edge-0", (one, other, third)), "")
+    assert publisher.payloads == [EnvelopesUntaken((Emitted(7, 0, 1, 1),), LOST.wait_ms)]
+    assert [call[0].delivery.seq for call in edge.calls] == [2, 1]
 
 
 async def test_each_stage_refuses_what_is_not_its_own() -> None:

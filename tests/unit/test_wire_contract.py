@@ -30,6 +30,7 @@ RECIPIENT = "pkg.kannon.mailer.types.Recipient"
 HEADERS = "pkg.kannon.mailer.types.Headers"
 UNSUBSCRIBE = "pkg.kannon.mailer.types.OneClickUnsubscribe"
 EMAIL = "pkg.kannon.mailer.types.EmailToSend"
+SYNTAX = "pkg.kannon.mailer.types.TemplateSyntax"
 MODE = "pkg.kannon.tracking.types.TrackingMode"
 POLICY = "pkg.kannon.tracking.types.TrackingPolicy"
 STATS = "pkg.kannon.stats.types.Stats"
@@ -40,11 +41,17 @@ WIRE: dict[str, Declarations] = {
         "service Mailer": {
             "SendHTML(SendHTMLReq) -> SendRes",
             "SendTemplate(SendTemplateReq) -> SendRes",
+            "RenderTemplate(RenderTemplateReq) -> RenderTemplateRes",  # ours
             "GetBatch(GetBatchReq) -> GetBatchRes",  # ours, and all below that is only of these
             "CancelBatch(CancelBatchReq) -> CancelBatchRes",
             "RescheduleBatch(RescheduleBatchReq) -> RescheduleBatchRes",
         },
-        "message Attachment": {"1 string filename", "2 bytes content"},
+        "message Attachment": {
+            "1 string filename",
+            "2 bytes content",
+            "100 string content_type",  # ours
+            "101 string content_id",  # ours
+        },
         "message SendHTMLReq": {
             f"1 {SENDER} sender",
             "3 string subject",
@@ -56,6 +63,10 @@ WIRE: dict[str, Declarations] = {
             f"9 optional {HEADERS} headers",
             f"10 optional {POLICY} tracking",
             f"11 optional {UNSUBSCRIBE} one_click_unsubscribe",
+            "100 repeated string raw_fields",
+            "101 string text",
+            f"102 {SYNTAX} syntax",
+            "103 bool inline_css",
         },
         "message SendTemplateReq": {
             f"1 {SENDER} sender",
@@ -68,6 +79,24 @@ WIRE: dict[str, Declarations] = {
             f"9 optional {HEADERS} headers",
             f"10 optional {POLICY} tracking",
             f"11 optional {UNSUBSCRIBE} one_click_unsubscribe",
+            "100 repeated string raw_fields",
+            "101 string text",
+        },
+        "message RenderTemplateReq": {
+            "1 string template_id",
+            "2 string html",
+            "3 string text",
+            f"4 {SYNTAX} syntax",
+            "5 bool inline_css",
+            "6 string subject",
+            "7 map<string, string> fields",
+            "8 repeated string raw_fields",
+        },
+        "message RenderTemplateRes": {
+            "1 string subject",
+            "2 string html",
+            "3 string text",
+            "4 repeated string unfilled",
         },
         "message SendRes": {
             "1 string message_id",
@@ -112,8 +141,18 @@ WIRE: dict[str, Declarations] = {
             f"3 optional {POLICY} tracking",
             "100 bool ignore_suppression",
         },
-        "message Headers": {"1 repeated string to", "2 repeated string cc"},
-        "message OneClickUnsubscribe": {"1 string url_template"},
+        "message Headers": {
+            "1 repeated string to",
+            "2 repeated string cc",
+            "100 string reply_to",
+            "101 map<string, string> custom",
+        },
+        "message OneClickUnsubscribe": {"1 string url_template", "100 bool hosted"},
+        "enum TemplateSyntax": {  # ours
+            "0 TEMPLATE_SYNTAX_UNSPECIFIED",
+            "1 TEMPLATE_SYNTAX_PLAIN",
+            "2 TEMPLATE_SYNTAX_LIQUID",
+        },
         "message EmailToSend": {
             "1 string email_id",
             "2 string from",
@@ -162,6 +201,9 @@ WIRE: dict[str, Declarations] = {
             "GetSuppression(GetSuppressionReq) -> GetSuppressionRes",
             "AddSuppressions(AddSuppressionsReq) -> AddSuppressionsRes",
             "RemoveSuppression(RemoveSuppressionReq) -> RemoveSuppressionRes",
+            "GetLimits(GetLimitsReq) -> GetLimitsRes",
+            "SetLimits(SetLimitsReq) -> SetLimitsRes",
+            "ListAuditRecords(ListAuditRecordsReq) -> ListAuditRecordsRes",
             "ExportRecipient(ExportRecipientReq) -> stream ExportRecipientRes",
             "EraseRecipient(EraseRecipientReq) -> EraseRecipientRes",
         },
@@ -174,10 +216,32 @@ WIRE: dict[str, Declarations] = {
         "message Domain": {"1 string domain", "3 string dkim_pub_key", f"4 {POLICY} tracking"},
         "message SetTrackingPolicyReq": {"1 string domain", f"2 {POLICY} tracking"},
         "message SetTrackingPolicyRes": {"1 Domain domain"},
-        "message Template": {"1 string template_id", "2 string html", "3 string title", "4 string type"},
-        "message CreateTemplateReq": {"1 string html", "2 string title", "3 string domain"},
+        "message Template": {
+            "1 string template_id",
+            "2 string html",
+            "3 string title",
+            "4 string type",
+            "100 string text",
+            f"101 {SYNTAX} syntax",
+            "102 bool inline_css",
+        },
+        "message CreateTemplateReq": {
+            "1 string html",
+            "2 string title",
+            "3 string domain",
+            "100 string text",
+            f"101 {SYNTAX} syntax",
+            "102 bool inline_css",
+        },
         "message CreateTemplateRes": {"1 Template template"},
-        "message UpdateTemplateReq": {"1 string template_id", "2 string html", "3 string title"},
+        "message UpdateTemplateReq": {
+            "1 string template_id",
+            "2 string html",
+            "3 string title",
+            "100 string text",
+            f"101 {SYNTAX} syntax",
+            "102 optional bool inline_css",
+        },
         "message UpdateTemplateRes": {"1 Template template"},
         "message DeleteTemplateReq": {"1 string template_id"},
         "message DeleteTemplateRes": {"1 Template template"},
@@ -194,8 +258,14 @@ WIRE: dict[str, Declarations] = {
             "6 Ts expires_at",
             "7 bool is_active",
             "8 Ts deactivated_at",
+            "100 string role",
         },
-        "message CreateAPIKeyRequest": {"1 string domain", "2 string name", "3 Ts expires_at"},
+        "message CreateAPIKeyRequest": {
+            "1 string domain",
+            "2 string name",
+            "3 Ts expires_at",
+            "100 string role",
+        },
         "message CreateAPIKeyResponse": {"1 APIKey api_key", "2 string key"},
         "message ListAPIKeysRequest": {
             "1 string domain",
@@ -370,6 +440,40 @@ WIRE: dict[str, Declarations] = {
             "3 int32 ambiguities",
             "4 string exchanger",
         },
+        "message Limits": {
+            "1 optional uint32 mails_per_minute",
+            "2 optional uint32 mails_per_day",
+            "3 optional uint32 recipients_per_call",
+        },
+        "message GetLimitsReq": {"1 string domain"},
+        "message GetLimitsRes": {"1 Limits own", "2 Limits effective"},
+        "message SetLimitsReq": {"1 string domain", "2 Limits own"},
+        "message SetLimitsRes": {"1 Limits own", "2 Limits effective"},
+        "message AuditRecord": {
+            "1 Ts at",
+            "2 string procedure",
+            "3 string decision",
+            "4 string reason",
+            "5 string domain",
+            "6 string key_id",
+            "7 string role",
+            "8 string client",
+            "9 string attribution",
+            "10 string trace",
+            "11 uint32 count",
+        },
+        "message ListAuditRecordsReq": {
+            "1 string domain",
+            "2 string procedure",
+            "3 string decision",
+            "4 string key_id",
+            "5 string client",
+            "6 Ts from_date",
+            "7 Ts to_date",
+            "8 string before",
+            "9 uint32 take",
+        },
+        "message ListAuditRecordsRes": {"1 repeated AuditRecord records", "2 string next"},
         "message ExportRecipientReq": {"1 string domain", "2 string email"},
         "message ExportRecipientRes": {"1 bytes data"},
         "message EraseRecipientReq": {"1 string domain", "2 string email"},
@@ -619,7 +723,9 @@ WIRE: dict[str, Declarations] = {
             "6 int64 first_emitted_at_ms",
             "7 int64 expires_at_ms",
             "8 bytes hmac",
+            "100 optional Rest rest",
         },
+        "message Rest": {"1 string name", "2 int64 size", "3 bytes digest"},
         "message EnvelopeChunk": {"1 string edge", "2 repeated Envelope envelopes"},
         "message SubmitRequest": {"1 repeated Envelope envelopes"},
         "enum Verdict": {

@@ -1,6 +1,7 @@
 """What is taken, and what is answered: the policy behind the protocol."""
 
 import asyncio
+import hashlib
 import logging
 from dataclasses import dataclass, field
 from typing import Final
@@ -10,8 +11,9 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from edge_smtp.inbound.lines import Incoming
 from edge_smtp.inbound.mailboxes import Mailboxes, NoSuchMailbox
 from kannon.core.errors import Unavailable
-from kannon.core.payloads import ReportReceived, ReportRecipient
-from kannon.ports import Clock, EventPublisher
+from kannon.core.payloads import MAX_REPORT_BYTES, MAX_REPORT_HEAD, ReportReceived, ReportRecipient
+from kannon.core.stored_objects import REPORTS, REPORTS_STORED_FOR, StoredObject, passing_name
+from kannon.ports import Clock, EventPublisher, ObjectStore
 
 PUBLISHING_AT_ONCE: Final = 4
 """Reports that are encoded and published at once: the loop is the outbound mail's, too."""
@@ -36,13 +38,23 @@ class Reception:
 
     Attributes:
         max_recipients: of one report.
+        store: for reports that do not fit into an event; None where none is set up: then they are cut.
     """
 
     mailboxes: Mailboxes
     publisher: EventPublisher
     clock: Clock
     max_recipients: int
+    store: ObjectStore | None = None
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PUBLISHING_AT_ONCE))
+
+    def incoming(self, largest: int) -> Incoming:
+        """What takes a message that comes in.
+
+        Args:
+            largest: octets of the largest that is taken.
+        """
+        return Incoming(MAX_REPORT_BYTES if self.store is None else max(largest + 2, MAX_REPORT_BYTES))
 
     async def handle_EHLO(
         self, _server: SMTP, session: Session, _envelope: Envelope, hostname: str, responses: list[str]
@@ -75,27 +87,40 @@ class Reception:
 
     async def take(self, session: Session, envelope: ReportEnvelope, incoming: Incoming) -> str:
         """Publish a report; the reply says whether it is stored."""
-        report = ReportReceived(
-            recipients=tuple(envelope.recipients),
-            sender="" if envelope.mail_from in (None, "<>") else str(envelope.mail_from),
-            client=session.peer[0] if session.peer else "",
-            tls=session.ssl is not None,
-            at=self.clock(),
-            message=incoming.message(),
-            truncated=incoming.truncated,
-            size=incoming.size,
-            digest=incoming.digest,
-        )
+        client = session.peer[0] if session.peer else ""
         told = {
-            "client": report.client,
-            "size": report.size,
-            "recipients": [r.role for r in report.recipients],
+            "client": client,
+            "size": incoming.size,
+            "recipients": [r.role for r in envelope.recipients],
         }
         try:
             async with asyncio.timeout(PATIENCE), self._turns:
-                await self.publisher.publish(report)
+                message, stored = await self._stored(incoming.message())
+                await self.publisher.publish(
+                    ReportReceived(
+                        recipients=tuple(envelope.recipients),
+                        sender="" if envelope.mail_from in (None, "<>") else str(envelope.mail_from),
+                        client=client,
+                        tls=session.ssl is not None,
+                        at=self.clock(),
+                        message=message,
+                        truncated=incoming.truncated or stored is not None,
+                        size=incoming.size,
+                        digest=incoming.digest,
+                        stored=stored,
+                    )
+                )
         except (Unavailable, TimeoutError) as error:
             log.warning("report not taken", extra=told | {"reason": str(error) or "no answer in time"})
             return "451 4.3.0 Cannot be stored now, try again later"
         log.info("report taken", extra=told)
         return "250 2.0.0 OK"
+
+    async def _stored(self, message: bytes) -> tuple[bytes, StoredObject | None]:
+        """What goes with the event, and where the rest is; raises StoreUnavailable."""
+        if self.store is None or len(message) <= MAX_REPORT_BYTES:
+            return message, None
+        digest = await asyncio.to_thread(lambda: hashlib.sha256(message).hexdigest())
+        name = passing_name(REPORTS, self.clock() + REPORTS_STORED_FOR, digest)
+        await self.store.put(name, message)
+        return message[:MAX_REPORT_HEAD], StoredObject(name, len(message), digest)

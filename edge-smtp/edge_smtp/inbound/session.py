@@ -13,7 +13,6 @@ from aiosmtpd.smtp import SMTP, Session, syntax
 
 from edge_smtp.inbound.lines import BareLineEnd, Incoming, Lines
 from edge_smtp.inbound.reception import Reception, ReportEnvelope
-from kannon.core.payloads import MAX_REPORT_BYTES
 
 # RFC 5321 §4.1.2: a path, with the source route that is to be ignored (appendix C), and parameters.
 _PATH: Final = re.compile(r'<(?:@[^<>:"\s]+:)?((?:"(?:[^"\\]|\\.)*"|[^<>"\s])*)>(?: +(.*))?')
@@ -167,7 +166,7 @@ class ReportSession(SMTP):
 
     async def _receive(self, session: Session, envelope: ReportEnvelope) -> None:
         self._message_ended.clear()
-        self._incoming = incoming = Incoming(MAX_REPORT_BYTES)
+        self._incoming = incoming = self._reception.incoming(self._bounds.payload)
         try:
             await self.push("354 End data with <CR><LF>.<CR><LF>")
             try:

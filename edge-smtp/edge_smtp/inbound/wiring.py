@@ -10,7 +10,7 @@ from edge_smtp.inbound.server import Offer, ReportServer
 from edge_smtp.inbound.session import Bounds
 from kannon.core.keys import Purpose
 from kannon.core.return_path import KEY_ID
-from kannon.ports import Clock, EventPublisher
+from kannon.ports import Clock, EventPublisher, ObjectStore
 from kannon.runtime import settings as s
 from kannon.runtime.keys import key_for
 
@@ -25,9 +25,12 @@ class Inbound:
     max_recipients: int
     offer: Offer
 
-    def server(self, publisher: EventPublisher, clock: Clock) -> ReportServer:
+    def server(
+        self, publisher: EventPublisher, clock: Clock, store: ObjectStore | None = None
+    ) -> ReportServer:
         """What takes them, once it is started."""
-        return ReportServer(Reception(self.mailboxes, publisher, clock, self.max_recipients), self.offer)
+        reception = Reception(self.mailboxes, publisher, clock, self.max_recipients, store)
+        return ReportServer(reception, self.offer)
 
 
 def read_settings(settings: s.Settings) -> Inbound:

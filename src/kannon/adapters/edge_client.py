@@ -9,7 +9,7 @@ from kannon.adapters.envelope_octets import submit_octets
 from kannon.adapters.pb import edge_pb2
 from kannon.core.deliveries import DeliveryId
 from kannon.core.diagnosis import AmbiguousDiagnosis, EdgeDiagnosis, ExchangerDiagnosis
-from kannon.core.envelopes import Envelope
+from kannon.core.envelopes import MAX_MESSAGE_BYTES, Envelope
 from kannon.core.errors import EdgeUnavailable
 from kannon.ports import SubmitAnswer, SubmitVerdict
 
@@ -17,7 +17,8 @@ TIMEOUT = 30.0
 """Seconds for one Submit: it only journals, so more means that the edge is stuck."""
 DESCRIBE_TIMEOUT = 2.0
 """Seconds for an edge to say how it is: who asks wants to know soon that it does not answer."""
-MAX_MESSAGE = 4 * 1024 * 1024
+MAX_MESSAGE = MAX_MESSAGE_BYTES + 1024 * 1024
+"""Octets of the largest Submit: a single Envelope may be larger than a chunk."""
 SUBMIT = "/kannon.edge.v1.Edge/Submit"
 DESCRIBE = "/kannon.edge.v1.Edge/Describe"
 FORGET = "/kannon.edge.v1.Edge/Forget"

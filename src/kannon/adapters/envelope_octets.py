@@ -5,21 +5,23 @@ fields are those of `proto/kannonapi`; the tests read with the library what is w
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
-from kannon.core.envelopes import Envelope
+from kannon.core.envelopes import Envelope, Rest
 
 _UINT64: Final = 2**64 - 1
 _ONE_OCTET: Final = tuple(bytes((number,)) for number in range(0x80))
 
 
 def chunk_octets(edge: str, envelopes: Sequence[Envelope]) -> bytes:
-    """An `EnvelopeChunk`, serialised."""
-    return b"".join([_octets(_EDGE, edge.encode()), *_repeated(_IN_CHUNK, envelopes)])
+    """An `EnvelopeChunk`, serialised, without the octets of rests."""
+    apart = [replace(it, rest=replace(it.rest, octets=b"")) if it.rest else it for it in envelopes]
+    return b"".join([_octets(_EDGE, edge.encode()), *_repeated(_IN_CHUNK, apart)])
 
 
 def submit_octets(envelopes: Sequence[Envelope]) -> bytes:
-    """A `SubmitRequest`, serialised."""
+    """A `SubmitRequest`, serialised; rests are at hand."""
     return b"".join(_repeated(_IN_REQUEST, envelopes))
 
 
@@ -56,6 +58,11 @@ _FIRST_EMITTED: Final = _of_number(6)
 _EXPIRES: Final = _of_number(7)
 _HMAC: Final = _with_length(8)
 
+_REST: Final = _with_length(100)
+_REST_NAME: Final = _with_length(1)
+_REST_SIZE: Final = _of_number(2)
+_REST_DIGEST: Final = _with_length(3)
+
 _EMAIL_ID: Final = _with_length(1)
 _FROM: Final = _with_length(2)
 _TO: Final = _with_length(3)
@@ -65,14 +72,16 @@ _SHOULD_RETRY: Final = _of_number(6) + _varint(True)
 
 
 def _repeated(tag: bytes, envelopes: Sequence[Envelope]) -> list[bytes]:
-    """The Envelopes as a repeated field, in pieces: a body is copied once, when they are joined."""
+    """The Envelopes as a repeated field, in pieces: a body is copied once, when they are joined. A rest at
+    hand is written behind its body."""
     pieces: list[bytes] = []
     for envelope in envelopes:
-        body = envelope.body
-        head = _email_but_body(envelope) + _BODY + _varint(len(body))
-        email = _EMAIL + _varint(len(head) + len(body)) + head
+        body = (envelope.body, envelope.rest.octets) if envelope.rest else (envelope.body,)
+        size = sum(map(len, body))
+        head = _email_but_body(envelope) + _BODY + _varint(size)
+        email = _EMAIL + _varint(len(head) + size) + head
         rest = _rest(envelope)
-        pieces += (tag, _varint(len(email) + len(body) + len(rest)), email, body, rest)
+        pieces += (tag, _varint(len(email) + size + len(rest)), email, *body, rest)
     return pieces
 
 
@@ -95,6 +104,18 @@ def _rest(envelope: Envelope) -> bytes:
         + _number(_FIRST_EMITTED, envelope.first_emitted_at_ms)
         + _number(_EXPIRES, envelope.expires_at_ms)
         + _octets(_HMAC, envelope.hmac)
+        + _reference(envelope.rest)
+    )
+
+
+def _reference(rest: Rest | None) -> bytes:
+    if rest is None:
+        return b""
+    return _octets(
+        _REST,
+        _octets(_REST_NAME, rest.name.encode())
+        + _number(_REST_SIZE, rest.size)
+        + _octets(_REST_DIGEST, rest.digest),
     )
 
 

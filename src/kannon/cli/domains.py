@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import click
 
 from kannon.cli.client import TIMEOUT, admin_metadata, call
+from kannon.cli.limits import limits
 from kannon.cli.options import admin_token_option, api_option, json_option, print_json
 from kannon.cli.tracking import domain_tracking
 from kannon.core.dkim import dns_record
@@ -76,6 +77,7 @@ def list_domains(api: str, admin_token: str, as_json: bool) -> None:
             click.echo(name)
 
 
+domain.add_command(limits)
 domain.add_command(domain_tracking)
 
 

@@ -9,12 +9,13 @@ from kannon.cli.client import TIMEOUT, admin_metadata, call
 from kannon.cli.moments import METAVAR, moment_ahead, moment_text
 from kannon.cli.options import admin_token_option, api_option, json_option, print_json
 from kannon.cli.tables import Table
+from kannon.core.access import Role
 
 if TYPE_CHECKING:
     from kannon.adapters.pb import admin_pb2
 
 PAGE = 1000
-HEADINGS = ("id", "key", "state", "created", "expires", "name")
+HEADINGS = ("id", "key", "role", "state", "created", "expires", "name")
 ID_HELP = "ID is that of `kannon key list`, key_…; the key itself is not needed."
 
 
@@ -32,16 +33,30 @@ def key() -> None:
     metavar=METAVAR,
     help="When it ends: in 30d, 12h, or at 2027-01-01, UTC.  [default: never]",
 )
+@click.option(
+    "--role",
+    type=click.Choice([str(role) for role in Role]),
+    default=str(Role.DEFAULT),
+    show_default=True,
+    help="What it is for: to send (sender), to read templates and statistics (reader), both (default), or "
+    "for all of DOMAIN, keys and suppressions included (owner).",
+)
 @api_option
 @admin_token_option
 @json_option
 def create_key(
-    domain_name: str, name: str, expires: datetime | None, api: str, admin_token: str, as_json: bool
+    domain_name: str,
+    name: str,
+    expires: datetime | None,
+    role: str,
+    api: str,
+    admin_token: str,
+    as_json: bool,
 ) -> None:
     """Create an API key for DOMAIN. It is shown in full this once."""
     from kannon.adapters.pb import admin_pb2
 
-    request = admin_pb2.CreateAPIKeyRequest(domain=domain_name, name=name)
+    request = admin_pb2.CreateAPIKeyRequest(domain=domain_name, name=name, role=role)
     if expires is not None:
         request.expires_at.FromDatetime(expires)
     made = _call(api, admin_token, "CreateAPIKey", request)
@@ -123,7 +138,7 @@ def _show(keys: "list[admin_pb2.APIKey]", as_json: bool, several: bool = False) 
 
 def _row(one: "admin_pb2.APIKey") -> tuple[str, ...]:
     expires = moment_text(one.expires_at) if one.HasField("expires_at") else "never"
-    return (one.id, one.key, _state(one), moment_text(one.created_at), expires, one.name)
+    return (one.id, one.key, one.role, _state(one), moment_text(one.created_at), expires, one.name)
 
 
 def _state(one: "admin_pb2.APIKey") -> str:

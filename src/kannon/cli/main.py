@@ -11,6 +11,7 @@ import sys
 import click
 
 from kannon import __version__
+from kannon.cli.audit import audit
 from kannon.cli.batches import batch
 from kannon.cli.bounces import bounces
 from kannon.cli.client import CallFailed
@@ -143,7 +144,7 @@ def standalone(settings: Settings, verbose: bool, as_json: bool) -> None:
 
 for command in (
     *(config, run, domain, key, template),
-    *(send, batch, deliveries, bounces, suppression, recipient, stats, outcomes, doctor, dlq),
+    *(send, batch, deliveries, bounces, suppression, recipient, stats, outcomes, doctor, dlq, audit),
     *(demo, completion),
 ):
     cli.add_command(command)

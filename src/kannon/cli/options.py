@@ -35,6 +35,24 @@ def admin_token_option(command: F) -> F:
     )(command)
 
 
+def domain_option(command: F) -> F:
+    """`--domain`: which Domain a call is of."""
+    return click.option(
+        "--domain",
+        "domain_name",
+        envvar="KANNON_DOMAIN",
+        required=True,
+        help="The sending domain.  [env: KANNON_DOMAIN]",
+    )(command)
+
+
+def key_option(command: F) -> F:
+    """`--key`: its API key."""
+    return click.option(
+        "--key", "api_key", envvar="KANNON_KEY", required=True, help="Its API key.  [env: KANNON_KEY]"
+    )(command)
+
+
 def json_option(command: F) -> F:
     """`--json`: for programs."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
@@ -58,6 +76,46 @@ def parse_fields(pairs: tuple[str, ...]) -> Mapping[str, str]:
             raise click.BadParameter(f"{pair!r} is not of the form name=value", param_hint="--field")
         fields[name] = value
     return fields
+
+
+def parse_headers(pairs: tuple[str, ...]) -> Mapping[str, str]:
+    """Read `name: value` options.
+
+    Raises:
+        click.BadParameter: one has another form, or a name stands twice.
+    """
+    headers: dict[str, str] = {}
+    for pair in pairs:
+        name, colon, value = pair.partition(":")
+        if not colon or not name.strip():
+            raise click.BadParameter(f"{pair!r} is not of the form 'Name: value'", param_hint="--header")
+        if name.strip() in headers:
+            raise click.BadParameter(f"{name.strip()} stands twice", param_hint="--header")
+        headers[name.strip()] = value.strip()
+    return headers
+
+
+def syntax_option(command: F) -> F:
+    """`--syntax`: how placeholders are written."""
+    return click.option(
+        "--syntax",
+        type=click.Choice(["plain", "liquid"]),
+        show_default="plain",
+        help="How placeholders are written.",
+    )(command)
+
+
+def inline_css_option(command: F) -> F:
+    """`--inline-css`: write style sheets into tags."""
+    return click.option("--inline-css", is_flag=True, help="Write style sheets into tags.")(command)
+
+
+def syntax_number(syntax: str | None) -> Any:
+    """A `--syntax` as the API has it; nothing where it was not given."""
+    from kannon.adapters.pb import types_pb2
+
+    name = f"TEMPLATE_SYNTAX_{(syntax or 'unspecified').upper()}"
+    return types_pb2.TemplateSyntax.Value(name)
 
 
 def _unless_completing(default: Callable[[], str]) -> Callable[[], str]:

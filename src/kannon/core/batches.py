@@ -1,10 +1,11 @@
 """What a send call asks for, and what the ledger keeps of it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from kannon.core.batch_options import NO_OPTIONS, BatchOptions, Syntax
 from kannon.core.deliveries import DeliveryId, Standing, Status
 from kannon.core.tracking.policy import UNTRACKED, Policy
 
@@ -17,11 +18,15 @@ class Body:
     """What a mail says, placeholders as written; it never changes.
 
     Attributes:
-        text: made from the HTML.
+        text: given with the HTML, or made from it; empty if it is made from each mail's own HTML.
+        syntax: how placeholders are written in both.
+        css_inlined: the styles of the HTML were written into its tags.
     """
 
     html: str
     text: str
+    syntax: Syntax = Syntax.PLAIN
+    css_inlined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,22 @@ class NewRecipient:
     address: str
     fields: Mapping[str, str]
     tracking: Policy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentRef:
+    """An attachment of a Batch, whose content is in the attachment store. Each may stand in a header.
+
+    Attributes:
+        digest: SHA-256 of its content, in hexadecimal.
+        size: its octets.
+    """
+
+    filename: str
+    content_type: str
+    content_id: str
+    digest: str
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +82,8 @@ class NewBatch:
     traceparent: str
     recipients: Collection[NewRecipient]
     tracking: Policy = UNTRACKED
+    attachments: Sequence[AttachmentRef] = ()
+    options: BatchOptions = NO_OPTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +114,7 @@ class BatchContent:
         created_at: when it was asked for.
         retry_budget: the span from when a Delivery is scheduled to when it expires.
         tracking: what may be learnt of readers, where a Delivery has no stricter policy.
+        syntax: of subject, HTML and text.
     """
 
     number: int
@@ -107,6 +131,14 @@ class BatchContent:
     traceparent: str
     dkim_private_key: bytes
     tracking: Policy = UNTRACKED
+    attachments: Sequence[AttachmentRef] = ()
+    syntax: Syntax = Syntax.PLAIN
+    options: BatchOptions = NO_OPTIONS
+
+    @property
+    def own_text(self) -> str:
+        """The text part, placeholders as written: the call's, or that of the body."""
+        return self.options.text or self.text
 
     def dated_at(self, standing: Standing) -> datetime:
         """The Date of a Delivery's message, the same for each Attempt: when it was asked for or scheduled."""

@@ -118,9 +118,12 @@ def body_hash(body: bytes) -> bytes:
     return canonical_body_hash(relaxed_body(body))
 
 
-def canonical_body_hash(canonical: bytes) -> bytes:
-    """Hash a body that is canonical already, as `Message.canonical` is; the same 32 bytes."""
-    return hashlib.sha256(canonical).digest()
+def canonical_body_hash(*canonical: bytes) -> bytes:
+    """Hash a body that is canonical already, as the pieces of `Message.canonical` are; the same 32 bytes."""
+    digest = hashlib.sha256()
+    for piece in canonical:
+        digest.update(piece)
+    return digest.digest()
 
 
 def generate_private_key(bits: int = 2048) -> bytes:

@@ -7,9 +7,12 @@ KannonError
 ├── Unavailable            something we need is away; the same request will do later
 │   ├── LedgerUnavailable
 │   │   └── LedgerFull     PostgreSQL answers, and has no room
+│   ├── LimitReached       the Domain has sent what it may for now
 │   ├── BodyGone           the Template was changed or deleted while the call was read
 │   ├── EventsUnavailable  NATS is away, or a stream is full
+│   ├── StoreUnavailable   the attachment store is away, full, or not set up
 │   └── EdgeUnavailable
+├── NoSuchObject           the attachment store answers, and has no object of that name
 └── Conflict               what is asked for exists already, or stands otherwise
 
 Adapters translate foreign exceptions into these; texts carry no addresses of servers and no credentials.
@@ -56,6 +59,10 @@ class LedgerFull(LedgerUnavailable):
         super().__init__("PostgreSQL has no room", retry_after=30.0)
 
 
+class LimitReached(Unavailable):
+    """The Domain has sent what it may within this minute or day."""
+
+
 class BodyGone(Unavailable):
     """The body to be sent is there no more: its Template was changed or deleted meanwhile."""
 
@@ -65,6 +72,14 @@ class BodyGone(Unavailable):
 
 class EventsUnavailable(Unavailable):
     """NATS does not answer, or a stream has no room."""
+
+
+class StoreUnavailable(Unavailable):
+    """The attachment store does not answer, has no room, or is not set up."""
+
+
+class NoSuchObject(KannonError):
+    """The attachment store has no such object, or another content under its name."""
 
 
 class EdgeUnavailable(Unavailable):

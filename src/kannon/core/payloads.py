@@ -12,6 +12,7 @@ from kannon.core.deliveries import DeliveryId
 from kannon.core.envelopes import Envelope
 from kannon.core.replies import Stage
 from kannon.core.reports.values import Kind, Reported
+from kannon.core.stored_objects import StoredObject
 from kannon.core.tracking.policy import Mode
 
 
@@ -263,10 +264,12 @@ class ReportReceived(_Chunk):
         sender: of the SMTP envelope; empty for the null one, as reports should have it.
         client: the address that the connection came from.
         tls: whether it came encrypted.
-        message: its octets from the beginning; no more than `MAX_REPORT_BYTES`.
+        message: its octets from the beginning; no more than `MAX_REPORT_BYTES`, and of one that is stored no
+            more than `MAX_REPORT_HEAD`.
         truncated: whether `message` is not all of it.
         size: octets of all of it on the wire.
         digest: SHA-256 of all of it on the wire, in hexadecimal.
+        stored: where all of it lies, if it does not fit into an event.
     """
 
     NAME = "reports.received"
@@ -279,6 +282,7 @@ class ReportReceived(_Chunk):
     truncated: bool
     size: int
     digest: str
+    stored: StoredObject | None = None
 
     def identity(self) -> str:
         return _report(self.digest, self.recipients)

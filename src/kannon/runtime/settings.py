@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
+from kannon.core.envelopes import MAX_CHUNK_BYTES, MAX_MESSAGE_BYTES
 from kannon.core.errors import KannonError
 from kannon.core.exchangers import parse_networks, parse_routes
 from kannon.core.failpoints import parse_failpoints
@@ -108,6 +109,12 @@ def _count(value: str) -> int:
     return int(value)
 
 
+def _limit(value: str) -> int:
+    if not value.isdecimal() or int(value) >= 2**32:
+        raise ValueError("a whole number from 0 to 4294967295 is needed")
+    return int(value)
+
+
 def _recipients(value: str) -> int:
     if not value.isdecimal() or not 1 <= int(value) <= MAX_REPORT_RECIPIENTS:
         raise ValueError(f"a whole number from 1 to {MAX_REPORT_RECIPIENTS} is needed")
@@ -139,6 +146,22 @@ def _size(value: str) -> int:
     if not match or not int(match[1]):
         raise ValueError("a size like 1024kb or 32mb is needed")
     return int(match[1]) * {"b": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3}[match[2] or "b"]
+
+
+def _message_size(value: str) -> int:
+    octets = _size(value)
+    if not MAX_CHUNK_BYTES <= octets <= MAX_MESSAGE_BYTES:
+        raise ValueError(f"a size from {MAX_CHUNK_BYTES}b to {MAX_MESSAGE_BYTES // 1024**2}mb is needed")
+    return octets
+
+
+def _store(value: str) -> str:
+    parts = urlsplit(value)
+    is_folder = parts.scheme == "file" and not parts.netloc and len(parts.path) > 1
+    is_bucket = parts.scheme == "s3" and re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", parts.netloc)
+    if not (is_folder or is_bucket) or parts.query or parts.fragment:
+        raise ValueError("a URL like s3://bucket/prefix or file:///folder is needed")
+    return value
 
 
 def _address(value: str) -> tuple[str, int]:
@@ -248,11 +271,12 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "data_folder",
         "debug",
     ),
-    "Gateway": ("api",),
+    "Gateway": ("api", "limits", "audit"),
     "Sending": ("sender", "dns"),
     "Dispatch, tick and edge": ("dispatch", "tick", "edge", "stats"),
     "Tracking": ("track",),
     "Suppression": ("suppression",),
+    "Attachments": ("attachments",),
     "Source": ("source",),
     "Taking reports": ("smtp",),
     "Fault tests": ("test",),
@@ -296,8 +320,23 @@ DATA_FOLDER = Setting("data_folder", _text, "", "where standalone keeps what is 
 
 API_PORT = Setting("api.port", _port, "50051", "where the gateway listens")
 API_HOST = Setting("api.host", _text, "0.0.0.0", "the address on which the gateway listens")  # noqa: S104
-API_ADMIN_TOKEN = Setting("api.admin_token", _text, None, "token of Api and Stats calls", True)
+API_ADMIN_TOKEN = Setting("api.admin_token", _text, None, "token that may call everything", True)
+API_SECOND_ADMIN_TOKEN = Setting(
+    "api.second_admin_token", _text, "", "another one that is taken, while the first is replaced", True
+)
 API_MAX_MESSAGE = Setting("api.max_message", _size, "32mb", "largest call")
+
+LIMITS_MAILS_PER_MINUTE = Setting(
+    "limits.mails_per_minute", _limit, "0", "mails that a domain may send a minute; 0: any number"
+)
+LIMITS_MAILS_PER_DAY = Setting(
+    "limits.mails_per_day", _limit, "0", "mails that a domain may send a day, UTC; 0: any number"
+)
+LIMITS_RECIPIENTS_PER_CALL = Setting(
+    "limits.recipients_per_call", _limit, "0", "recipients that a call may have; 0: as many as any may"
+)
+AUDIT_ENABLED = Setting("audit.enabled", _flag, "false", "record who called what, and who was not let in")
+AUDIT_RETENTION = Setting("audit.retention", _duration, "720h", "how long such records are kept")
 
 SENDER_HOSTNAME = Setting("sender.hostname", _host_name, None, "name given in EHLO; its PTR should agree")
 SENDER_MAX_JOBS = Setting("sender.max_jobs", _count, "10", "transmissions at once")
@@ -340,6 +379,9 @@ EDGE_NAME = Setting("edge.name", _edge_name, "edge-0", "this edge's name, as Del
 EDGE_ADDRESS = Setting("edge.address", _address, ":50052", "where an edge takes Envelopes")
 EDGE_TARGETS = Setting("edge.targets", _edges, "", "name=host:port,… of the edges there are")
 EDGE_CAPACITY = Setting("edge.capacity", _count, "20000", "Envelopes that an edge holds at the most")
+EDGE_JOURNAL_SIZE = Setting(
+    "edge.journal_size", _size, "3gb", "what the journal fills of the disk, at the most"
+)
 EDGE_JOURNAL = Setting("edge.journal", _text, None, "file of the edge's journal")
 
 DISPATCH_IN_HAND = Setting("dispatch.in_hand", _count, "20000", "Deliveries in `sending` at the most")
@@ -367,6 +409,28 @@ SUPPRESSION_SOFT_AFTER = Setting(
 )
 SUPPRESSION_SOFT_WINDOW = Setting(
     "suppression.soft_window", _duration, "30d", "the time within which soft bounces are counted"
+)
+
+ATTACHMENTS_URL = Setting(
+    "attachments.url",
+    _store,
+    None,
+    "where attachments are kept, s3://bucket/prefix or file:///folder; in standalone a folder of its own",
+)
+ATTACHMENTS_ENDPOINT = Setting(
+    "attachments.endpoint", _url("https", "http"), None, "URL of an S3 that is not Amazon's, such as MinIO"
+)
+ATTACHMENTS_REGION = Setting("attachments.region", _text, "", "region of the bucket")
+ATTACHMENTS_ACCESS_KEY = Setting(
+    "attachments.access_key",
+    _text,
+    "",
+    "access key of S3; without one, credentials as Amazon's tools have them",
+)
+ATTACHMENTS_SECRET_KEY = Setting("attachments.secret_key", _text, "", "the secret that belongs to it", True)
+ATTACHMENTS_MAX_SIZE = Setting("attachments.max_size", _size, "10mb", "largest attachment")
+SENDER_MAX_MESSAGE = Setting(
+    "sender.max_message", _message_size, "25mb", "largest mail as it is sent, attachments included"
 )
 
 SOURCE_ROUTES = Setting("source.routes", _named_targets, "", "stage=URL,… that a nats-source feeds")

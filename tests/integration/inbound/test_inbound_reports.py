@@ -2,14 +2,23 @@
 
 import asyncio
 import smtplib
+from datetime import timedelta
 from email.message import EmailMessage
 
 import aiosmtplib
 import pytest
 
 from kannon.core.deliveries import DeliveryId
-from kannon.core.payloads import MAX_REPORT_BYTES, ReportReceived, ReportRecipient, ReportRole
+from kannon.core.payloads import (
+    MAX_REPORT_BYTES,
+    MAX_REPORT_HEAD,
+    ReportReceived,
+    ReportRecipient,
+    ReportRole,
+)
+from kannon.core.stored_objects import is_over
 from tests.fakes import FakePublisher
+from tests.fakes_store import FakeObjects
 from tests.inbound_harness import NOW, REPORT, Eventually, Make, quicker, return_path
 
 OF_SEVEN = ReportRecipient(ReportRole.RETURN_PATH, "mail.example.com", DeliveryId(42, 7))
@@ -162,6 +171,39 @@ async def test_of_a_large_report_the_beginning_is_kept(inbound: Make) -> None:
     assert (report.size, report.truncated) == (len(message), True)
     assert len(report.message) == MAX_REPORT_BYTES - 2
     assert message.startswith(report.message)
+
+
+async def test_with_a_store_a_large_report_is_there_as_a_whole_before_it_is_confirmed(inbound: Make) -> None:
+    store = FakeObjects()
+    made = await inbound(store=store)
+    lines = b"a line of the message that came back\r\n.begins with a dot\r\n" * 15_000
+    message = REPORT + lines
+    await asyncio.to_thread(send, made.port, "", [return_path()], message)
+    [report] = made.reports
+    assert report.stored is not None
+    assert store.objects == {report.stored.name: message}
+    assert (report.stored.size, report.truncated) == (len(message), True)
+    assert report.message == message[:MAX_REPORT_HEAD]
+    assert is_over(report.stored.name, NOW + timedelta(days=31))
+    assert not is_over(report.stored.name, NOW + timedelta(days=30))
+
+
+async def test_what_fits_into_an_event_needs_no_store(inbound: Make) -> None:
+    store = FakeObjects()
+    store.away = True
+    made = await inbound(store=store)
+    await asyncio.to_thread(send, made.port, "", [return_path()], REPORT)
+    assert [report.stored for report in made.reports] == [None]
+
+
+async def test_a_large_report_stays_with_its_client_while_the_store_is_away(inbound: Make) -> None:
+    store = FakeObjects()
+    store.away = True
+    made = await inbound(store=store)
+    client = await made.ready_for_data()
+    await client.send(REPORT + b"a line\r\n" * 70_000 + b".\r\n")
+    assert (await client.reply()).startswith("451")
+    assert made.reports == []
 
 
 async def test_one_that_is_too_large_is_refused_when_announced_and_when_it_comes(inbound: Make) -> None:

@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from kannon.adapters.pb import stats_types_pb2 as _stats_types_pb2
 from kannon.adapters.pb import tracking_pb2 as _tracking_pb2
+from kannon.adapters.pb import types_pb2 as _types_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -149,6 +150,141 @@ class CreateDomainRequest(_message.Message):
 Global___CreateDomainRequest: _TypeAlias = CreateDomainRequest  # noqa: Y015
 
 @_typing.final
+class Limits(_message.Message):
+    """How much a Domain may send. Of each 0 is no limit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAILS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    MAILS_PER_DAY_FIELD_NUMBER: _builtins.int
+    RECIPIENTS_PER_CALL_FIELD_NUMBER: _builtins.int
+    mails_per_minute: _builtins.int
+    """Mails that are accepted within a minute, by the clock of the database."""
+    mails_per_day: _builtins.int
+    """Mails that are accepted within a day, UTC."""
+    recipients_per_call: _builtins.int
+    """Recipients of one call, refused ones included."""
+    def __init__(
+        self,
+        *,
+        mails_per_minute: _builtins.int | None = ...,
+        mails_per_day: _builtins.int | None = ...,
+        recipients_per_call: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_mails_per_day", b"_mails_per_day", "_mails_per_minute", b"_mails_per_minute", "_recipients_per_call", b"_recipients_per_call", "mails_per_day", b"mails_per_day", "mails_per_minute", b"mails_per_minute", "recipients_per_call", b"recipients_per_call"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mails_per_day", b"_mails_per_day", "_mails_per_minute", b"_mails_per_minute", "_recipients_per_call", b"_recipients_per_call", "mails_per_day", b"mails_per_day", "mails_per_minute", b"mails_per_minute", "recipients_per_call", b"recipients_per_call"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__mails_per_day: _TypeAlias = _typing.Literal["mails_per_day"]  # noqa: Y015
+    _WhichOneofArgType__mails_per_day: _TypeAlias = _typing.Literal["_mails_per_day", b"_mails_per_day"]  # noqa: Y015
+    _WhichOneofReturnType__mails_per_minute: _TypeAlias = _typing.Literal["mails_per_minute"]  # noqa: Y015
+    _WhichOneofArgType__mails_per_minute: _TypeAlias = _typing.Literal["_mails_per_minute", b"_mails_per_minute"]  # noqa: Y015
+    _WhichOneofReturnType__recipients_per_call: _TypeAlias = _typing.Literal["recipients_per_call"]  # noqa: Y015
+    _WhichOneofArgType__recipients_per_call: _TypeAlias = _typing.Literal["_recipients_per_call", b"_recipients_per_call"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mails_per_day) -> _WhichOneofReturnType__mails_per_day | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mails_per_minute) -> _WhichOneofReturnType__mails_per_minute | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__recipients_per_call) -> _WhichOneofReturnType__recipients_per_call | None: ...
+
+Global___Limits: _TypeAlias = Limits  # noqa: Y015
+
+@_typing.final
+class GetLimitsReq(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    domain: _builtins.str
+    def __init__(
+        self,
+        *,
+        domain: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLimitsReq: _TypeAlias = GetLimitsReq  # noqa: Y015
+
+@_typing.final
+class GetLimitsRes(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWN_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def own(self) -> Global___Limits:
+        """What was set for the Domain; what is absent is as the settings of the gateway say."""
+
+    @_builtins.property
+    def effective(self) -> Global___Limits:
+        """What holds."""
+
+    def __init__(
+        self,
+        *,
+        own: Global___Limits | None = ...,
+        effective: Global___Limits | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective", b"effective", "own", b"own"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective", b"effective", "own", b"own"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLimitsRes: _TypeAlias = GetLimitsRes  # noqa: Y015
+
+@_typing.final
+class SetLimitsReq(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    OWN_FIELD_NUMBER: _builtins.int
+    domain: _builtins.str
+    @_builtins.property
+    def own(self) -> Global___Limits: ...
+    def __init__(
+        self,
+        *,
+        domain: _builtins.str = ...,
+        own: Global___Limits | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["own", b"own"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "own", b"own"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetLimitsReq: _TypeAlias = SetLimitsReq  # noqa: Y015
+
+@_typing.final
+class SetLimitsRes(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWN_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def own(self) -> Global___Limits: ...
+    @_builtins.property
+    def effective(self) -> Global___Limits: ...
+    def __init__(
+        self,
+        *,
+        own: Global___Limits | None = ...,
+        effective: Global___Limits | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective", b"effective", "own", b"own"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective", b"effective", "own", b"own"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetLimitsRes: _TypeAlias = SetLimitsRes  # noqa: Y015
+
+@_typing.final
 class SetTrackingPolicyReq(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -201,12 +337,20 @@ class Template(_message.Message):
     HTML_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    SYNTAX_FIELD_NUMBER: _builtins.int
+    INLINE_CSS_FIELD_NUMBER: _builtins.int
     template_id: _builtins.str
     """Of the form <id>@<domain>."""
     html: _builtins.str
     title: _builtins.str
     type: _builtins.str
     """"template" when curated here, "transient" when made from one call's HTML."""
+    text: _builtins.str
+    """The text part, given or made from the HTML. Empty for Liquid without one: there it is made of each mail's HTML."""
+    syntax: _types_pb2.TemplateSyntax.ValueType
+    inline_css: _builtins.bool
+    """Style sheets were written into the tags of this HTML."""
     def __init__(
         self,
         *,
@@ -214,10 +358,13 @@ class Template(_message.Message):
         html: _builtins.str = ...,
         title: _builtins.str = ...,
         type: _builtins.str = ...,
+        text: _builtins.str = ...,
+        syntax: _types_pb2.TemplateSyntax.ValueType = ...,
+        inline_css: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["html", b"html", "template_id", b"template_id", "title", b"title", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["html", b"html", "inline_css", b"inline_css", "syntax", b"syntax", "template_id", b"template_id", "text", b"text", "title", b"title", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -230,21 +377,31 @@ class CreateTemplateReq(_message.Message):
     HTML_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
     DOMAIN_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    SYNTAX_FIELD_NUMBER: _builtins.int
+    INLINE_CSS_FIELD_NUMBER: _builtins.int
     html: _builtins.str
     """As in SendHTMLReq, and checked as there."""
     title: _builtins.str
     """At most 200 characters, without CR, LF and NUL; may be empty."""
     domain: _builtins.str
+    text: _builtins.str
+    """These as in SendHTMLReq."""
+    syntax: _types_pb2.TemplateSyntax.ValueType
+    inline_css: _builtins.bool
     def __init__(
         self,
         *,
         html: _builtins.str = ...,
         title: _builtins.str = ...,
         domain: _builtins.str = ...,
+        text: _builtins.str = ...,
+        syntax: _types_pb2.TemplateSyntax.ValueType = ...,
+        inline_css: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "html", b"html", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "html", b"html", "inline_css", b"inline_css", "syntax", b"syntax", "text", b"text", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -279,21 +436,35 @@ class UpdateTemplateReq(_message.Message):
     TEMPLATE_ID_FIELD_NUMBER: _builtins.int
     HTML_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    SYNTAX_FIELD_NUMBER: _builtins.int
+    INLINE_CSS_FIELD_NUMBER: _builtins.int
     template_id: _builtins.str
     html: _builtins.str
     title: _builtins.str
+    text: _builtins.str
+    """These belong to the HTML, and are refused without it. Without text, that is made from the HTML; syntax and inline_css
+    stay as they were where they are absent.
+    """
+    syntax: _types_pb2.TemplateSyntax.ValueType
+    inline_css: _builtins.bool
     def __init__(
         self,
         *,
         template_id: _builtins.str = ...,
         html: _builtins.str = ...,
         title: _builtins.str = ...,
+        text: _builtins.str = ...,
+        syntax: _types_pb2.TemplateSyntax.ValueType = ...,
+        inline_css: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_inline_css", b"_inline_css", "inline_css", b"inline_css"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["html", b"html", "template_id", b"template_id", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_inline_css", b"_inline_css", "html", b"html", "inline_css", b"inline_css", "syntax", b"syntax", "template_id", b"template_id", "text", b"text", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__inline_css: _TypeAlias = _typing.Literal["inline_css"]  # noqa: Y015
+    _WhichOneofArgType__inline_css: _TypeAlias = _typing.Literal["_inline_css", b"_inline_css"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__inline_css) -> _WhichOneofReturnType__inline_css | None: ...
 
 Global___UpdateTemplateReq: _TypeAlias = UpdateTemplateReq  # noqa: Y015
 
@@ -460,6 +631,7 @@ class APIKey(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     IS_ACTIVE_FIELD_NUMBER: _builtins.int
     DEACTIVATED_AT_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Of the form key_<id>; names the key without giving it away."""
     key: _builtins.str
@@ -467,6 +639,10 @@ class APIKey(_message.Message):
     name: _builtins.str
     domain: _builtins.str
     is_active: _builtins.bool
+    role: _builtins.str
+    """What it is for: default (send, and read templates and statistics), sender (send), reader (read templates and
+    statistics), or owner (all of its Domain). Ours, not Kannon's.
+    """
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -488,10 +664,11 @@ class APIKey(_message.Message):
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         is_active: _builtins.bool = ...,
         deactivated_at: _timestamp_pb2.Timestamp | None = ...,
+        role: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "deactivated_at", b"deactivated_at", "expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "deactivated_at", b"deactivated_at", "domain", b"domain", "expires_at", b"expires_at", "id", b"id", "is_active", b"is_active", "key", b"key", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "deactivated_at", b"deactivated_at", "domain", b"domain", "expires_at", b"expires_at", "id", b"id", "is_active", b"is_active", "key", b"key", "name", b"name", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -504,9 +681,12 @@ class CreateAPIKeyRequest(_message.Message):
     DOMAIN_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
     domain: _builtins.str
     name: _builtins.str
     """For people to tell keys apart."""
+    role: _builtins.str
+    """As APIKey.role; empty: default. Ours, not Kannon's."""
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """Leave it out for a key that does not expire."""
@@ -517,10 +697,11 @@ class CreateAPIKeyRequest(_message.Message):
         domain: _builtins.str = ...,
         name: _builtins.str = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
+        role: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "expires_at", b"expires_at", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "expires_at", b"expires_at", "name", b"name", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1859,6 +2040,148 @@ class AmbiguousDiagnosis(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AmbiguousDiagnosis: _TypeAlias = AmbiguousDiagnosis  # noqa: Y015
+
+@_typing.final
+class AuditRecord(_message.Message):
+    """A decision about a call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    PROCEDURE_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    ATTRIBUTION_FIELD_NUMBER: _builtins.int
+    TRACE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    procedure: _builtins.str
+    """Such as "pkg.kannon.mailer.apiv1.Mailer/SendHTML"."""
+    decision: _builtins.str
+    """allowed, denied (the credentials do not allow it) or unauthenticated (they are missing or not valid)."""
+    reason: _builtins.str
+    """Why it was not allowed. The caller of an unauthenticated call is not told."""
+    domain: _builtins.str
+    """Whose key it was, or for which Domain the holder of the admin token called; of an unauthenticated call what it
+    claims.
+    """
+    key_id: _builtins.str
+    """Names the key; empty with the admin token."""
+    role: _builtins.str
+    """The key's, or admin; empty where it is not known."""
+    client: _builtins.str
+    """The address that the call came from."""
+    attribution: _builtins.str
+    """X-Kannon-Attribution: what the caller said of itself. Never trusted."""
+    trace: _builtins.str
+    """W3C trace context."""
+    count: _builtins.int
+    """How many calls it stands for: more than one where a client fails many times a second."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        procedure: _builtins.str = ...,
+        decision: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        domain: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        role: _builtins.str = ...,
+        client: _builtins.str = ...,
+        attribution: _builtins.str = ...,
+        trace: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attribution", b"attribution", "client", b"client", "count", b"count", "decision", b"decision", "domain", b"domain", "key_id", b"key_id", "procedure", b"procedure", "reason", b"reason", "role", b"role", "trace", b"trace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditRecord: _TypeAlias = AuditRecord  # noqa: Y015
+
+@_typing.final
+class ListAuditRecordsReq(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    PROCEDURE_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    FROM_DATE_FIELD_NUMBER: _builtins.int
+    TO_DATE_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    TAKE_FIELD_NUMBER: _builtins.int
+    domain: _builtins.str
+    """Only those of this Domain; empty for all."""
+    procedure: _builtins.str
+    """Only those of procedures whose name ends so, such as "Mailer/SendHTML"; empty for all."""
+    decision: _builtins.str
+    """As AuditRecord.decision; empty for all."""
+    key_id: _builtins.str
+    client: _builtins.str
+    before: _builtins.str
+    """What the answer before gave as next; empty for the first page."""
+    take: _builtins.int
+    """How many to answer with, at most: 100 where it is left out or 0, up to 1,000."""
+    @_builtins.property
+    def from_date(self) -> _timestamp_pb2.Timestamp:
+        """Half-open: from_date is in, to_date is out."""
+
+    @_builtins.property
+    def to_date(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        domain: _builtins.str = ...,
+        procedure: _builtins.str = ...,
+        decision: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        client: _builtins.str = ...,
+        from_date: _timestamp_pb2.Timestamp | None = ...,
+        to_date: _timestamp_pb2.Timestamp | None = ...,
+        before: _builtins.str = ...,
+        take: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_date", b"from_date", "to_date", b"to_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "client", b"client", "decision", b"decision", "domain", b"domain", "from_date", b"from_date", "key_id", b"key_id", "procedure", b"procedure", "take", b"take", "to_date", b"to_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditRecordsReq: _TypeAlias = ListAuditRecordsReq  # noqa: Y015
+
+@_typing.final
+class ListAuditRecordsRes(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    next: _builtins.str
+    """Where the next page begins; empty at the end."""
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditRecord]:
+        """May be fewer than take, or none, though there are more: a call looks at a bounded number of them."""
+
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___AuditRecord] | None = ...,
+        next: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next", b"next", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditRecordsRes: _TypeAlias = ListAuditRecordsRes  # noqa: Y015
 
 @_typing.final
 class Suppression(_message.Message):

@@ -26,7 +26,10 @@ if _version_not_supported:
 
 
 class ApiStub:
-    """Manages Domains, their Templates and their API keys. Every call carries "X-Kannon-Admin-Token: <token>".
+    """Manages Domains, their Templates and their API keys. A call carries "X-Kannon-Admin-Token: <token>"; or an API key, as
+    calls of Mailer do. A key is for its own Domain: what is another's does not exist for it (NOT_FOUND, with the text of
+    what does not exist), and a "domain" that is left empty is its own. What its role does not allow fails with
+    PERMISSION_DENIED.
     """
 
     def __init__(self, channel):
@@ -49,6 +52,16 @@ class ApiStub:
                 '/pkg.kannon.admin.apiv1.Api/CreateDomain',
                 request_serializer=kannonapi_dot_admin__pb2.CreateDomainRequest.SerializeToString,
                 response_deserializer=kannonapi_dot_admin__pb2.Domain.FromString,
+                _registered_method=True)
+        self.GetLimits = channel.unary_unary(
+                '/pkg.kannon.admin.apiv1.Api/GetLimits',
+                request_serializer=kannonapi_dot_admin__pb2.GetLimitsReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.GetLimitsRes.FromString,
+                _registered_method=True)
+        self.SetLimits = channel.unary_unary(
+                '/pkg.kannon.admin.apiv1.Api/SetLimits',
+                request_serializer=kannonapi_dot_admin__pb2.SetLimitsReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.SetLimitsRes.FromString,
                 _registered_method=True)
         self.SetTrackingPolicy = channel.unary_unary(
                 '/pkg.kannon.admin.apiv1.Api/SetTrackingPolicy',
@@ -140,6 +153,11 @@ class ApiStub:
                 request_serializer=kannonapi_dot_admin__pb2.DiagnoseReq.SerializeToString,
                 response_deserializer=kannonapi_dot_admin__pb2.DiagnoseRes.FromString,
                 _registered_method=True)
+        self.ListAuditRecords = channel.unary_unary(
+                '/pkg.kannon.admin.apiv1.Api/ListAuditRecords',
+                request_serializer=kannonapi_dot_admin__pb2.ListAuditRecordsReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.ListAuditRecordsRes.FromString,
+                _registered_method=True)
         self.ListSuppressions = channel.unary_unary(
                 '/pkg.kannon.admin.apiv1.Api/ListSuppressions',
                 request_serializer=kannonapi_dot_admin__pb2.ListSuppressionsReq.SerializeToString,
@@ -173,7 +191,10 @@ class ApiStub:
 
 
 class ApiServicer:
-    """Manages Domains, their Templates and their API keys. Every call carries "X-Kannon-Admin-Token: <token>".
+    """Manages Domains, their Templates and their API keys. A call carries "X-Kannon-Admin-Token: <token>"; or an API key, as
+    calls of Mailer do. A key is for its own Domain: what is another's does not exist for it (NOT_FOUND, with the text of
+    what does not exist), and a "domain" that is left empty is its own. What its role does not allow fails with
+    PERMISSION_DENIED.
     """
 
     def GetDomains(self, request, context):
@@ -190,6 +211,20 @@ class ApiServicer:
 
     def CreateDomain(self, request, context):
         """Registers a Domain and makes its DKIM key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLimits(self, request, context):
+        """What a Domain may send; ours, not Kannon's, like SetLimits and ListAuditRecords.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetLimits(self, request, context):
+        """Replaces all of a Domain's own limits, from the next call on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -317,6 +352,13 @@ class ApiServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAuditRecords(self, request, context):
+        """Who called what, and who was not let in, newest first. Kept where audit.enabled is set, for audit.retention.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSuppressions(self, request, context):
         """Addresses that a Domain does not send to, by address; those whose suppression has expired are left out.
         """
@@ -378,6 +420,16 @@ def add_ApiServicer_to_server(servicer, server):
                     servicer.CreateDomain,
                     request_deserializer=kannonapi_dot_admin__pb2.CreateDomainRequest.FromString,
                     response_serializer=kannonapi_dot_admin__pb2.Domain.SerializeToString,
+            ),
+            'GetLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLimits,
+                    request_deserializer=kannonapi_dot_admin__pb2.GetLimitsReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.GetLimitsRes.SerializeToString,
+            ),
+            'SetLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetLimits,
+                    request_deserializer=kannonapi_dot_admin__pb2.SetLimitsReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.SetLimitsRes.SerializeToString,
             ),
             'SetTrackingPolicy': grpc.unary_unary_rpc_method_handler(
                     servicer.SetTrackingPolicy,
@@ -469,6 +521,11 @@ def add_ApiServicer_to_server(servicer, server):
                     request_deserializer=kannonapi_dot_admin__pb2.DiagnoseReq.FromString,
                     response_serializer=kannonapi_dot_admin__pb2.DiagnoseRes.SerializeToString,
             ),
+            'ListAuditRecords': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditRecords,
+                    request_deserializer=kannonapi_dot_admin__pb2.ListAuditRecordsReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.ListAuditRecordsRes.SerializeToString,
+            ),
             'ListSuppressions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSuppressions,
                     request_deserializer=kannonapi_dot_admin__pb2.ListSuppressionsReq.FromString,
@@ -508,7 +565,10 @@ def add_ApiServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Api:
-    """Manages Domains, their Templates and their API keys. Every call carries "X-Kannon-Admin-Token: <token>".
+    """Manages Domains, their Templates and their API keys. A call carries "X-Kannon-Admin-Token: <token>"; or an API key, as
+    calls of Mailer do. A key is for its own Domain: what is another's does not exist for it (NOT_FOUND, with the text of
+    what does not exist), and a "domain" that is left empty is its own. What its role does not allow fails with
+    PERMISSION_DENIED.
     """
 
     @staticmethod
@@ -582,6 +642,60 @@ class Api:
             '/pkg.kannon.admin.apiv1.Api/CreateDomain',
             kannonapi_dot_admin__pb2.CreateDomainRequest.SerializeToString,
             kannonapi_dot_admin__pb2.Domain.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/GetLimits',
+            kannonapi_dot_admin__pb2.GetLimitsReq.SerializeToString,
+            kannonapi_dot_admin__pb2.GetLimitsRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/SetLimits',
+            kannonapi_dot_admin__pb2.SetLimitsReq.SerializeToString,
+            kannonapi_dot_admin__pb2.SetLimitsRes.FromString,
             options,
             channel_credentials,
             insecure,
@@ -1068,6 +1182,33 @@ class Api:
             '/pkg.kannon.admin.apiv1.Api/Diagnose',
             kannonapi_dot_admin__pb2.DiagnoseReq.SerializeToString,
             kannonapi_dot_admin__pb2.DiagnoseRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditRecords(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/ListAuditRecords',
+            kannonapi_dot_admin__pb2.ListAuditRecordsReq.SerializeToString,
+            kannonapi_dot_admin__pb2.ListAuditRecordsRes.FromString,
             options,
             channel_credentials,
             insecure,

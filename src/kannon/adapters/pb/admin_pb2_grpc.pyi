@@ -13,13 +13,21 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ApiStub:
-    """Manages Domains, their Templates and their API keys. Every call carries "X-Kannon-Admin-Token: <token>"."""
+    """Manages Domains, their Templates and their API keys. A call carries "X-Kannon-Admin-Token: <token>"; or an API key, as
+    calls of Mailer do. A key is for its own Domain: what is another's does not exist for it (NOT_FOUND, with the text of
+    what does not exist), and a "domain" that is left empty is its own. What its role does not allow fails with
+    PERMISSION_DENIED.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetDomains: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetDomainsReq, _admin_pb2.GetDomainsResponse]
     GetDomain: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetDomainReq, _admin_pb2.GetDomainRes]
     CreateDomain: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateDomainRequest, _admin_pb2.Domain]
     """Registers a Domain and makes its DKIM key."""
+    GetLimits: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetLimitsReq, _admin_pb2.GetLimitsRes]
+    """What a Domain may send; ours, not Kannon's, like SetLimits and ListAuditRecords."""
+    SetLimits: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetLimitsReq, _admin_pb2.SetLimitsRes]
+    """Replaces all of a Domain's own limits, from the next call on."""
     SetTrackingPolicy: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetTrackingPolicyReq, _admin_pb2.SetTrackingPolicyRes]
     """Replaces the Domain's tracking policy."""
     CreateTemplate: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateTemplateReq, _admin_pb2.CreateTemplateRes]
@@ -54,6 +62,8 @@ class ApiStub:
     GetReport: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetReportReq, _admin_pb2.GetReportRes]
     Diagnose: _aio.UnaryUnaryMultiCallable[_admin_pb2.DiagnoseReq, _admin_pb2.DiagnoseRes]
     """What waits, why, what happens next and when, and what needs a person. What does not answer is said so."""
+    ListAuditRecords: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListAuditRecordsReq, _admin_pb2.ListAuditRecordsRes]
+    """Who called what, and who was not let in, newest first. Kept where audit.enabled is set, for audit.retention."""
     ListSuppressions: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListSuppressionsReq, _admin_pb2.ListSuppressionsRes]
     """Addresses that a Domain does not send to, by address; those whose suppression has expired are left out."""
     GetSuppression: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetSuppressionReq, _admin_pb2.GetSuppressionRes]
@@ -72,7 +82,11 @@ class ApiStub:
     """
 
 class ApiServicer(metaclass=_abc_1.ABCMeta):
-    """Manages Domains, their Templates and their API keys. Every call carries "X-Kannon-Admin-Token: <token>"."""
+    """Manages Domains, their Templates and their API keys. A call carries "X-Kannon-Admin-Token: <token>"; or an API key, as
+    calls of Mailer do. A key is for its own Domain: what is another's does not exist for it (NOT_FOUND, with the text of
+    what does not exist), and a "domain" that is left empty is its own. What its role does not allow fails with
+    PERMISSION_DENIED.
+    """
 
     @_abc_1.abstractmethod
     def GetDomains(
@@ -95,6 +109,22 @@ class ApiServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_admin_pb2.CreateDomainRequest, _admin_pb2.Domain],
     ) -> _abc.Awaitable[_admin_pb2.Domain]:
         """Registers a Domain and makes its DKIM key."""
+
+    @_abc_1.abstractmethod
+    def GetLimits(
+        self,
+        request: _admin_pb2.GetLimitsReq,
+        context: _aio.ServicerContext[_admin_pb2.GetLimitsReq, _admin_pb2.GetLimitsRes],
+    ) -> _abc.Awaitable[_admin_pb2.GetLimitsRes]:
+        """What a Domain may send; ours, not Kannon's, like SetLimits and ListAuditRecords."""
+
+    @_abc_1.abstractmethod
+    def SetLimits(
+        self,
+        request: _admin_pb2.SetLimitsReq,
+        context: _aio.ServicerContext[_admin_pb2.SetLimitsReq, _admin_pb2.SetLimitsRes],
+    ) -> _abc.Awaitable[_admin_pb2.SetLimitsRes]:
+        """Replaces all of a Domain's own limits, from the next call on."""
 
     @_abc_1.abstractmethod
     def SetTrackingPolicy(
@@ -237,6 +267,14 @@ class ApiServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_admin_pb2.DiagnoseReq, _admin_pb2.DiagnoseRes],
     ) -> _abc.Awaitable[_admin_pb2.DiagnoseRes]:
         """What waits, why, what happens next and when, and what needs a person. What does not answer is said so."""
+
+    @_abc_1.abstractmethod
+    def ListAuditRecords(
+        self,
+        request: _admin_pb2.ListAuditRecordsReq,
+        context: _aio.ServicerContext[_admin_pb2.ListAuditRecordsReq, _admin_pb2.ListAuditRecordsRes],
+    ) -> _abc.Awaitable[_admin_pb2.ListAuditRecordsRes]:
+        """Who called what, and who was not let in, newest first. Kept where audit.enabled is set, for audit.retention."""
 
     @_abc_1.abstractmethod
     def ListSuppressions(

@@ -25,39 +25,41 @@ _sym_db = _symbol_database.Default()
 from kannon.adapters.pb import types_pb2 as kannonapi_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14kannonapi/edge.proto\x12\x0ekannon.edge.v1\x1a\x15kannonapi/types.proto\"\xc0\x01\n\x08\x45nvelope\x12\x33\n\x05\x65mail\x18\x01 \x01(\x0b\x32$.pkg.kannon.mailer.types.EmailToSend\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\x03\x12\x0b\n\x03seq\x18\x03 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x10\n\x08\x65mission\x18\x05 \x01(\x05\x12\x1b\n\x13\x66irst_emitted_at_ms\x18\x06 \x01(\x03\x12\x15\n\rexpires_at_ms\x18\x07 \x01(\x03\x12\x0c\n\x04hmac\x18\x08 \x01(\x0c\"J\n\rEnvelopeChunk\x12\x0c\n\x04\x65\x64ge\x18\x01 \x01(\t\x12+\n\tenvelopes\x18\x02 \x03(\x0b\x32\x18.kannon.edge.v1.Envelope\"<\n\rSubmitRequest\x12+\n\tenvelopes\x18\x01 \x03(\x0b\x32\x18.kannon.edge.v1.Envelope\"\x86\x01\n\x0cSubmitAnswer\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x03\x12\x0b\n\x03seq\x18\x02 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12(\n\x07verdict\x18\x04 \x01(\x0e\x32\x17.kannon.edge.v1.Verdict\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07wait_ms\x18\x06 \x01(\x03\"?\n\x0eSubmitResponse\x12-\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x1c.kannon.edge.v1.SubmitAnswer\"\x11\n\x0f\x44\x65scribeRequest\"u\n\x12SuspendedExchanger\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\x05\x12\x10\n\x08\x66\x61ilures\x18\x03 \x01(\x05\x12\x10\n\x08until_ms\x18\x04 \x01(\x03\x12\x0f\n\x07waiting\x18\x05 \x01(\x03\x12\x0e\n\x06reason\x18\x06 \x01(\t\"g\n\x10\x41mbiguousAttempt\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x03\x12\x0b\n\x03seq\x18\x02 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x13\n\x0b\x61mbiguities\x18\x04 \x01(\x05\x12\x11\n\texchanger\x18\x05 \x01(\t\"\xa5\x02\n\x10\x44\x65scribeResponse\x12\x0c\n\x04\x65\x64ge\x18\x01 \x01(\t\x12\x1a\n\x12journal_born_at_ms\x18\x02 \x01(\x03\x12\x0c\n\x04held\x18\x03 \x01(\x03\x12\x10\n\x08\x63\x61pacity\x18\x04 \x01(\x03\x12\x14\n\x0ctransmitting\x18\x05 \x01(\x05\x12\x13\n\x0bunpublished\x18\x06 \x01(\x03\x12\x35\n\tsuspended\x18\x07 \x03(\x0b\x32\".kannon.edge.v1.SuspendedExchanger\x12\x17\n\x0fsuspended_total\x18\x08 \x01(\x03\x12\x33\n\tambiguous\x18\t \x03(\x0b\x32 .kannon.edge.v1.AmbiguousAttempt\x12\x17\n\x0f\x61mbiguous_total\x18\n \x01(\x03\"A\n\rForgetRequest\x12\x30\n\ndeliveries\x18\x01 \x03(\x0b\x32\x1c.kannon.edge.v1.DeliveryName\"*\n\x0c\x44\x65liveryName\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x03\x12\x0b\n\x03seq\x18\x02 \x01(\x05\"#\n\x0e\x46orgetResponse\x12\x11\n\tforgotten\x18\x01 \x01(\x03*_\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n\rVERDICT_TAKEN\x10\x01\x12\x13\n\x0fVERDICT_UNTAKEN\x10\x02\x12\x13\n\x0fVERDICT_REFUSED\x10\x03\x32\xe7\x01\n\x04\x45\x64ge\x12G\n\x06Submit\x12\x1d.kannon.edge.v1.SubmitRequest\x1a\x1e.kannon.edge.v1.SubmitResponse\x12M\n\x08\x44\x65scribe\x12\x1f.kannon.edge.v1.DescribeRequest\x1a .kannon.edge.v1.DescribeResponse\x12G\n\x06\x46orget\x12\x1d.kannon.edge.v1.ForgetRequest\x1a\x1e.kannon.edge.v1.ForgetResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14kannonapi/edge.proto\x12\x0ekannon.edge.v1\x1a\x15kannonapi/types.proto\"\xf2\x01\n\x08\x45nvelope\x12\x33\n\x05\x65mail\x18\x01 \x01(\x0b\x32$.pkg.kannon.mailer.types.EmailToSend\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\x03\x12\x0b\n\x03seq\x18\x03 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x10\n\x08\x65mission\x18\x05 \x01(\x05\x12\x1b\n\x13\x66irst_emitted_at_ms\x18\x06 \x01(\x03\x12\x15\n\rexpires_at_ms\x18\x07 \x01(\x03\x12\x0c\n\x04hmac\x18\x08 \x01(\x0c\x12\'\n\x04rest\x18\x64 \x01(\x0b\x32\x14.kannon.edge.v1.RestH\x00\x88\x01\x01\x42\x07\n\x05_rest\"2\n\x04Rest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\"J\n\rEnvelopeChunk\x12\x0c\n\x04\x65\x64ge\x18\x01 \x01(\t\x12+\n\tenvelopes\x18\x02 \x03(\x0b\x32\x18.kannon.edge.v1.Envelope\"<\n\rSubmitRequest\x12+\n\tenvelopes\x18\x01 \x03(\x0b\x32\x18.kannon.edge.v1.Envelope\"\x86\x01\n\x0cSubmitAnswer\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x03\x12\x0b\n\x03seq\x18\x02 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12(\n\x07verdict\x18\x04 \x01(\x0e\x32\x17.kannon.edge.v1.Verdict\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07wait_ms\x18\x06 \x01(\x03\"?\n\x0eSubmitResponse\x12-\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x1c.kannon.edge.v1.SubmitAnswer\"\x11\n\x0f\x44\x65scribeRequest\"u\n\x12SuspendedExchanger\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\x05\x12\x10\n\x08\x66\x61ilures\x18\x03 \x01(\x05\x12\x10\n\x08until_ms\x18\x04 \x01(\x03\x12\x0f\n\x07waiting\x18\x05 \x01(\x03\x12\x0e\n\x06reason\x18\x06 \x01(\t\"g\n\x10\x41mbiguousAttempt\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x03\x12\x0b\n\x03seq\x18\x02 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x13\n\x0b\x61mbiguities\x18\x04 \x01(\x05\x12\x11\n\texchanger\x18\x05 \x01(\t\"\xa5\x02\n\x10\x44\x65scribeResponse\x12\x0c\n\x04\x65\x64ge\x18\x01 \x01(\t\x12\x1a\n\x12journal_born_at_ms\x18\x02 \x01(\x03\x12\x0c\n\x04held\x18\x03 \x01(\x03\x12\x10\n\x08\x63\x61pacity\x18\x04 \x01(\x03\x12\x14\n\x0ctransmitting\x18\x05 \x01(\x05\x12\x13\n\x0bunpublished\x18\x06 \x01(\x03\x12\x35\n\tsuspended\x18\x07 \x03(\x0b\x32\".kannon.edge.v1.SuspendedExchanger\x12\x17\n\x0fsuspended_total\x18\x08 \x01(\x03\x12\x33\n\tambiguous\x18\t \x03(\x0b\x32 .kannon.edge.v1.AmbiguousAttempt\x12\x17\n\x0f\x61mbiguous_total\x18\n \x01(\x03\"A\n\rForgetRequest\x12\x30\n\ndeliveries\x18\x01 \x03(\x0b\x32\x1c.kannon.edge.v1.DeliveryName\"*\n\x0c\x44\x65liveryName\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x03\x12\x0b\n\x03seq\x18\x02 \x01(\x05\"#\n\x0e\x46orgetResponse\x12\x11\n\tforgotten\x18\x01 \x01(\x03*_\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n\rVERDICT_TAKEN\x10\x01\x12\x13\n\x0fVERDICT_UNTAKEN\x10\x02\x12\x13\n\x0fVERDICT_REFUSED\x10\x03\x32\xe7\x01\n\x04\x45\x64ge\x12G\n\x06Submit\x12\x1d.kannon.edge.v1.SubmitRequest\x1a\x1e.kannon.edge.v1.SubmitResponse\x12M\n\x08\x44\x65scribe\x12\x1f.kannon.edge.v1.DescribeRequest\x1a .kannon.edge.v1.DescribeResponse\x12G\n\x06\x46orget\x12\x1d.kannon.edge.v1.ForgetRequest\x1a\x1e.kannon.edge.v1.ForgetResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kannon.adapters.pb.edge_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VERDICT']._serialized_start=1285
-  _globals['_VERDICT']._serialized_end=1380
+  _globals['_VERDICT']._serialized_start=1387
+  _globals['_VERDICT']._serialized_end=1482
   _globals['_ENVELOPE']._serialized_start=64
-  _globals['_ENVELOPE']._serialized_end=256
-  _globals['_ENVELOPECHUNK']._serialized_start=258
-  _globals['_ENVELOPECHUNK']._serialized_end=332
-  _globals['_SUBMITREQUEST']._serialized_start=334
-  _globals['_SUBMITREQUEST']._serialized_end=394
-  _globals['_SUBMITANSWER']._serialized_start=397
-  _globals['_SUBMITANSWER']._serialized_end=531
-  _globals['_SUBMITRESPONSE']._serialized_start=533
-  _globals['_SUBMITRESPONSE']._serialized_end=596
-  _globals['_DESCRIBEREQUEST']._serialized_start=598
-  _globals['_DESCRIBEREQUEST']._serialized_end=615
-  _globals['_SUSPENDEDEXCHANGER']._serialized_start=617
-  _globals['_SUSPENDEDEXCHANGER']._serialized_end=734
-  _globals['_AMBIGUOUSATTEMPT']._serialized_start=736
-  _globals['_AMBIGUOUSATTEMPT']._serialized_end=839
-  _globals['_DESCRIBERESPONSE']._serialized_start=842
-  _globals['_DESCRIBERESPONSE']._serialized_end=1135
-  _globals['_FORGETREQUEST']._serialized_start=1137
-  _globals['_FORGETREQUEST']._serialized_end=1202
-  _globals['_DELIVERYNAME']._serialized_start=1204
-  _globals['_DELIVERYNAME']._serialized_end=1246
-  _globals['_FORGETRESPONSE']._serialized_start=1248
-  _globals['_FORGETRESPONSE']._serialized_end=1283
-  _globals['_EDGE']._serialized_start=1383
-  _globals['_EDGE']._serialized_end=1614
+  _globals['_ENVELOPE']._serialized_end=306
+  _globals['_REST']._serialized_start=308
+  _globals['_REST']._serialized_end=358
+  _globals['_ENVELOPECHUNK']._serialized_start=360
+  _globals['_ENVELOPECHUNK']._serialized_end=434
+  _globals['_SUBMITREQUEST']._serialized_start=436
+  _globals['_SUBMITREQUEST']._serialized_end=496
+  _globals['_SUBMITANSWER']._serialized_start=499
+  _globals['_SUBMITANSWER']._serialized_end=633
+  _globals['_SUBMITRESPONSE']._serialized_start=635
+  _globals['_SUBMITRESPONSE']._serialized_end=698
+  _globals['_DESCRIBEREQUEST']._serialized_start=700
+  _globals['_DESCRIBEREQUEST']._serialized_end=717
+  _globals['_SUSPENDEDEXCHANGER']._serialized_start=719
+  _globals['_SUSPENDEDEXCHANGER']._serialized_end=836
+  _globals['_AMBIGUOUSATTEMPT']._serialized_start=838
+  _globals['_AMBIGUOUSATTEMPT']._serialized_end=941
+  _globals['_DESCRIBERESPONSE']._serialized_start=944
+  _globals['_DESCRIBERESPONSE']._serialized_end=1237
+  _globals['_FORGETREQUEST']._serialized_start=1239
+  _globals['_FORGETREQUEST']._serialized_end=1304
+  _globals['_DELIVERYNAME']._serialized_start=1306
+  _globals['_DELIVERYNAME']._serialized_end=1348
+  _globals['_FORGETRESPONSE']._serialized_start=1350
+  _globals['_FORGETRESPONSE']._serialized_end=1385
+  _globals['_EDGE']._serialized_start=1485
+  _globals['_EDGE']._serialized_end=1716
 # @@protoc_insertion_point(module_scope)

@@ -64,6 +64,7 @@ class Envelope(_message.Message):
     FIRST_EMITTED_AT_MS_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
     HMAC_FIELD_NUMBER: _builtins.int
+    REST_FIELD_NUMBER: _builtins.int
     batch: _builtins.int
     """The Delivery is (batch, seq): the Batch's number in the ledger, and the place of the Recipient in it."""
     seq: _builtins.int
@@ -83,6 +84,12 @@ class Envelope(_message.Message):
     """
     @_builtins.property
     def email(self) -> _types_pb2.EmailToSend: ...
+    @_builtins.property
+    def rest(self) -> Global___Rest:
+        """Of a message too large for an event. In an event the body ends before it; handed to an edge, it is the end of the
+        body. Under the HMAC stand its size and digest, and the body without it.
+        """
+
     def __init__(
         self,
         *,
@@ -94,14 +101,45 @@ class Envelope(_message.Message):
         first_emitted_at_ms: _builtins.int = ...,
         expires_at_ms: _builtins.int = ...,
         hmac: _builtins.bytes = ...,
+        rest: Global___Rest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["email", b"email"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rest", b"_rest", "email", b"email", "rest", b"rest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch", b"batch", "email", b"email", "emission", b"emission", "expires_at_ms", b"expires_at_ms", "first_emitted_at_ms", b"first_emitted_at_ms", "hmac", b"hmac", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rest", b"_rest", "attempt", b"attempt", "batch", b"batch", "email", b"email", "emission", b"emission", "expires_at_ms", b"expires_at_ms", "first_emitted_at_ms", b"first_emitted_at_ms", "hmac", b"hmac", "rest", b"rest", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rest: _TypeAlias = _typing.Literal["rest"]  # noqa: Y015
+    _WhichOneofArgType__rest: _TypeAlias = _typing.Literal["_rest", b"_rest"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rest) -> _WhichOneofReturnType__rest | None: ...
+
+Global___Envelope: _TypeAlias = Envelope  # noqa: Y015
+
+@_typing.final
+class Rest(_message.Message):
+    """The end of a message, or all of it, in the attachment store."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    size: _builtins.int
+    digest: _builtins.bytes
+    """SHA-256."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        size: _builtins.int = ...,
+        digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "name", b"name", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Envelope: _TypeAlias = Envelope  # noqa: Y015
+Global___Rest: _TypeAlias = Rest  # noqa: Y015
 
 @_typing.final
 class EnvelopeChunk(_message.Message):

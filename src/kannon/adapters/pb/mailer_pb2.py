@@ -27,7 +27,7 @@ from kannon.adapters.pb import tracking_pb2 as kannonapi_dot_tracking__pb2
 from kannon.adapters.pb import types_pb2 as kannonapi_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16kannonapi/mailer.proto\x12\x17pkg.kannon.mailer.apiv1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18kannonapi/tracking.proto\x1a\x15kannonapi/types.proto\"/\n\nAttachment\x12\x10\n\x08\x66ilename\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"\x9e\x05\n\x0bSendHTMLReq\x12/\n\x06sender\x18\x01 \x01(\x0b\x32\x1f.pkg.kannon.mailer.types.Sender\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x0c\n\x04html\x18\x04 \x01(\t\x12\x37\n\x0escheduled_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x12\x36\n\nrecipients\x18\x06 \x03(\x0b\x32\".pkg.kannon.mailer.types.Recipient\x12\x38\n\x0b\x61ttachments\x18\x07 \x03(\x0b\x32#.pkg.kannon.mailer.apiv1.Attachment\x12M\n\rglobal_fields\x18\x08 \x03(\x0b\x32\x36.pkg.kannon.mailer.apiv1.SendHTMLReq.GlobalFieldsEntry\x12\x36\n\x07headers\x18\t \x01(\x0b\x32 .pkg.kannon.mailer.types.HeadersH\x01\x88\x01\x01\x12@\n\x08tracking\x18\n \x01(\x0b\x32).pkg.kannon.tracking.types.TrackingPolicyH\x02\x88\x01\x01\x12P\n\x15one_click_unsubscribe\x18\x0b \x01(\x0b\x32,.pkg.kannon.mailer.types.OneClickUnsubscribeH\x03\x88\x01\x01\x1a\x33\n\x11GlobalFieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x11\n\x0f_scheduled_timeB\n\n\x08_headersB\x0b\n\t_trackingB\x18\n\x16_one_click_unsubscribe\"\xad\x05\n\x0fSendTemplateReq\x12/\n\x06sender\x18\x01 \x01(\x0b\x32\x1f.pkg.kannon.mailer.types.Sender\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x13\n\x0btemplate_id\x18\x04 \x01(\t\x12\x37\n\x0escheduled_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x12\x36\n\nrecipients\x18\x06 \x03(\x0b\x32\".pkg.kannon.mailer.types.Recipient\x12\x38\n\x0b\x61ttachments\x18\x07 \x03(\x0b\x32#.pkg.kannon.mailer.apiv1.Attachment\x12Q\n\rglobal_fields\x18\x08 \x03(\x0b\x32:.pkg.kannon.mailer.apiv1.SendTemplateReq.GlobalFieldsEntry\x12\x36\n\x07headers\x18\t \x01(\x0b\x32 .pkg.kannon.mailer.types.HeadersH\x01\x88\x01\x01\x12@\n\x08tracking\x18\n \x01(\x0b\x32).pkg.kannon.tracking.types.TrackingPolicyH\x02\x88\x01\x01\x12P\n\x15one_click_unsubscribe\x18\x0b \x01(\x0b\x32,.pkg.kannon.mailer.types.OneClickUnsubscribeH\x03\x88\x01\x01\x1a\x33\n\x11GlobalFieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x11\n\x0f_scheduled_timeB\n\n\x08_headersB\x0b\n\t_trackingB\x18\n\x16_one_click_unsubscribe\"\xdf\x01\n\x07SendRes\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x13\n\x0btemplate_id\x18\x02 \x01(\t\x12\x32\n\x0escheduled_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x04 \x01(\x05\x12\x16\n\x0erejected_count\x18\x05 \x01(\x05\x12G\n\x13rejected_recipients\x18\x06 \x03(\x0b\x32*.pkg.kannon.mailer.apiv1.RejectedRecipient\"2\n\x11RejectedRecipient\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"!\n\x0bGetBatchReq\x12\x12\n\nmessage_id\x18\x01 \x01(\t\"\xe2\x02\n\x0bGetBatchRes\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x13\n\x0btemplate_id\x18\x03 \x01(\t\x12\x32\n\x0escheduled_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\raccepted_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63\x61ncelled_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12@\n\x06\x63ounts\x18\x07 \x03(\x0b\x32\x30.pkg.kannon.mailer.apiv1.GetBatchRes.CountsEntry\x12\r\n\x05total\x18\x08 \x01(\x03\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"$\n\x0e\x43\x61ncelBatchReq\x12\x12\n\nmessage_id\x18\x01 \x01(\t\"y\n\x0e\x43\x61ncelBatchRes\x12\x32\n\x0e\x63\x61ncelled_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tcancelled\x18\x02 \x01(\x03\x12\x11\n\tunder_way\x18\x03 \x01(\x03\x12\r\n\x05\x65nded\x18\x04 \x01(\x03\"\\\n\x12RescheduleBatchReq\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x32\n\x0escheduled_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"y\n\x12RescheduleBatchRes\x12\x32\n\x0escheduled_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05moved\x18\x02 \x01(\x03\x12\x11\n\tunder_way\x18\x03 \x01(\x03\x12\r\n\x05\x65nded\x18\x04 \x01(\x03\x32\xde\x03\n\x06Mailer\x12R\n\x08SendHTML\x12$.pkg.kannon.mailer.apiv1.SendHTMLReq\x1a .pkg.kannon.mailer.apiv1.SendRes\x12Z\n\x0cSendTemplate\x12(.pkg.kannon.mailer.apiv1.SendTemplateReq\x1a .pkg.kannon.mailer.apiv1.SendRes\x12V\n\x08GetBatch\x12$.pkg.kannon.mailer.apiv1.GetBatchReq\x1a$.pkg.kannon.mailer.apiv1.GetBatchRes\x12_\n\x0b\x43\x61ncelBatch\x12\'.pkg.kannon.mailer.apiv1.CancelBatchReq\x1a\'.pkg.kannon.mailer.apiv1.CancelBatchRes\x12k\n\x0fRescheduleBatch\x12+.pkg.kannon.mailer.apiv1.RescheduleBatchReq\x1a+.pkg.kannon.mailer.apiv1.RescheduleBatchResb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16kannonapi/mailer.proto\x12\x17pkg.kannon.mailer.apiv1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18kannonapi/tracking.proto\x1a\x15kannonapi/types.proto\"Y\n\nAttachment\x12\x10\n\x08\x66ilename\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x64 \x01(\t\x12\x12\n\ncontent_id\x18\x65 \x01(\t\"\x8d\x06\n\x0bSendHTMLReq\x12/\n\x06sender\x18\x01 \x01(\x0b\x32\x1f.pkg.kannon.mailer.types.Sender\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x0c\n\x04html\x18\x04 \x01(\t\x12\x37\n\x0escheduled_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x12\x36\n\nrecipients\x18\x06 \x03(\x0b\x32\".pkg.kannon.mailer.types.Recipient\x12\x38\n\x0b\x61ttachments\x18\x07 \x03(\x0b\x32#.pkg.kannon.mailer.apiv1.Attachment\x12M\n\rglobal_fields\x18\x08 \x03(\x0b\x32\x36.pkg.kannon.mailer.apiv1.SendHTMLReq.GlobalFieldsEntry\x12\x36\n\x07headers\x18\t \x01(\x0b\x32 .pkg.kannon.mailer.types.HeadersH\x01\x88\x01\x01\x12@\n\x08tracking\x18\n \x01(\x0b\x32).pkg.kannon.tracking.types.TrackingPolicyH\x02\x88\x01\x01\x12P\n\x15one_click_unsubscribe\x18\x0b \x01(\x0b\x32,.pkg.kannon.mailer.types.OneClickUnsubscribeH\x03\x88\x01\x01\x12\x12\n\nraw_fields\x18\x64 \x03(\t\x12\x0c\n\x04text\x18\x65 \x01(\t\x12\x37\n\x06syntax\x18\x66 \x01(\x0e\x32\'.pkg.kannon.mailer.types.TemplateSyntax\x12\x12\n\ninline_css\x18g \x01(\x08\x1a\x33\n\x11GlobalFieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x11\n\x0f_scheduled_timeB\n\n\x08_headersB\x0b\n\t_trackingB\x18\n\x16_one_click_unsubscribe\"\xcf\x05\n\x0fSendTemplateReq\x12/\n\x06sender\x18\x01 \x01(\x0b\x32\x1f.pkg.kannon.mailer.types.Sender\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x13\n\x0btemplate_id\x18\x04 \x01(\t\x12\x37\n\x0escheduled_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x12\x36\n\nrecipients\x18\x06 \x03(\x0b\x32\".pkg.kannon.mailer.types.Recipient\x12\x38\n\x0b\x61ttachments\x18\x07 \x03(\x0b\x32#.pkg.kannon.mailer.apiv1.Attachment\x12Q\n\rglobal_fields\x18\x08 \x03(\x0b\x32:.pkg.kannon.mailer.apiv1.SendTemplateReq.GlobalFieldsEntry\x12\x36\n\x07headers\x18\t \x01(\x0b\x32 .pkg.kannon.mailer.types.HeadersH\x01\x88\x01\x01\x12@\n\x08tracking\x18\n \x01(\x0b\x32).pkg.kannon.tracking.types.TrackingPolicyH\x02\x88\x01\x01\x12P\n\x15one_click_unsubscribe\x18\x0b \x01(\x0b\x32,.pkg.kannon.mailer.types.OneClickUnsubscribeH\x03\x88\x01\x01\x12\x12\n\nraw_fields\x18\x64 \x03(\t\x12\x0c\n\x04text\x18\x65 \x01(\t\x1a\x33\n\x11GlobalFieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x11\n\x0f_scheduled_timeB\n\n\x08_headersB\x0b\n\t_trackingB\x18\n\x16_one_click_unsubscribe\"\xdf\x01\n\x07SendRes\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x13\n\x0btemplate_id\x18\x02 \x01(\t\x12\x32\n\x0escheduled_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x04 \x01(\x05\x12\x16\n\x0erejected_count\x18\x05 \x01(\x05\x12G\n\x13rejected_recipients\x18\x06 \x03(\x0b\x32*.pkg.kannon.mailer.apiv1.RejectedRecipient\"2\n\x11RejectedRecipient\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xad\x02\n\x11RenderTemplateReq\x12\x13\n\x0btemplate_id\x18\x01 \x01(\t\x12\x0c\n\x04html\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x37\n\x06syntax\x18\x04 \x01(\x0e\x32\'.pkg.kannon.mailer.types.TemplateSyntax\x12\x12\n\ninline_css\x18\x05 \x01(\x08\x12\x0f\n\x07subject\x18\x06 \x01(\t\x12\x46\n\x06\x66ields\x18\x07 \x03(\x0b\x32\x36.pkg.kannon.mailer.apiv1.RenderTemplateReq.FieldsEntry\x12\x12\n\nraw_fields\x18\x08 \x03(\t\x1a-\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"R\n\x11RenderTemplateRes\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x0c\n\x04html\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x10\n\x08unfilled\x18\x04 \x03(\t\"!\n\x0bGetBatchReq\x12\x12\n\nmessage_id\x18\x01 \x01(\t\"\xe2\x02\n\x0bGetBatchRes\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x13\n\x0btemplate_id\x18\x03 \x01(\t\x12\x32\n\x0escheduled_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\raccepted_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63\x61ncelled_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12@\n\x06\x63ounts\x18\x07 \x03(\x0b\x32\x30.pkg.kannon.mailer.apiv1.GetBatchRes.CountsEntry\x12\r\n\x05total\x18\x08 \x01(\x03\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"$\n\x0e\x43\x61ncelBatchReq\x12\x12\n\nmessage_id\x18\x01 \x01(\t\"y\n\x0e\x43\x61ncelBatchRes\x12\x32\n\x0e\x63\x61ncelled_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tcancelled\x18\x02 \x01(\x03\x12\x11\n\tunder_way\x18\x03 \x01(\x03\x12\r\n\x05\x65nded\x18\x04 \x01(\x03\"\\\n\x12RescheduleBatchReq\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x32\n\x0escheduled_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"y\n\x12RescheduleBatchRes\x12\x32\n\x0escheduled_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05moved\x18\x02 \x01(\x03\x12\x11\n\tunder_way\x18\x03 \x01(\x03\x12\r\n\x05\x65nded\x18\x04 \x01(\x03\x32\xc8\x04\n\x06Mailer\x12R\n\x08SendHTML\x12$.pkg.kannon.mailer.apiv1.SendHTMLReq\x1a .pkg.kannon.mailer.apiv1.SendRes\x12Z\n\x0cSendTemplate\x12(.pkg.kannon.mailer.apiv1.SendTemplateReq\x1a .pkg.kannon.mailer.apiv1.SendRes\x12h\n\x0eRenderTemplate\x12*.pkg.kannon.mailer.apiv1.RenderTemplateReq\x1a*.pkg.kannon.mailer.apiv1.RenderTemplateRes\x12V\n\x08GetBatch\x12$.pkg.kannon.mailer.apiv1.GetBatchReq\x1a$.pkg.kannon.mailer.apiv1.GetBatchRes\x12_\n\x0b\x43\x61ncelBatch\x12\'.pkg.kannon.mailer.apiv1.CancelBatchReq\x1a\'.pkg.kannon.mailer.apiv1.CancelBatchRes\x12k\n\x0fRescheduleBatch\x12+.pkg.kannon.mailer.apiv1.RescheduleBatchReq\x1a+.pkg.kannon.mailer.apiv1.RescheduleBatchResb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,36 +38,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDHTMLREQ_GLOBALFIELDSENTRY']._serialized_options = b'8\001'
   _globals['_SENDTEMPLATEREQ_GLOBALFIELDSENTRY']._loaded_options = None
   _globals['_SENDTEMPLATEREQ_GLOBALFIELDSENTRY']._serialized_options = b'8\001'
+  _globals['_RENDERTEMPLATEREQ_FIELDSENTRY']._loaded_options = None
+  _globals['_RENDERTEMPLATEREQ_FIELDSENTRY']._serialized_options = b'8\001'
   _globals['_GETBATCHRES_COUNTSENTRY']._loaded_options = None
   _globals['_GETBATCHRES_COUNTSENTRY']._serialized_options = b'8\001'
   _globals['_ATTACHMENT']._serialized_start=133
-  _globals['_ATTACHMENT']._serialized_end=180
-  _globals['_SENDHTMLREQ']._serialized_start=183
-  _globals['_SENDHTMLREQ']._serialized_end=853
-  _globals['_SENDHTMLREQ_GLOBALFIELDSENTRY']._serialized_start=732
-  _globals['_SENDHTMLREQ_GLOBALFIELDSENTRY']._serialized_end=783
-  _globals['_SENDTEMPLATEREQ']._serialized_start=856
-  _globals['_SENDTEMPLATEREQ']._serialized_end=1541
-  _globals['_SENDTEMPLATEREQ_GLOBALFIELDSENTRY']._serialized_start=732
-  _globals['_SENDTEMPLATEREQ_GLOBALFIELDSENTRY']._serialized_end=783
-  _globals['_SENDRES']._serialized_start=1544
-  _globals['_SENDRES']._serialized_end=1767
-  _globals['_REJECTEDRECIPIENT']._serialized_start=1769
-  _globals['_REJECTEDRECIPIENT']._serialized_end=1819
-  _globals['_GETBATCHREQ']._serialized_start=1821
-  _globals['_GETBATCHREQ']._serialized_end=1854
-  _globals['_GETBATCHRES']._serialized_start=1857
-  _globals['_GETBATCHRES']._serialized_end=2211
-  _globals['_GETBATCHRES_COUNTSENTRY']._serialized_start=2166
-  _globals['_GETBATCHRES_COUNTSENTRY']._serialized_end=2211
-  _globals['_CANCELBATCHREQ']._serialized_start=2213
-  _globals['_CANCELBATCHREQ']._serialized_end=2249
-  _globals['_CANCELBATCHRES']._serialized_start=2251
-  _globals['_CANCELBATCHRES']._serialized_end=2372
-  _globals['_RESCHEDULEBATCHREQ']._serialized_start=2374
-  _globals['_RESCHEDULEBATCHREQ']._serialized_end=2466
-  _globals['_RESCHEDULEBATCHRES']._serialized_start=2468
-  _globals['_RESCHEDULEBATCHRES']._serialized_end=2589
-  _globals['_MAILER']._serialized_start=2592
-  _globals['_MAILER']._serialized_end=3070
+  _globals['_ATTACHMENT']._serialized_end=222
+  _globals['_SENDHTMLREQ']._serialized_start=225
+  _globals['_SENDHTMLREQ']._serialized_end=1006
+  _globals['_SENDHTMLREQ_GLOBALFIELDSENTRY']._serialized_start=885
+  _globals['_SENDHTMLREQ_GLOBALFIELDSENTRY']._serialized_end=936
+  _globals['_SENDTEMPLATEREQ']._serialized_start=1009
+  _globals['_SENDTEMPLATEREQ']._serialized_end=1728
+  _globals['_SENDTEMPLATEREQ_GLOBALFIELDSENTRY']._serialized_start=885
+  _globals['_SENDTEMPLATEREQ_GLOBALFIELDSENTRY']._serialized_end=936
+  _globals['_SENDRES']._serialized_start=1731
+  _globals['_SENDRES']._serialized_end=1954
+  _globals['_REJECTEDRECIPIENT']._serialized_start=1956
+  _globals['_REJECTEDRECIPIENT']._serialized_end=2006
+  _globals['_RENDERTEMPLATEREQ']._serialized_start=2009
+  _globals['_RENDERTEMPLATEREQ']._serialized_end=2310
+  _globals['_RENDERTEMPLATEREQ_FIELDSENTRY']._serialized_start=2265
+  _globals['_RENDERTEMPLATEREQ_FIELDSENTRY']._serialized_end=2310
+  _globals['_RENDERTEMPLATERES']._serialized_start=2312
+  _globals['_RENDERTEMPLATERES']._serialized_end=2394
+  _globals['_GETBATCHREQ']._serialized_start=2396
+  _globals['_GETBATCHREQ']._serialized_end=2429
+  _globals['_GETBATCHRES']._serialized_start=2432
+  _globals['_GETBATCHRES']._serialized_end=2786
+  _globals['_GETBATCHRES_COUNTSENTRY']._serialized_start=2741
+  _globals['_GETBATCHRES_COUNTSENTRY']._serialized_end=2786
+  _globals['_CANCELBATCHREQ']._serialized_start=2788
+  _globals['_CANCELBATCHREQ']._serialized_end=2824
+  _globals['_CANCELBATCHRES']._serialized_start=2826
+  _globals['_CANCELBATCHRES']._serialized_end=2947
+  _globals['_RESCHEDULEBATCHREQ']._serialized_start=2949
+  _globals['_RESCHEDULEBATCHREQ']._serialized_end=3041
+  _globals['_RESCHEDULEBATCHRES']._serialized_start=3043
+  _globals['_RESCHEDULEBATCHRES']._serialized_end=3164
+  _globals['_MAILER']._serialized_start=3167
+  _globals['_MAILER']._serialized_end=3751
 # @@protoc_insertion_point(module_scope)

@@ -29,17 +29,28 @@ class Attachment(_message.Message):
 
     FILENAME_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
     filename: _builtins.str
+    """What the receiver is to call it, in any script: a name without folders, of up to 255 octets."""
     content: _builtins.bytes
+    content_type: _builtins.str
+    """Such as "image/png" or "text/csv; charset=utf-8"; when empty it is guessed from the name."""
+    content_id: _builtins.str
+    """Of an image that the HTML shows as <img src="cid:...">: up to 60 letters, digits and ._~!$&'*+=@-. Empty for a file to
+    be kept.
+    """
     def __init__(
         self,
         *,
         filename: _builtins.str = ...,
         content: _builtins.bytes = ...,
+        content_type: _builtins.str = ...,
+        content_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "filename", b"filename"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "content_id", b"content_id", "content_type", b"content_type", "filename", b"filename"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -79,12 +90,22 @@ class SendHTMLReq(_message.Message):
     HEADERS_FIELD_NUMBER: _builtins.int
     TRACKING_FIELD_NUMBER: _builtins.int
     ONE_CLICK_UNSUBSCRIBE_FIELD_NUMBER: _builtins.int
+    RAW_FIELDS_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    SYNTAX_FIELD_NUMBER: _builtins.int
+    INLINE_CSS_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """May contain placeholders. Without CR, LF and NUL; at most 1,000 characters, with the fields filled in."""
     html: _builtins.str
     """May contain placeholders, {{ name }} or {{name}}; one that nothing fills stays as written. A link with
     the attribute data-no-track is not tracked.
     """
+    text: _builtins.str
+    """The text part, in which placeholders are filled, too; made from the HTML when it is empty."""
+    syntax: _types_pb2.TemplateSyntax.ValueType
+    """Of subject, HTML and text."""
+    inline_css: _builtins.bool
+    """Write the HTML's style sheets into its tags, for readers who know no others. Nothing is loaded from elsewhere."""
     @_builtins.property
     def sender(self) -> _types_pb2.Sender: ...
     @_builtins.property
@@ -96,7 +117,11 @@ class SendHTMLReq(_message.Message):
         """At most 250,000."""
 
     @_builtins.property
-    def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]: ...
+    def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]:
+        """At most 50. How large one may be, and a mail with all of them, is the installation's; one without a store for them
+        fails the call with FAILED_PRECONDITION.
+        """
+
     @_builtins.property
     def global_fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Values of placeholders for every Recipient; a Recipient's own fields win over them."""
@@ -109,6 +134,10 @@ class SendHTMLReq(_message.Message):
 
     @_builtins.property
     def one_click_unsubscribe(self) -> _types_pb2.OneClickUnsubscribe: ...
+    @_builtins.property
+    def raw_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of fields whose values are HTML already: in HTML they are written as they are, wherever they stand."""
+
     def __init__(
         self,
         *,
@@ -122,10 +151,14 @@ class SendHTMLReq(_message.Message):
         headers: _types_pb2.Headers | None = ...,
         tracking: _tracking_pb2.TrackingPolicy | None = ...,
         one_click_unsubscribe: _types_pb2.OneClickUnsubscribe | None = ...,
+        raw_fields: _abc.Iterable[_builtins.str] | None = ...,
+        text: _builtins.str = ...,
+        syntax: _types_pb2.TemplateSyntax.ValueType = ...,
+        inline_css: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_headers", b"_headers", "_one_click_unsubscribe", b"_one_click_unsubscribe", "_scheduled_time", b"_scheduled_time", "_tracking", b"_tracking", "headers", b"headers", "one_click_unsubscribe", b"one_click_unsubscribe", "scheduled_time", b"scheduled_time", "sender", b"sender", "tracking", b"tracking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_headers", b"_headers", "_one_click_unsubscribe", b"_one_click_unsubscribe", "_scheduled_time", b"_scheduled_time", "_tracking", b"_tracking", "attachments", b"attachments", "global_fields", b"global_fields", "headers", b"headers", "html", b"html", "one_click_unsubscribe", b"one_click_unsubscribe", "recipients", b"recipients", "scheduled_time", b"scheduled_time", "sender", b"sender", "subject", b"subject", "tracking", b"tracking"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_headers", b"_headers", "_one_click_unsubscribe", b"_one_click_unsubscribe", "_scheduled_time", b"_scheduled_time", "_tracking", b"_tracking", "attachments", b"attachments", "global_fields", b"global_fields", "headers", b"headers", "html", b"html", "inline_css", b"inline_css", "one_click_unsubscribe", b"one_click_unsubscribe", "raw_fields", b"raw_fields", "recipients", b"recipients", "scheduled_time", b"scheduled_time", "sender", b"sender", "subject", b"subject", "syntax", b"syntax", "text", b"text", "tracking", b"tracking"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__headers: _TypeAlias = _typing.Literal["headers"]  # noqa: Y015
     _WhichOneofArgType__headers: _TypeAlias = _typing.Literal["_headers", b"_headers"]  # noqa: Y015
@@ -182,9 +215,13 @@ class SendTemplateReq(_message.Message):
     HEADERS_FIELD_NUMBER: _builtins.int
     TRACKING_FIELD_NUMBER: _builtins.int
     ONE_CLICK_UNSUBSCRIBE_FIELD_NUMBER: _builtins.int
+    RAW_FIELDS_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     template_id: _builtins.str
     """Of the form <id>@<domain>."""
+    text: _builtins.str
+    """Instead of the Template's text part."""
     @_builtins.property
     def sender(self) -> _types_pb2.Sender: ...
     @_builtins.property
@@ -201,6 +238,8 @@ class SendTemplateReq(_message.Message):
     def tracking(self) -> _tracking_pb2.TrackingPolicy: ...
     @_builtins.property
     def one_click_unsubscribe(self) -> _types_pb2.OneClickUnsubscribe: ...
+    @_builtins.property
+    def raw_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -214,10 +253,12 @@ class SendTemplateReq(_message.Message):
         headers: _types_pb2.Headers | None = ...,
         tracking: _tracking_pb2.TrackingPolicy | None = ...,
         one_click_unsubscribe: _types_pb2.OneClickUnsubscribe | None = ...,
+        raw_fields: _abc.Iterable[_builtins.str] | None = ...,
+        text: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_headers", b"_headers", "_one_click_unsubscribe", b"_one_click_unsubscribe", "_scheduled_time", b"_scheduled_time", "_tracking", b"_tracking", "headers", b"headers", "one_click_unsubscribe", b"one_click_unsubscribe", "scheduled_time", b"scheduled_time", "sender", b"sender", "tracking", b"tracking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_headers", b"_headers", "_one_click_unsubscribe", b"_one_click_unsubscribe", "_scheduled_time", b"_scheduled_time", "_tracking", b"_tracking", "attachments", b"attachments", "global_fields", b"global_fields", "headers", b"headers", "one_click_unsubscribe", b"one_click_unsubscribe", "recipients", b"recipients", "scheduled_time", b"scheduled_time", "sender", b"sender", "subject", b"subject", "template_id", b"template_id", "tracking", b"tracking"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_headers", b"_headers", "_one_click_unsubscribe", b"_one_click_unsubscribe", "_scheduled_time", b"_scheduled_time", "_tracking", b"_tracking", "attachments", b"attachments", "global_fields", b"global_fields", "headers", b"headers", "one_click_unsubscribe", b"one_click_unsubscribe", "raw_fields", b"raw_fields", "recipients", b"recipients", "scheduled_time", b"scheduled_time", "sender", b"sender", "subject", b"subject", "template_id", b"template_id", "text", b"text", "tracking", b"tracking"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__headers: _TypeAlias = _typing.Literal["headers"]  # noqa: Y015
     _WhichOneofArgType__headers: _TypeAlias = _typing.Literal["_headers", b"_headers"]  # noqa: Y015
@@ -305,6 +346,103 @@ class RejectedRecipient(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RejectedRecipient: _TypeAlias = RejectedRecipient  # noqa: Y015
+
+@_typing.final
+class RenderTemplateReq(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FieldsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TEMPLATE_ID_FIELD_NUMBER: _builtins.int
+    HTML_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    SYNTAX_FIELD_NUMBER: _builtins.int
+    INLINE_CSS_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    RAW_FIELDS_FIELD_NUMBER: _builtins.int
+    template_id: _builtins.str
+    """A stored Template; or HTML, and what belongs to it."""
+    html: _builtins.str
+    text: _builtins.str
+    syntax: _types_pb2.TemplateSyntax.ValueType
+    inline_css: _builtins.bool
+    subject: _builtins.str
+    @_builtins.property
+    def fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Of one Recipient; "email" is recipient@example.com if it is not there."""
+
+    @_builtins.property
+    def raw_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        template_id: _builtins.str = ...,
+        html: _builtins.str = ...,
+        text: _builtins.str = ...,
+        syntax: _types_pb2.TemplateSyntax.ValueType = ...,
+        inline_css: _builtins.bool = ...,
+        subject: _builtins.str = ...,
+        fields: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        raw_fields: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "html", b"html", "inline_css", b"inline_css", "raw_fields", b"raw_fields", "subject", b"subject", "syntax", b"syntax", "template_id", b"template_id", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderTemplateReq: _TypeAlias = RenderTemplateReq  # noqa: Y015
+
+@_typing.final
+class RenderTemplateRes(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    HTML_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    UNFILLED_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    html: _builtins.str
+    """Links are not tracked in it."""
+    text: _builtins.str
+    @_builtins.property
+    def unfilled(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the placeholders, of all three, that no field fills."""
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        html: _builtins.str = ...,
+        text: _builtins.str = ...,
+        unfilled: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["html", b"html", "subject", b"subject", "text", b"text", "unfilled", b"unfilled"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderTemplateRes: _TypeAlias = RenderTemplateRes  # noqa: Y015
 
 @_typing.final
 class GetBatchReq(_message.Message):

@@ -28,7 +28,11 @@ if _version_not_supported:
 class MailerStub:
     """Takes mail. Every call carries an API key of the sending Domain, as the header
     "Authorization: Basic base64(domain:api_key)". Missing or wrong credentials answer UNAUTHENTICATED, with the
-    same text whatever the cause.
+    same text whatever the cause. Instead, a call may carry "X-Kannon-Admin-Token: <token>", and in "X-Kannon-Domain" the
+    Domain that it is for.
+
+    It fails with RESOURCE_EXHAUSTED, and "retry-after" in seconds as trailing metadata, when the Domain has sent what it
+    may within this minute or day; with INVALID_ARGUMENT when it would be too much for any.
 
     One call makes one Batch, whatever its number of Recipients. A Recipient that is refused is listed in the
     answer and never fails the others. The whole call fails with INVALID_ARGUMENT when a subject, alias or
@@ -58,6 +62,11 @@ class MailerStub:
                 request_serializer=kannonapi_dot_mailer__pb2.SendTemplateReq.SerializeToString,
                 response_deserializer=kannonapi_dot_mailer__pb2.SendRes.FromString,
                 _registered_method=True)
+        self.RenderTemplate = channel.unary_unary(
+                '/pkg.kannon.mailer.apiv1.Mailer/RenderTemplate',
+                request_serializer=kannonapi_dot_mailer__pb2.RenderTemplateReq.SerializeToString,
+                response_deserializer=kannonapi_dot_mailer__pb2.RenderTemplateRes.FromString,
+                _registered_method=True)
         self.GetBatch = channel.unary_unary(
                 '/pkg.kannon.mailer.apiv1.Mailer/GetBatch',
                 request_serializer=kannonapi_dot_mailer__pb2.GetBatchReq.SerializeToString,
@@ -78,7 +87,11 @@ class MailerStub:
 class MailerServicer:
     """Takes mail. Every call carries an API key of the sending Domain, as the header
     "Authorization: Basic base64(domain:api_key)". Missing or wrong credentials answer UNAUTHENTICATED, with the
-    same text whatever the cause.
+    same text whatever the cause. Instead, a call may carry "X-Kannon-Admin-Token: <token>", and in "X-Kannon-Domain" the
+    Domain that it is for.
+
+    It fails with RESOURCE_EXHAUSTED, and "retry-after" in seconds as trailing metadata, when the Domain has sent what it
+    may within this minute or day; with INVALID_ARGUMENT when it would be too much for any.
 
     One call makes one Batch, whatever its number of Recipients. A Recipient that is refused is listed in the
     answer and never fails the others. The whole call fails with INVALID_ARGUMENT when a subject, alias or
@@ -107,8 +120,15 @@ class MailerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RenderTemplate(self, request, context):
+        """Ours, not Kannon's: shows what a mail would say, and sends nothing. Fails as a send does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetBatch(self, request, context):
-        """These three are ours, not Kannon's. They name a Batch by its message_id, and fail with NOT_FOUND when the Domain has
+        """These three are ours, too. They name a Batch by its message_id, and fail with NOT_FOUND when the Domain has
         none of that name. Each may be repeated as often as one likes.
 
         How a Batch stands.
@@ -146,6 +166,11 @@ def add_MailerServicer_to_server(servicer, server):
                     request_deserializer=kannonapi_dot_mailer__pb2.SendTemplateReq.FromString,
                     response_serializer=kannonapi_dot_mailer__pb2.SendRes.SerializeToString,
             ),
+            'RenderTemplate': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenderTemplate,
+                    request_deserializer=kannonapi_dot_mailer__pb2.RenderTemplateReq.FromString,
+                    response_serializer=kannonapi_dot_mailer__pb2.RenderTemplateRes.SerializeToString,
+            ),
             'GetBatch': grpc.unary_unary_rpc_method_handler(
                     servicer.GetBatch,
                     request_deserializer=kannonapi_dot_mailer__pb2.GetBatchReq.FromString,
@@ -172,7 +197,11 @@ def add_MailerServicer_to_server(servicer, server):
 class Mailer:
     """Takes mail. Every call carries an API key of the sending Domain, as the header
     "Authorization: Basic base64(domain:api_key)". Missing or wrong credentials answer UNAUTHENTICATED, with the
-    same text whatever the cause.
+    same text whatever the cause. Instead, a call may carry "X-Kannon-Admin-Token: <token>", and in "X-Kannon-Domain" the
+    Domain that it is for.
+
+    It fails with RESOURCE_EXHAUSTED, and "retry-after" in seconds as trailing metadata, when the Domain has sent what it
+    may within this minute or day; with INVALID_ARGUMENT when it would be too much for any.
 
     One call makes one Batch, whatever its number of Recipients. A Recipient that is refused is listed in the
     answer and never fails the others. The whole call fails with INVALID_ARGUMENT when a subject, alias or
@@ -230,6 +259,33 @@ class Mailer:
             '/pkg.kannon.mailer.apiv1.Mailer/SendTemplate',
             kannonapi_dot_mailer__pb2.SendTemplateReq.SerializeToString,
             kannonapi_dot_mailer__pb2.SendRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenderTemplate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.mailer.apiv1.Mailer/RenderTemplate',
+            kannonapi_dot_mailer__pb2.RenderTemplateReq.SerializeToString,
+            kannonapi_dot_mailer__pb2.RenderTemplateRes.FromString,
             options,
             channel_credentials,
             insecure,

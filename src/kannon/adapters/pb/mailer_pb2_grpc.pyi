@@ -15,7 +15,11 @@ GRPC_VERSION: str
 class MailerStub:
     """Takes mail. Every call carries an API key of the sending Domain, as the header
     "Authorization: Basic base64(domain:api_key)". Missing or wrong credentials answer UNAUTHENTICATED, with the
-    same text whatever the cause.
+    same text whatever the cause. Instead, a call may carry "X-Kannon-Admin-Token: <token>", and in "X-Kannon-Domain" the
+    Domain that it is for.
+
+    It fails with RESOURCE_EXHAUSTED, and "retry-after" in seconds as trailing metadata, when the Domain has sent what it
+    may within this minute or day; with INVALID_ARGUMENT when it would be too much for any.
 
     One call makes one Batch, whatever its number of Recipients. A Recipient that is refused is listed in the
     answer and never fails the others. The whole call fails with INVALID_ARGUMENT when a subject, alias or
@@ -36,8 +40,10 @@ class MailerStub:
     """Sends a stored Template of the Domain, transient ones included, as it is now: what becomes of it later changes
     nothing. Fails with NOT_FOUND when the Domain has none of that name.
     """
+    RenderTemplate: _aio.UnaryUnaryMultiCallable[_mailer_pb2.RenderTemplateReq, _mailer_pb2.RenderTemplateRes]
+    """Ours, not Kannon's: shows what a mail would say, and sends nothing. Fails as a send does."""
     GetBatch: _aio.UnaryUnaryMultiCallable[_mailer_pb2.GetBatchReq, _mailer_pb2.GetBatchRes]
-    """These three are ours, not Kannon's. They name a Batch by its message_id, and fail with NOT_FOUND when the Domain has
+    """These three are ours, too. They name a Batch by its message_id, and fail with NOT_FOUND when the Domain has
     none of that name. Each may be repeated as often as one likes.
 
     How a Batch stands.
@@ -54,7 +60,11 @@ class MailerStub:
 class MailerServicer(metaclass=_abc_1.ABCMeta):
     """Takes mail. Every call carries an API key of the sending Domain, as the header
     "Authorization: Basic base64(domain:api_key)". Missing or wrong credentials answer UNAUTHENTICATED, with the
-    same text whatever the cause.
+    same text whatever the cause. Instead, a call may carry "X-Kannon-Admin-Token: <token>", and in "X-Kannon-Domain" the
+    Domain that it is for.
+
+    It fails with RESOURCE_EXHAUSTED, and "retry-after" in seconds as trailing metadata, when the Domain has sent what it
+    may within this minute or day; with INVALID_ARGUMENT when it would be too much for any.
 
     One call makes one Batch, whatever its number of Recipients. A Recipient that is refused is listed in the
     answer and never fails the others. The whole call fails with INVALID_ARGUMENT when a subject, alias or
@@ -87,12 +97,20 @@ class MailerServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def RenderTemplate(
+        self,
+        request: _mailer_pb2.RenderTemplateReq,
+        context: _aio.ServicerContext[_mailer_pb2.RenderTemplateReq, _mailer_pb2.RenderTemplateRes],
+    ) -> _abc.Awaitable[_mailer_pb2.RenderTemplateRes]:
+        """Ours, not Kannon's: shows what a mail would say, and sends nothing. Fails as a send does."""
+
+    @_abc_1.abstractmethod
     def GetBatch(
         self,
         request: _mailer_pb2.GetBatchReq,
         context: _aio.ServicerContext[_mailer_pb2.GetBatchReq, _mailer_pb2.GetBatchRes],
     ) -> _abc.Awaitable[_mailer_pb2.GetBatchRes]:
-        """These three are ours, not Kannon's. They name a Batch by its message_id, and fail with NOT_FOUND when the Domain has
+        """These three are ours, too. They name a Batch by its message_id, and fail with NOT_FOUND when the Domain has
         none of that name. Each may be repeated as often as one likes.
 
         How a Batch stands.

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class StatsApiV1Stub:
-    """What became of a Domain's mail. Every call carries "X-Kannon-Admin-Token: <token>". Date ranges are
+    """What became of a Domain's mail. A call carries "X-Kannon-Admin-Token: <token>", or an API key of the
+    Domain, as calls of Mailer do (of any role but sender). Date ranges are
     half-open: from_date is in, to_date is out.
     """
 
@@ -49,7 +50,8 @@ class StatsApiV1Stub:
 
 
 class StatsApiV1Servicer:
-    """What became of a Domain's mail. Every call carries "X-Kannon-Admin-Token: <token>". Date ranges are
+    """What became of a Domain's mail. A call carries "X-Kannon-Admin-Token: <token>", or an API key of the
+    Domain, as calls of Mailer do (of any role but sender). Date ranges are
     half-open: from_date is in, to_date is out.
     """
 
@@ -89,7 +91,8 @@ def add_StatsApiV1Servicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class StatsApiV1:
-    """What became of a Domain's mail. Every call carries "X-Kannon-Admin-Token: <token>". Date ranges are
+    """What became of a Domain's mail. A call carries "X-Kannon-Admin-Token: <token>", or an API key of the
+    Domain, as calls of Mailer do (of any role but sender). Date ranges are
     half-open: from_date is in, to_date is out.
     """
 

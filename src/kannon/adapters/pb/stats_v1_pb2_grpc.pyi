@@ -13,7 +13,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class StatsApiV1Stub:
-    """What became of a Domain's mail. Every call carries "X-Kannon-Admin-Token: <token>". Date ranges are
+    """What became of a Domain's mail. A call carries "X-Kannon-Admin-Token: <token>", or an API key of the
+    Domain, as calls of Mailer do (of any role but sender). Date ranges are
     half-open: from_date is in, to_date is out.
     """
 
@@ -24,7 +25,8 @@ class StatsApiV1Stub:
     """Counts by hour and type."""
 
 class StatsApiV1Servicer(metaclass=_abc_1.ABCMeta):
-    """What became of a Domain's mail. Every call carries "X-Kannon-Admin-Token: <token>". Date ranges are
+    """What became of a Domain's mail. A call carries "X-Kannon-Admin-Token: <token>", or an API key of the
+    Domain, as calls of Mailer do (of any role but sender). Date ranges are
     half-open: from_date is in, to_date is out.
     """
 

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class StatsApiV2Stub:
-    """Counts of what became of a Domain's mail. Every call carries "X-Kannon-Admin-Token: <token>".
+    """Counts of what became of a Domain's mail. A call carries what those of StatsApiV1 do.
     """
 
     def __init__(self, channel):
@@ -43,7 +43,7 @@ class StatsApiV2Stub:
 
 
 class StatsApiV2Servicer:
-    """Counts of what became of a Domain's mail. Every call carries "X-Kannon-Admin-Token: <token>".
+    """Counts of what became of a Domain's mail. A call carries what those of StatsApiV1 do.
     """
 
     def GetAggregatedStats(self, request, context):
@@ -70,7 +70,7 @@ def add_StatsApiV2Servicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class StatsApiV2:
-    """Counts of what became of a Domain's mail. Every call carries "X-Kannon-Admin-Token: <token>".
+    """Counts of what became of a Domain's mail. A call carries what those of StatsApiV1 do.
     """
 
     @staticmethod

@@ -13,14 +13,14 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class StatsApiV2Stub:
-    """Counts of what became of a Domain's mail. Every call carries "X-Kannon-Admin-Token: <token>"."""
+    """Counts of what became of a Domain's mail. A call carries what those of StatsApiV1 do."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetAggregatedStats: _aio.UnaryUnaryMultiCallable[_stats_v2_pb2.GetAggregatedStatsReq, _stats_v2_pb2.GetAggregatedStatsRes]
     """Counts by hour and type."""
 
 class StatsApiV2Servicer(metaclass=_abc_1.ABCMeta):
-    """Counts of what became of a Domain's mail. Every call carries "X-Kannon-Admin-Token: <token>"."""
+    """Counts of what became of a Domain's mail. A call carries what those of StatsApiV1 do."""
 
     @_abc_1.abstractmethod
     def GetAggregatedStats(

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from kannon.adapters.pb import tracking_pb2 as kannonapi_dot_tracking__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15kannonapi/types.proto\x12\x17pkg.kannon.mailer.types\x1a\x18kannonapi/tracking.proto\"&\n\x06Sender\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\"\xf4\x01\n\tRecipient\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12>\n\x06\x66ields\x18\x02 \x03(\x0b\x32..pkg.kannon.mailer.types.Recipient.FieldsEntry\x12@\n\x08tracking\x18\x03 \x01(\x0b\x32).pkg.kannon.tracking.types.TrackingPolicyH\x00\x88\x01\x01\x12\x1a\n\x12ignore_suppression\x18\x64 \x01(\x08\x1a-\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_tracking\"!\n\x07Headers\x12\n\n\x02to\x18\x01 \x03(\t\x12\n\n\x02\x63\x63\x18\x02 \x03(\t\"+\n\x13OneClickUnsubscribe\x12\x14\n\x0curl_template\x18\x01 \x01(\t\"r\n\x0b\x45mailToSend\x12\x10\n\x08\x65mail_id\x18\x01 \x01(\t\x12\x0c\n\x04\x66rom\x18\x02 \x01(\t\x12\n\n\x02to\x18\x03 \x01(\t\x12\x13\n\x0breturn_path\x18\x04 \x01(\t\x12\x0c\n\x04\x62ody\x18\x05 \x01(\x0c\x12\x14\n\x0cshould_retry\x18\x06 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15kannonapi/types.proto\x12\x17pkg.kannon.mailer.types\x1a\x18kannonapi/tracking.proto\"&\n\x06Sender\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\"\xf4\x01\n\tRecipient\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12>\n\x06\x66ields\x18\x02 \x03(\x0b\x32..pkg.kannon.mailer.types.Recipient.FieldsEntry\x12@\n\x08tracking\x18\x03 \x01(\x0b\x32).pkg.kannon.tracking.types.TrackingPolicyH\x00\x88\x01\x01\x12\x1a\n\x12ignore_suppression\x18\x64 \x01(\x08\x1a-\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_tracking\"\xa0\x01\n\x07Headers\x12\n\n\x02to\x18\x01 \x03(\t\x12\n\n\x02\x63\x63\x18\x02 \x03(\t\x12\x10\n\x08reply_to\x18\x64 \x01(\t\x12<\n\x06\x63ustom\x18\x65 \x03(\x0b\x32,.pkg.kannon.mailer.types.Headers.CustomEntry\x1a-\n\x0b\x43ustomEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\";\n\x13OneClickUnsubscribe\x12\x14\n\x0curl_template\x18\x01 \x01(\t\x12\x0e\n\x06hosted\x18\x64 \x01(\x08\"r\n\x0b\x45mailToSend\x12\x10\n\x08\x65mail_id\x18\x01 \x01(\t\x12\x0c\n\x04\x66rom\x18\x02 \x01(\t\x12\n\n\x02to\x18\x03 \x01(\t\x12\x13\n\x0breturn_path\x18\x04 \x01(\t\x12\x0c\n\x04\x62ody\x18\x05 \x01(\x0c\x12\x14\n\x0cshould_retry\x18\x06 \x01(\x08*h\n\x0eTemplateSyntax\x12\x1f\n\x1bTEMPLATE_SYNTAX_UNSPECIFIED\x10\x00\x12\x19\n\x15TEMPLATE_SYNTAX_PLAIN\x10\x01\x12\x1a\n\x16TEMPLATE_SYNTAX_LIQUID\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,16 +34,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RECIPIENT_FIELDSENTRY']._loaded_options = None
   _globals['_RECIPIENT_FIELDSENTRY']._serialized_options = b'8\001'
+  _globals['_HEADERS_CUSTOMENTRY']._loaded_options = None
+  _globals['_HEADERS_CUSTOMENTRY']._serialized_options = b'8\001'
+  _globals['_TEMPLATESYNTAX']._serialized_start=703
+  _globals['_TEMPLATESYNTAX']._serialized_end=807
   _globals['_SENDER']._serialized_start=76
   _globals['_SENDER']._serialized_end=114
   _globals['_RECIPIENT']._serialized_start=117
   _globals['_RECIPIENT']._serialized_end=361
   _globals['_RECIPIENT_FIELDSENTRY']._serialized_start=303
   _globals['_RECIPIENT_FIELDSENTRY']._serialized_end=348
-  _globals['_HEADERS']._serialized_start=363
-  _globals['_HEADERS']._serialized_end=396
-  _globals['_ONECLICKUNSUBSCRIBE']._serialized_start=398
-  _globals['_ONECLICKUNSUBSCRIBE']._serialized_end=441
-  _globals['_EMAILTOSEND']._serialized_start=443
-  _globals['_EMAILTOSEND']._serialized_end=557
+  _globals['_HEADERS']._serialized_start=364
+  _globals['_HEADERS']._serialized_end=524
+  _globals['_HEADERS_CUSTOMENTRY']._serialized_start=479
+  _globals['_HEADERS_CUSTOMENTRY']._serialized_end=524
+  _globals['_ONECLICKUNSUBSCRIBE']._serialized_start=526
+  _globals['_ONECLICKUNSUBSCRIBE']._serialized_end=585
+  _globals['_EMAILTOSEND']._serialized_start=587
+  _globals['_EMAILTOSEND']._serialized_end=701
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from kannon.adapters.pb import tracking_pb2 as _tracking_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +19,32 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _TemplateSyntax:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TemplateSyntaxEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TemplateSyntax.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TEMPLATE_SYNTAX_UNSPECIFIED: _TemplateSyntax.ValueType  # 0
+    TEMPLATE_SYNTAX_PLAIN: _TemplateSyntax.ValueType  # 1
+    """{{ name }}, and nothing else. The default."""
+    TEMPLATE_SYNTAX_LIQUID: _TemplateSyntax.ValueType  # 2
+    """Liquid: {{ name | upcase }}, {% if %}, {% for %}. A placeholder that nothing fills is empty. In HTML values are
+    escaped, whatever they stand in; use url_encode within URLs.
+    """
+
+class TemplateSyntax(_TemplateSyntax, metaclass=_TemplateSyntaxEnumTypeWrapper):
+    """How placeholders in a body are written."""
+
+TEMPLATE_SYNTAX_UNSPECIFIED: TemplateSyntax.ValueType  # 0
+TEMPLATE_SYNTAX_PLAIN: TemplateSyntax.ValueType  # 1
+"""{{ name }}, and nothing else. The default."""
+TEMPLATE_SYNTAX_LIQUID: TemplateSyntax.ValueType  # 2
+"""Liquid: {{ name | upcase }}, {% if %}, {% for %}. A placeholder that nothing fills is empty. In HTML values are
+escaped, whatever they stand in; use url_encode within URLs.
+"""
+Global___TemplateSyntax: _TypeAlias = TemplateSyntax  # noqa: Y015
 
 @_typing.final
 class Sender(_message.Message):
@@ -110,25 +137,65 @@ Global___Recipient: _TypeAlias = Recipient  # noqa: Y015
 
 @_typing.final
 class Headers(_message.Message):
-    """The To and Cc that a reader sees. They never change who receives the mail."""
+    """Headers of every mail of a call. Placeholders in them are filled as in a subject. All of them together may have
+    10,000 octets in a mail, and each value 1,000 characters.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class CustomEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TO_FIELD_NUMBER: _builtins.int
     CC_FIELD_NUMBER: _builtins.int
+    REPLY_TO_FIELD_NUMBER: _builtins.int
+    CUSTOM_FIELD_NUMBER: _builtins.int
+    reply_to: _builtins.str
+    """Where replies go to, in the same form."""
     @_builtins.property
-    def to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The To and Cc that a reader sees: "ada@example.org" or "Ada <ada@example.org>" each, at most 50 together. They never
+        change who receives the mail. Without To, that is the Recipient.
+        """
+
     @_builtins.property
     def cc(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def custom(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Headers of your own, by their names; at most 20. Allowed are X-… and List-…, with letters, digits, "-" and "_" and
+        at most 50 characters, In-Reply-To, References, Auto-Submitted and Precedence; not those that Kannon writes, such as
+        List-Unsubscribe, X-Kannon-… or DKIM-Signature. In X-… what is not ASCII is encoded, and in the name of a
+        List-Id; the others must be ASCII. One that is empty for a Recipient is left out.
+        """
+
     def __init__(
         self,
         *,
         to: _abc.Iterable[_builtins.str] | None = ...,
         cc: _abc.Iterable[_builtins.str] | None = ...,
+        reply_to: _builtins.str = ...,
+        custom: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cc", b"cc", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cc", b"cc", "custom", b"custom", "reply_to", b"reply_to", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -136,21 +203,27 @@ Global___Headers: _TypeAlias = Headers  # noqa: Y015
 
 @_typing.final
 class OneClickUnsubscribe(_message.Message):
-    """Asks for List-Unsubscribe and List-Unsubscribe-Post (RFC 8058)."""
+    """Asks for List-Unsubscribe and List-Unsubscribe-Post (RFC 8058), by one of these."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     URL_TEMPLATE_FIELD_NUMBER: _builtins.int
+    HOSTED_FIELD_NUMBER: _builtins.int
     url_template: _builtins.str
-    """An https URL in which placeholders are filled for each Recipient."""
+    """An https URL in which placeholders are filled, percent-encoded, for each Recipient; at most 900 characters. A Recipient
+    who has no value for one is refused: unsubscribe_url_unresolved.
+    """
+    hosted: _builtins.bool
+    """Kannon's own page, https://stats.<domain>/u/<token>: who unsubscribes there is suppressed for the Domain."""
     def __init__(
         self,
         *,
         url_template: _builtins.str = ...,
+        hosted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["url_template", b"url_template"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosted", b"hosted", "url_template", b"url_template"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,13 +2,17 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
+from psycopg.rows import DictRow
+
 from kannon.adapters.postgres.connection import Database, queries
+from kannon.core.access import Role
 from kannon.core.errors import Conflict
 from kannon.core.keys import NONCE_BYTES, seal
+from kannon.core.limits import OwnLimits
 from kannon.core.tracking.policy import Policy
 from kannon.ports import DomainRecord, KeyRecord
 
@@ -65,19 +69,22 @@ class PostgresDirectory:
         if cursor.rowcount == 0:
             raise Conflict(f"there is no domain {record.domain}")
 
-    async def key(self, domain: str, key_hash: bytes) -> KeyRecord | None:
+    async def key(self, domain: str, key_hash: bytes) -> tuple[KeyRecord, OwnLimits] | None:
         """See `ports.Directory`."""
         async with self._database.statement() as connection:
             cursor = await connection.execute(SQL["key"], {"domain": domain, "key_hash": key_hash})
             row = await cursor.fetchone()
-        return KeyRecord(**row) if row else None
+        if row is None:
+            return None
+        limits = OwnLimits(*(row.pop(field.name) for field in fields(OwnLimits)))
+        return _key(row), limits
 
     async def key_named(self, domain: str, key_id: str) -> KeyRecord | None:
         """See `ports.Directory`."""
         async with self._database.statement() as connection:
             cursor = await connection.execute(SQL["key_named"], {"domain": domain, "id": key_id})
             row = await cursor.fetchone()
-        return KeyRecord(**row) if row else None
+        return _key(row) if row else None
 
     async def keys(
         self, domain: str, skip: int, take: int, active_at: datetime | None = None
@@ -87,7 +94,7 @@ class PostgresDirectory:
         async with self._database.transaction() as connection:
             counted = await (await connection.execute(SQL["count_keys"], wanted)).fetchone()
             rows = await (await connection.execute(SQL["keys"], wanted)).fetchall()
-        return (counted["total"] if counted else 0), [KeyRecord(**row) for row in rows]
+        return (counted["total"] if counted else 0), [_key(row) for row in rows]
 
     async def deactivate_key(self, domain: str, key_id: str, now: datetime) -> KeyRecord | None:
         """See `ports.Directory`."""
@@ -96,7 +103,23 @@ class PostgresDirectory:
                 SQL["deactivate_key"], {"domain": domain, "id": key_id, "now": now}
             )
             row = await cursor.fetchone()
-        return KeyRecord(**row) if row else None
+        return _key(row) if row else None
+
+    async def limits(self, domain: str) -> OwnLimits | None:
+        """See `ports.Directory`."""
+        async with self._database.statement() as connection:
+            row = await (await connection.execute(SQL["limits"], {"name": domain})).fetchone()
+        return OwnLimits(**row) if row else None
+
+    async def set_limits(self, domain: str, limits: OwnLimits) -> bool:
+        """See `ports.Directory`."""
+        async with self._database.statement() as connection:
+            cursor = await connection.execute(SQL["set_limits"], {"name": domain} | asdict(limits))
+        return cursor.rowcount > 0
+
+
+def _key(row: DictRow) -> KeyRecord:
+    return KeyRecord(**row | {"role": Role(row["role"])})
 
 
 def _domain(row: Mapping[str, Any]) -> DomainRecord:

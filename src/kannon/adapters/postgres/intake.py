@@ -1,15 +1,21 @@
 """What the gateway accepted, written to PostgreSQL: implements `ports.Intake`."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict
 from datetime import datetime
+from weakref import WeakValueDictionary
 
 from psycopg.errors import ForeignKeyViolation
 
 from kannon.adapters.postgres.connection import Connection, Database, as_json, queries
+from kannon.adapters.postgres.mail_counts import count_mails
+from kannon.core.batch_options import Syntax
 from kannon.core.batches import KEYS_KEPT_FOR, Body, KeyedAnswer, NewBatch, NewRecipient
 from kannon.core.errors import BodyGone
 from kannon.core.failpoints import passing
+from kannon.core.limits import UNLIMITED, Limits
 
 SQL = queries("intake")
 FEW = 50
@@ -24,18 +30,22 @@ class PostgresIntake:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._marking = asyncio.Lock()
         self._to_mark: dict[int, int] = {}
 
-    async def accept(self, batch: NewBatch, keyed: KeyedAnswer | None = None) -> int | KeyedAnswer:
+    async def accept(
+        self, batch: NewBatch, keyed: KeyedAnswer | None = None, limits: Limits = UNLIMITED
+    ) -> int | KeyedAnswer:
         """See `ports.Intake`."""
         try:
             # A small Batch is one statement; what is more than one must be a transaction.
-            is_one = keyed is None and len(batch.recipients) <= FEW
+            is_one = keyed is None and len(batch.recipients) <= FEW and not limits.count_mails
             begin = self._database.statement if is_one else self._database.transaction
-            async with begin() as connection:
+            async with self._turn(batch.domain, limits), begin() as connection:
                 if keyed is not None and (earlier := await _earlier_answer(connection, keyed)) is not None:
                     return earlier
+                await count_mails(connection, batch.domain, len(batch.recipients), limits)
                 number = await _write(connection, batch)
                 passing("gateway.committing")
                 return number
@@ -43,6 +53,16 @@ class PostgresIntake:
             if error.diag.constraint_name == BODY_OF_MESSAGE:
                 raise BodyGone from None
             raise
+
+    @asynccontextmanager
+    async def _turn(self, domain: str, limits: Limits) -> AsyncIterator[None]:
+        """Calls of a Domain whose mails are counted wait for one another: here, and not each on a connection
+        that others need."""
+        if not limits.count_mails:
+            yield
+            return
+        async with self._turns.setdefault(domain, asyncio.Lock()):
+            yield
 
     async def answered(self, domain: str, key: str, now: datetime) -> KeyedAnswer | None:
         """See `ports.Intake`."""
@@ -116,11 +136,15 @@ def _parameters(batch: NewBatch, few: Collection[NewRecipient]) -> Mapping[str, 
         "body": stored,
         "html": given.html if given else None,
         "text": given.text if given else None,
+        "syntax": given.syntax if given else Syntax.PLAIN,
+        "css_inlined": given is not None and given.css_inlined,
         "global_fields": as_json(batch.global_fields),
         "recipients": len(batch.recipients),
         "scheduled_at": batch.scheduled_at,
         "expires_at": batch.expires_at,
         "traceparent": batch.traceparent,
+        "attachments": as_json([asdict(one) for one in batch.attachments]),
+        "options": as_json(batch.options.as_object()),
         "tracking": batch.tracking.digits,
         "emails": [recipient.address for recipient in few],
         "fields": [as_json(recipient.fields) if recipient.fields else None for recipient in few],

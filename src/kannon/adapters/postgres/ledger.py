@@ -14,7 +14,16 @@ from kannon.adapters.postgres.batches import settle_some
 from kannon.adapters.postgres.connection import Connection, Database, as_json, queries
 from kannon.adapters.postgres.engagements import record_engagements
 from kannon.adapters.postgres.suppressions import note_soft_bounces, write_suppressions
-from kannon.core.batches import KEYS_KEPT_FOR, TOLD_ONCE, BatchContent, Delivery, Move, Outcome
+from kannon.core.batch_options import BatchOptions, Syntax
+from kannon.core.batches import (
+    KEYS_KEPT_FOR,
+    TOLD_ONCE,
+    AttachmentRef,
+    BatchContent,
+    Delivery,
+    Move,
+    Outcome,
+)
 from kannon.core.deliveries import WAITING, DeliveryId, Standing, Status
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import KannonError
@@ -89,8 +98,10 @@ class PostgresLedger:
         if row is None:
             raise KannonError(f"there is no Batch {number}")
         sealed, tracking = row.pop("dkim_private_key"), Policy.of_digits(row.pop("tracking"))
+        attachments = tuple(AttachmentRef(**one) for one in row.pop("attachments"))
         opened = open_sealed(self._dkim_key, sealed, row["domain"])
-        content = BatchContent(**row, dkim_private_key=opened, tracking=tracking)
+        row["options"], row["syntax"] = BatchOptions.of(row["options"]), Syntax(row["syntax"])
+        content = BatchContent(**row, dkim_private_key=opened, tracking=tracking, attachments=attachments)
         self._batches[number] = content
         if len(self._batches) > BATCHES_REMEMBERED:
             self._batches.popitem(last=False)

@@ -1,11 +1,13 @@
 """Templates and bodies in PostgreSQL: implements `ports.Templates`."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from psycopg.errors import ForeignKeyViolation
 from psycopg.rows import DictRow
 
 from kannon.adapters.postgres.connection import Connection, Database, queries
+from kannon.core.batch_options import Syntax
 from kannon.core.batches import Body
 from kannon.core.errors import Conflict
 from kannon.ports import TemplateRecord
@@ -24,10 +26,10 @@ class PostgresTemplates:
         values = {"template_id": template_id, "domain": domain, "title": title}
         try:
             async with self._database.transaction() as connection:
-                await connection.execute(SQL["add"], values | {"html": body.html, "text": body.text})
+                await connection.execute(SQL["add"], values | asdict(body))
         except ForeignKeyViolation:
             raise Conflict(f"there is no domain {domain}") from None
-        return TemplateRecord(template_id, domain, "template", title, body.html)
+        return TemplateRecord(template_id, domain, "template", title, body)
 
     async def update(self, template_id: str, title: str | None, body: Body | None) -> TemplateRecord | None:
         """See `ports.Templates`."""
@@ -65,7 +67,7 @@ class PostgresTemplates:
         async with self._database.transaction() as connection:
             counted = await (await connection.execute(SQL["count_curated"], wanted)).fetchone()
             rows = await (await connection.execute(SQL["curated"], wanted)).fetchall()
-        return (counted["total"] if counted else 0), [TemplateRecord(**row) for row in rows]
+        return (counted["total"] if counted else 0), [_record(row) for row in rows]
 
     async def body_of(self, template_id: str, domain: str) -> int | None:
         """See `ports.Templates`."""
@@ -77,7 +79,7 @@ class PostgresTemplates:
         """See `ports.Templates`."""
         async with self._database.transaction() as connection:
             row = await _row(connection, "body", number=number)
-        return Body(**row) if row else None
+        return _body(row) if row else None
 
 
 async def _row(connection: Connection, query: str, **values: object) -> DictRow | None:
@@ -86,11 +88,19 @@ async def _row(connection: Connection, query: str, **values: object) -> DictRow 
 
 async def _template(connection: Connection, template_id: str) -> TemplateRecord | None:
     row = await _row(connection, "template", template_id=template_id)
-    return TemplateRecord(**row) if row else None
+    return _record(row) if row else None
+
+
+def _record(row: DictRow) -> TemplateRecord:
+    return TemplateRecord(row["template_id"], row["domain"], row["type"], row["title"], _body(row))
+
+
+def _body(row: DictRow) -> Body:
+    return Body(row["html"], row["text"], Syntax(row["syntax"]), row["css_inlined"])
 
 
 async def _add_body(connection: Connection, domain: str, body: Body) -> int:
-    row = await _row(connection, "add_body", domain=domain, html=body.html, text=body.text)
+    row = await _row(connection, "add_body", domain=domain, **asdict(body))
     assert row is not None, "INSERT … RETURNING gives a row"
     number: int = row["number"]
     return number

@@ -38,8 +38,10 @@ def derived(content: Content) -> CallKey:
         "" if content.at is None else content.at.isoformat(),
         *_flat(content.fields),
         *(["ignore suppression"] if content.ignore_suppression else []),
+        *content.options.digested,
         *([f"track opens {content.track_opens}"] if content.track_opens else []),
         *([f"track links {content.track_links}"] if content.track_links else []),
+        *chain.from_iterable(file.told() for file in content.files),
     )
 
     def key(chunk: Chunk) -> str:

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from kannon.cli.client import CallFailed, call
-from kannon.cli.options import api_option, json_option, parse_fields
+from kannon.cli.options import (
+    api_option,
+    domain_option,
+    inline_css_option,
+    json_option,
+    key_option,
+    parse_fields,
+    parse_headers,
+    syntax_number,
+    syntax_option,
+)
 from kannon.cli.tracking import MODE
 from kannon.core.errors import KannonError
 
@@ -44,14 +54,8 @@ Exit codes:
 
 
 @click.command(epilog=EPILOG)
-@click.option(
-    "--domain",
-    "domain_name",
-    envvar="KANNON_DOMAIN",
-    required=True,
-    help="The sending domain.  [env: KANNON_DOMAIN]",
-)
-@click.option("--key", "api_key", envvar="KANNON_KEY", required=True, help="Its API key.  [env: KANNON_KEY]")
+@domain_option
+@key_option
 @click.option("--from", "sender", required=True, metavar="ADDRESS", help="Address of the sender.")
 @click.option("--alias", default="", help="Name of the sender.")
 @click.option("--to", "addresses", multiple=True, metavar="ADDRESS", help="A recipient; repeatable.")
@@ -77,6 +81,45 @@ Exit codes:
 )
 @click.option("--template", "template_id", metavar="ID", default="", help="A stored template instead.")
 @click.option("--field", "pairs", multiple=True, metavar="NAME=VALUE", help="Fills {{ NAME }}; repeatable.")
+@click.option(
+    "--attach",
+    "attached",
+    multiple=True,
+    metavar="FILE",
+    help="A file that goes with every mail; repeatable.",
+)
+@click.option(
+    "--inline",
+    "shown",
+    multiple=True,
+    metavar="FILE=CID",
+    help='An image that the HTML shows as <img src="cid:CID">; repeatable.',
+)
+@click.option(
+    "--raw-field", "raw_fields", multiple=True, metavar="NAME", help="A field that is HTML; repeatable."
+)
+@click.option(
+    "--text",
+    "text_file",
+    type=click.File("r", encoding="utf-8"),
+    help="File of the text part.  [default: made from the HTML]",
+)
+@syntax_option
+@inline_css_option
+@click.option("--reply-to", default="", metavar="ADDRESS", help="Where replies go to.")
+@click.option(
+    "--header",
+    "header_pairs",
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="A header, such as X-…; repeatable.",
+)
+@click.option("--header-to", "shown_to", multiple=True, metavar="ADDRESS", help="Shown in To; repeatable.")
+@click.option("--header-cc", "shown_cc", multiple=True, metavar="ADDRESS", help="Shown in Cc; repeatable.")
+@click.option(
+    "--unsubscribe-url", default="", metavar="URL", help="Where a POST unsubscribes; {{ NAME }} is filled."
+)
+@click.option("--hosted-unsubscribe", is_flag=True, help="Unsubscribe at a page of Kannon's own.")
 @click.option(
     "--at",
     type=click.DateTime(["%Y-%m-%dT%H:%M:%S"]),
@@ -135,6 +178,18 @@ def send(
     html_file: TextIO,
     template_id: str,
     pairs: tuple[str, ...],
+    attached: tuple[str, ...],
+    shown: tuple[str, ...],
+    raw_fields: tuple[str, ...],
+    text_file: TextIO | None,
+    syntax: str | None,
+    inline_css: bool,
+    reply_to: str,
+    header_pairs: tuple[str, ...],
+    shown_to: tuple[str, ...],
+    shown_cc: tuple[str, ...],
+    unsubscribe_url: str,
+    hosted_unsubscribe: bool,
     at: datetime | None,
     per_call: int,
     run_name: str | None,
@@ -152,11 +207,26 @@ def send(
     To a long list it is sent by several calls, and each has its own id.
     """
     from kannon.cli.sending.chunks import chunks as cut_into_chunks
-    from kannon.cli.sending.content import Content
+    from kannon.cli.sending.content import Content, Options
+    from kannon.cli.sending.files import read_files
     from kannon.cli.sending.report import Report
     from kannon.cli.sending.run import Run
 
     _check_sources(addresses, list_path, html_file, template_id)
+    if template_id and (syntax or inline_css):
+        raise click.UsageError("--syntax and --inline-css belong to --html; a template has its own")
+    options = Options(
+        to=shown_to,
+        cc=shown_cc,
+        reply_to=reply_to,
+        custom=parse_headers(header_pairs),
+        unsubscribe_url=unsubscribe_url,
+        hosted_unsubscribe=hosted_unsubscribe,
+        raw_fields=raw_fields,
+        text=text_file.read() if text_file else "",
+        syntax=syntax_number(syntax),
+        inline_css=inline_css,
+    )
     content = Content(
         domain=domain_name,
         sender=sender,
@@ -167,8 +237,10 @@ def send(
         fields=parse_fields(pairs),
         at=at,
         ignore_suppression=ignore_suppression,
+        options=options,
         track_opens=track_opens,
         track_links=track_links,
+        files=read_files(attached, shown),
     )
     key_of = _key_of(content, run_name, of_list=list_path is not None)
     with _disk():

@@ -22,6 +22,7 @@ from kannon.runtime.settings import (
     API_ADMIN_TOKEN,
     API_HOST,
     API_PORT,
+    ATTACHMENTS_SECRET_KEY,
     DATABASE_URL,
     EDGE_ADDRESS,
     EDGE_JOURNAL,
@@ -95,6 +96,9 @@ _NEEDS: Mapping[str, tuple[Setting[Any], ...]] = {
     SOURCE: (NATS_URL,),
 }
 """The settings each part cannot do without. Secrets that do not stand here it never learns."""
+
+_USES_STORE = frozenset({GATEWAY, "dispatch", "send", "bounce", EDGE})
+"""Parts that read or write the attachment store, where there is one, and may learn its secret."""
 
 
 def project_root() -> Path:
@@ -292,6 +296,8 @@ class Plan:
     def _environment(self, name: str) -> dict[str, str]:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("K_")}
         secrets = {setting.variable: self._settings[setting] for setting in _NEEDS[name] if setting.secret}
+        if name in _USES_STORE:
+            secrets[ATTACHMENTS_SECRET_KEY.variable] = self._settings[ATTACHMENTS_SECRET_KEY]
         keys = {
             SETTING_OF[purpose].variable: encode_key(key_for(self._settings, purpose))
             for purpose in _KEYS[name]

@@ -20,6 +20,7 @@ from kannon.cli.standalone.postgres import EmbeddedPostgres
 from kannon.cli.standalone.supervisor import Supervisor
 from kannon.runtime.settings import (
     API_ADMIN_TOKEN,
+    ATTACHMENTS_URL,
     DATA_FOLDER,
     DATABASE_URL,
     EDGE_ADDRESS,
@@ -102,6 +103,7 @@ def _with_what_is_kept(settings: Settings, folder: DataFolder) -> Settings:
             SECRET: folder.secret,
             API_ADMIN_TOKEN: folder.admin_token,
             SENDER_HOSTNAME: hostname,
+            ATTACHMENTS_URL: folder.subfolder("attachments").resolve().as_uri(),
             EDGE_JOURNAL: str(folder.subfolder("edge") / "journal.sqlite"),
         }
     )

@@ -20,17 +20,20 @@ RETURNING name, dkim_public_key, created_at, tracking
 
 -- name: add_key
 -- Nothing is inserted when there is no such Domain.
-INSERT INTO api_keys (id, domain, name, key_prefix, key_hash, created_at, expires_at, deactivated_at)
+INSERT INTO api_keys (id, domain, name, key_prefix, key_hash, created_at, expires_at, deactivated_at, role)
 SELECT %(id)s, domains.name, %(name)s, %(prefix)s, %(key_hash)s, %(created_at)s,
-       %(expires_at)s::timestamptz, %(deactivated_at)s::timestamptz
+       %(expires_at)s::timestamptz, %(deactivated_at)s::timestamptz, %(role)s
 FROM domains WHERE domains.name = %(domain)s
 
 -- name: key
-SELECT id, key_prefix AS prefix, name, domain, created_at, expires_at, deactivated_at
-FROM api_keys WHERE key_hash = %(key_hash)s AND domain = %(domain)s
+-- With the limits of its Domain: every call asks this, and shall ask nothing more.
+SELECT k.id, k.key_prefix AS prefix, k.name, k.domain, k.created_at, k.expires_at, k.deactivated_at, k.role,
+       d.mails_per_minute, d.mails_per_day, d.recipients_per_call
+FROM api_keys k JOIN domains d ON d.name = k.domain
+WHERE k.key_hash = %(key_hash)s AND k.domain = %(domain)s
 
 -- name: key_named
-SELECT id, key_prefix AS prefix, name, domain, created_at, expires_at, deactivated_at
+SELECT id, key_prefix AS prefix, name, domain, created_at, expires_at, deactivated_at, role
 FROM api_keys WHERE id = %(id)s AND domain = %(domain)s
 
 -- name: count_keys
@@ -41,7 +44,7 @@ WHERE domain = %(domain)s
 
 -- name: keys
 -- Keys of one moment in the order of their ids, so that pages never overlap.
-SELECT id, key_prefix AS prefix, name, domain, created_at, expires_at, deactivated_at
+SELECT id, key_prefix AS prefix, name, domain, created_at, expires_at, deactivated_at, role
 FROM api_keys
 WHERE domain = %(domain)s
   AND (%(active_at)s::timestamptz IS NULL
@@ -52,4 +55,12 @@ LIMIT %(take)s OFFSET %(skip)s
 -- name: deactivate_key
 UPDATE api_keys SET deactivated_at = coalesce(deactivated_at, %(now)s)
 WHERE id = %(id)s AND domain = %(domain)s
-RETURNING id, key_prefix AS prefix, name, domain, created_at, expires_at, deactivated_at
+RETURNING id, key_prefix AS prefix, name, domain, created_at, expires_at, deactivated_at, role
+
+-- name: limits
+SELECT mails_per_minute, mails_per_day, recipients_per_call FROM domains WHERE name = %(name)s
+
+-- name: set_limits
+UPDATE domains SET mails_per_minute = %(mails_per_minute)s::bigint, mails_per_day = %(mails_per_day)s::bigint,
+    recipients_per_call = %(recipients_per_call)s::bigint
+WHERE name = %(name)s

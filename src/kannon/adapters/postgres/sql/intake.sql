@@ -18,18 +18,18 @@ WHERE domain = %(domain)s AND key = %(key)s AND created_at > %(over)s
 -- A Batch; its body and transient Template only where a body came with the call, its Deliveries where they are few
 -- (two round trips less than with COPY).
 WITH new_body AS (
-    INSERT INTO bodies (domain, html, text)
-    SELECT %(domain)s, %(html)s::text, %(text)s::text WHERE %(html)s::text IS NOT NULL
+    INSERT INTO bodies (domain, html, text, syntax, css_inlined)
+    SELECT %(domain)s, %(html)s::text, %(text)s::text, %(syntax)s, %(css_inlined)s WHERE %(html)s::text IS NOT NULL
     RETURNING number
 ), template AS (
     INSERT INTO templates (template_id, domain, type, body)
     SELECT %(template_id)s, %(domain)s, 'transient', number FROM new_body
 ), message AS (
     INSERT INTO messages (message_id, domain, sender_email, sender_alias, subject, template_id, body, global_fields,
-                          recipients, scheduled_at, traceparent, tracking)
+                          recipients, scheduled_at, traceparent, tracking, attachments, options)
     VALUES (%(message_id)s, %(domain)s, %(sender_email)s, %(sender_alias)s, %(subject)s, %(template_id)s,
             coalesce(%(body)s::bigint, (SELECT number FROM new_body)), %(global_fields)s, %(recipients)s,
-            %(scheduled_at)s, %(traceparent)s, %(tracking)s)
+            %(scheduled_at)s, %(traceparent)s, %(tracking)s, %(attachments)s, %(options)s)
     RETURNING number
 ), few AS (
     INSERT INTO deliveries (batch, seq, email, fields, due_at, expires_at, tracking)

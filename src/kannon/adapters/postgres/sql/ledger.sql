@@ -241,7 +241,7 @@ ON CONFLICT (hour, domain, kind) DO UPDATE SET count = report_counts.count + 1
 -- name: batch
 -- Until a Batch is moved for the first time, all its Deliveries expire at the same time.
 SELECT m.number, m.message_id, m.domain, m.sender_email, m.sender_alias, m.subject, m.global_fields, m.traceparent,
-       m.created_at, m.tracking, b.html, b.text, s.dkim_private_key,
+       m.created_at, m.tracking, m.attachments, m.options, b.html, b.text, b.syntax, s.dkim_private_key,
        coalesce(m.retry_budget, (SELECT expires_at FROM deliveries WHERE batch = m.number ORDER BY seq LIMIT 1)
                                 - m.scheduled_at, interval '0') AS retry_budget
 FROM messages m JOIN bodies b ON b.number = m.body JOIN domains s ON s.name = m.domain

@@ -146,10 +146,12 @@ WITH known AS (
       AND (%(values)s::text[] IS NULL OR w.value = ANY(%(values)s::text[]))
 ), summed AS (
     SELECT value, bucket, sum(count)::bigint AS count FROM known GROUP BY value, bucket
-), largest AS (
-    SELECT value, sum(count) AS total FROM summed GROUP BY value ORDER BY total DESC, value COLLATE "C" LIMIT %(take)s
+), totalled AS (
+    SELECT value, bucket, count, sum(count) OVER (PARTITION BY value) AS total FROM summed
+), ranked AS (
+    SELECT value, bucket, count, dense_rank() OVER (ORDER BY total DESC, value COLLATE "C") AS rank FROM totalled
 )
-SELECT value, bucket, count FROM largest JOIN summed USING (value) ORDER BY total DESC, value COLLATE "C", bucket
+SELECT value, bucket, count FROM ranked WHERE rank <= %(take)s ORDER BY rank, bucket
 
 -- name: latencies_of_batches
 WITH known AS (

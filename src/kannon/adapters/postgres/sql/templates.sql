@@ -2,13 +2,15 @@
 
 -- name: add
 WITH body AS (
-    INSERT INTO bodies (domain, html, text) VALUES (%(domain)s, %(html)s, %(text)s) RETURNING number
+    INSERT INTO bodies (domain, html, text, syntax, css_inlined)
+    VALUES (%(domain)s, %(html)s, %(text)s, %(syntax)s, %(css_inlined)s) RETURNING number
 )
 INSERT INTO templates (template_id, domain, type, title, body)
 SELECT %(template_id)s, %(domain)s, 'template', %(title)s, number FROM body
 
 -- name: add_body
-INSERT INTO bodies (domain, html, text) VALUES (%(domain)s, %(html)s, %(text)s) RETURNING number
+INSERT INTO bodies (domain, html, text, syntax, css_inlined)
+VALUES (%(domain)s, %(html)s, %(text)s, %(syntax)s, %(css_inlined)s) RETURNING number
 
 -- name: lock
 SELECT domain, body FROM templates WHERE template_id = %(template_id)s FOR UPDATE
@@ -21,7 +23,7 @@ WHERE template_id = %(template_id)s
 DELETE FROM templates WHERE template_id = %(template_id)s
 
 -- name: template
-SELECT t.template_id, t.domain, t.type, t.title, b.html
+SELECT t.template_id, t.domain, t.type, t.title, b.html, b.text, b.syntax, b.css_inlined
 FROM templates t JOIN bodies b ON b.number = t.body
 WHERE t.template_id = %(template_id)s
 
@@ -30,7 +32,7 @@ SELECT count(*) AS total FROM templates WHERE domain = %(domain)s AND type = 'te
 
 -- name: curated
 -- Templates of one moment in the order of their ids, so that pages never overlap.
-SELECT t.template_id, t.domain, t.type, t.title, b.html
+SELECT t.template_id, t.domain, t.type, t.title, b.html, b.text, b.syntax, b.css_inlined
 FROM templates t JOIN bodies b ON b.number = t.body
 WHERE t.domain = %(domain)s AND t.type = 'template'
 ORDER BY t.created_at, t.template_id
@@ -40,7 +42,7 @@ LIMIT %(take)s OFFSET %(skip)s
 SELECT body FROM templates WHERE template_id = %(template_id)s AND domain = %(domain)s
 
 -- name: body
-SELECT html, text FROM bodies WHERE number = %(number)s
+SELECT html, text, syntax, css_inlined FROM bodies WHERE number = %(number)s
 
 -- name: lock_body
 -- A Batch that is just being accepted with it holds a lock on it.

@@ -1,0 +1,1 @@
+"""The attachment store: in files, or in S3."""
