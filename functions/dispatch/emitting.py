@@ -18,7 +18,13 @@ from kannon.core.addresses import InvalidAddress
 from kannon.core.attachments import Attachment
 from kannon.core.batches import BatchContent, Delivery, Move, Outcome
 from kannon.core.deliveries import Fact, transition
-from kannon.core.envelopes import MAX_CHUNK_BYTES, MAX_CHUNK_ITEMS, MAX_CHUNK_MESSAGES, Envelope
+from kannon.core.envelopes import (
+    MAX_CHUNK_BYTES,
+    MAX_CHUNK_ITEMS,
+    MAX_CHUNK_MESSAGES,
+    MAX_ENVELOPES_BYTES,
+    Envelope,
+)
 from kannon.core.errors import BadInput, NoSuchObject, StoreUnavailable
 from kannon.core.failpoints import passing
 from kannon.core.fields import UnsafeField
@@ -219,7 +225,9 @@ class Emitter:
                 size += one.envelope.size
                 messages += one.envelope.message_size
                 if chunk and (
-                    len(chunk) == MAX_CHUNK_ITEMS or size > MAX_CHUNK_BYTES or messages > MAX_CHUNK_MESSAGES
+                    len(chunk) == MAX_CHUNK_ITEMS
+                    or size > MAX_ENVELOPES_BYTES
+                    or messages > MAX_CHUNK_MESSAGES
                 ):
                     yield edge, chunk
                     chunk, size, messages = [], one.envelope.size, one.envelope.message_size

@@ -180,7 +180,16 @@ async def test_chunks_hold_at_most_a_hundred_and_not_too_many_octets(around: Sur
     events = around.published(EnvelopesReady)
     sizes = [sum(e.size for e in event.envelopes) for event in events if isinstance(event, EnvelopesReady)]
     assert len(sizes) > 1
-    assert max(sizes) <= 700_000
+    assert max(sizes) <= 900_000
+
+
+async def test_a_hundred_tracked_newsletters_are_one_event(around: Surroundings) -> None:
+    around.with_deliveries(*(delivery(seq) for seq in range(100)))
+    around.ledger.contents[7] = batch_content(html="<p>" + "x" * 3_300 + "</p>")
+    await around.verdicts(*[""] * 100)
+    (event,) = around.published(EnvelopesReady)
+    assert isinstance(event, EnvelopesReady)
+    assert sum(envelope.size for envelope in event.envelopes) > 700_000
 
 
 async def test_an_attempt_that_is_emitted_again_keeps_its_number_and_its_edge(around: Surroundings) -> None:

@@ -8,7 +8,9 @@ from kannon.core.errors import NoSuchObject
 
 MAX_CHUNK_ITEMS = 100
 MAX_CHUNK_BYTES = 700_000
-"""What an event carries at the most; NATS refuses 1 MiB, and headers and signatures want their part."""
+"""What an item of an event takes at the most; NATS refuses 1 MiB, and headers want their part."""
+MAX_ENVELOPES_BYTES = 900_000
+"""What the Envelopes of an event take together: so a hundred newsletters with tracked links are one event."""
 MAX_MESSAGE_BYTES = 50 * 1024**2
 """The largest message that a setting may allow: an edge is handed it in one call."""
 MAX_CHUNK_MESSAGES = 32 * 1024**2
