@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import grpc
 
 from kannon.adapters.pb import admin_pb2, admin_pb2_grpc, mailer_pb2, mailer_pb2_grpc, types_pb2
+from kannon.adapters.pb.tracking_pb2 import TRACKING_MODE_OFF, TrackingPolicy
 from kannon.cli.client import admin_metadata, key_metadata
 from kannon.cli.statistics import counts_of
 
@@ -62,13 +63,16 @@ class Tenant:
         )
         return cls(channel, domain, made.key, admin_token)
 
-    async def send(self, recipients: Sequence[types_pb2.Recipient]) -> mailer_pb2.SendRes:
-        """Send the newsletter, as one Batch."""
+    async def send(
+        self, recipients: Sequence[types_pb2.Recipient], *, is_tracked: bool = True
+    ) -> mailer_pb2.SendRes:
+        """Send the newsletter, as one Batch; if it `is_tracked`, as the Domain has it."""
         request = mailer_pb2.SendHTMLReq(
             sender=types_pb2.Sender(email=f"editors@{self.domain}", alias="The Editors"),
             subject=SUBJECT,
             html=HTML,
             recipients=recipients,
+            tracking=None if is_tracked else TrackingPolicy(opens=TRACKING_MODE_OFF, links=TRACKING_MODE_OFF),
         )
         stub = mailer_pb2_grpc.MailerStub(self.channel)
         return await stub.SendHTML(request, metadata=key_metadata(self.domain, self.key), timeout=TIMEOUT)

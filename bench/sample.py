@@ -40,8 +40,8 @@ def tracked_in(mail: bytes) -> Tracked:
 
 
 def demand(tracked: Tracked, urls: Collection[str]) -> None:
-    """Raise NotTracked unless links lead to these URLs and there is one pixel."""
-    if sorted(tracked.urls) != sorted(urls) or tracked.pixels != 1:
+    """Raise NotTracked unless links lead to these URLs and there is one pixel; of no URLs, none."""
+    if sorted(tracked.urls) != sorted(urls) or tracked.pixels != bool(urls):
         raise NotTracked(f"a mail arrived with {tracked.pixels} pixels and links to {list(tracked.urls)}")
 
 
