@@ -6,6 +6,7 @@ from typing import Final
 
 from api_gateway.admin import read_domain
 from api_gateway.endpoints import Call
+from api_gateway.pages import read_take
 from api_gateway.timestamps import read_timestamp, write_timestamp
 from kannon.adapters.pb import admin_pb2 as pb
 from kannon.core.audit import AuditRecord, Decision
@@ -29,8 +30,7 @@ class AuditDesk:
         self, request: pb.ListAuditRecordsReq, _call: Call
     ) -> pb.ListAuditRecordsRes:
         """A page of records, newest first; raises BadInput."""
-        if request.take > MAX_TAKE:
-            raise BadInput(f"take: must not be more than {MAX_TAKE}")
+        take = read_take(request.take, DEFAULT_TAKE, MAX_TAKE)
         for name in ("procedure", "key_id", "client"):
             if "\0" in getattr(request, name):
                 raise BadInput(f"{name}: must not hold NUL")
@@ -43,7 +43,7 @@ class AuditDesk:
             since=read_timestamp("from_date", request.from_date) if request.HasField("from_date") else None,
             until=read_timestamp("to_date", request.to_date) if request.HasField("to_date") else None,
         )
-        page = await self._trail.page(wanted, _place(request.before), request.take or DEFAULT_TAKE)
+        page = await self._trail.page(wanted, _place(request.before), take)
         return pb.ListAuditRecordsRes(
             records=[_written(record) for _, record in page.records],
             next=f"{(page.next[0] - _EPOCH) // _MICROSECOND}.{page.next[1]}" if page.next else "",

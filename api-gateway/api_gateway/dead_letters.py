@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from api_gateway.endpoints import Call
+from api_gateway.pages import read_take
 from api_gateway.refusals import NotFound
 from api_gateway.timestamps import write_timestamp
 from kannon.adapters.pb import admin_pb2 as pb
@@ -36,11 +37,10 @@ class DeadLetterDesk:
 
     async def list_dead_letters(self, request: pb.ListDeadLettersReq, _call: Call) -> pb.ListDeadLettersRes:
         """A page of letters, oldest first; raises BadInput."""
-        if request.take > MAX_TAKE:
-            raise BadInput(f"take: must not be more than {MAX_TAKE}")
+        take = read_take(request.take, DEFAULT_TAKE, MAX_TAKE)
         if request.event and not is_event_name(request.event):
             raise BadInput("event: must be the name of an event, like batch.accepted")
-        page = await self._store.page(request.event, request.after, request.take or DEFAULT_TAKE)
+        page = await self._store.page(request.event, request.after, take)
         more = len(page.letters) < page.total and page.letters
         return pb.ListDeadLettersRes(
             letters=[_written(letter) for letter in page.letters],

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from api_gateway.admin import read_domain
 from api_gateway.endpoints import Call
+from api_gateway.pages import read_take
 from api_gateway.refusals import NotFound
 from api_gateway.statistics import write_outcome
 from api_gateway.timestamps import read_timestamp, write_timestamp
@@ -34,7 +35,7 @@ class Deliveries:
 
     async def list_deliveries(self, request: pb.ListDeliveriesReq, _call: Call) -> pb.ListDeliveriesRes:
         """A page of the Deliveries of a Batch, or of those to an address; raises BadInput and NotFound."""
-        take = _take(request)
+        take = read_take(request.take, DEFAULT_TAKE, MAX_TAKE)
         wanted = await self._filter(request)
         page = await self._queries.page(wanted, _start(request, wanted), take)
         return pb.ListDeliveriesRes(
@@ -66,12 +67,6 @@ class Deliveries:
         if number is None:
             raise NotFound(f"message_id: the domain {domain} has no message of that name")
         return number
-
-
-def _take(request: pb.ListDeliveriesReq) -> int:
-    if request.take > MAX_TAKE:
-        raise BadInput(f"take: must not be more than {MAX_TAKE}")
-    return request.take or DEFAULT_TAKE
 
 
 def _email(request: pb.ListDeliveriesReq) -> str | None:

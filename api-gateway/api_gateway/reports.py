@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from api_gateway.admin import read_domain
 from api_gateway.endpoints import Call
+from api_gateway.pages import read_take
 from api_gateway.refusals import NotFound
 from api_gateway.timestamps import write_timestamp
 from kannon.adapters.pb import admin_pb2 as pb
@@ -24,11 +25,9 @@ class ReportDesk:
 
     async def list_reports(self, request: pb.ListReportsReq, _call: Call) -> pb.ListReportsRes:
         """A page of reports, newest first, and with the first page the counts; raises BadInput."""
-        if request.take > MAX_TAKE:
-            raise BadInput(f"take: must not be more than {MAX_TAKE}")
+        take = read_take(request.take, DEFAULT_TAKE, MAX_TAKE)
         kind = _kind(request.kind)
         domain = read_domain(request.domain) if request.domain else ""
-        take = request.take or DEFAULT_TAKE
         found = await self._reports.page(kind, domain, request.before or None, take + 1)
         counts: Mapping[Kind, int] = {}
         if not request.before:

@@ -9,7 +9,8 @@ from google.protobuf.message import Message
 
 from api_gateway.admin import read_domain
 from api_gateway.endpoints import Call
-from api_gateway.timestamps import read_timestamp, write_timestamp
+from api_gateway.pages import read_take
+from api_gateway.timestamps import read_range, write_timestamp
 from kannon.adapters.pb import stats_types_pb2 as pb
 from kannon.adapters.pb.stats_v1_pb2 import (
     GetStatsAggregatedReq,
@@ -19,7 +20,6 @@ from kannon.adapters.pb.stats_v1_pb2 import (
 )
 from kannon.adapters.pb.stats_v2_pb2 import GetAggregatedStatsReq, GetAggregatedStatsRes
 from kannon.adapters.pb.tracking_pb2 import TrackingMode
-from kannon.core.errors import BadInput
 from kannon.ports import StatsQueries, StatsRow
 
 MAX_TAKE = 10_000
@@ -50,10 +50,9 @@ class Statistics:
     async def get_stats(self, request: GetStatsReq, _call: Call) -> GetStatsRes:
         """A page of Outcomes, oldest first, and how many there are; raises BadInput."""
         domain = read_domain(request.domain)
-        start, end = _range(request)
-        if request.take > MAX_TAKE:
-            raise BadInput(f"take: must not be more than {MAX_TAKE}")
-        total, rows = await self._queries.rows(domain, start, end, request.skip, request.take)
+        start, end = read_range(request, _BEGINNING, _END)
+        take = read_take(request.take, 0, MAX_TAKE)
+        total, rows = await self._queries.rows(domain, start, end, request.skip, take)
         return GetStatsRes(total=total, stats=await _written(rows))
 
     async def get_stats_aggregated(
@@ -74,19 +73,8 @@ class Statistics:
         domain = read_domain(request.domain)
         return [
             pb.StatsAggregated(type=count.type, timestamp=write_timestamp(count.hour), count=count.count)
-            for count in await self._queries.counts(domain, *_range(request))
+            for count in await self._queries.counts(domain, *read_range(request, _BEGINNING, _END))
         ]
-
-
-def _range(
-    request: GetStatsReq | GetStatsAggregatedReq | GetAggregatedStatsReq,
-) -> tuple[datetime, datetime]:
-    """The range asked for; an end that is left out leaves it open."""
-    start = read_timestamp("from_date", request.from_date) if request.HasField("from_date") else _BEGINNING
-    end = read_timestamp("to_date", request.to_date) if request.HasField("to_date") else _END
-    if start > end:
-        raise BadInput("from_date: must not be later than to_date")
-    return start, end
 
 
 def write_outcome(row: StatsRow) -> pb.Stats:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from api_gateway.admin import read_domain
 from api_gateway.endpoints import Call
+from api_gateway.pages import read_take
 from api_gateway.refusals import NotFound
 from api_gateway.timestamps import read_timestamp, write_timestamp
 from kannon.adapters.pb import admin_pb2 as pb
@@ -48,8 +49,7 @@ class SuppressionDesk:
 
     async def list_suppressions(self, request: pb.ListSuppressionsReq, _call: Call) -> pb.ListSuppressionsRes:
         """A page of suppressions, by address; raises BadInput and NotFound."""
-        if request.take > MAX_TAKE:
-            raise BadInput(f"take: must not be more than {MAX_TAKE}")
+        take = read_take(request.take, DEFAULT_TAKE, MAX_TAKE)
         for name in ("address_prefix", "after"):
             if "\0" in getattr(request, name):
                 raise BadInput(f"{name}: must not hold NUL")
@@ -61,7 +61,6 @@ class SuppressionDesk:
             if request.HasField("from_date")
             else _BEGINNING,
         )
-        take = request.take or DEFAULT_TAKE
         page = await self._suppressions.page(wanted, request.after, take, self._clock())
         return pb.ListSuppressionsRes(
             suppressions=[_written(one) for one in page.suppressions], next=page.next

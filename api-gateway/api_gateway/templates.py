@@ -7,6 +7,7 @@ from api_gateway.admin import read_domain
 from api_gateway.bodies import no_template, read_body, read_template_id
 from api_gateway.endpoints import Call
 from api_gateway.options import read_source, write_syntax
+from api_gateway.pages import read_take
 from api_gateway.refusals import NotFound
 from kannon.adapters.pb import admin_pb2 as pb
 from kannon.core.batches import Body
@@ -59,12 +60,9 @@ class TemplateDesk:
 
     async def get_templates(self, request: pb.GetTemplatesReq, _call: Call) -> pb.GetTemplatesRes:
         """A page of a Domain's curated Templates, oldest first; raises BadInput and NotFound."""
-        if request.take > MAX_TEMPLATES:
-            raise BadInput(f"take: must not be more than {MAX_TEMPLATES}")
+        take = read_take(request.take, DEFAULT_TEMPLATES, MAX_TEMPLATES)
         domain = await self._known(request.domain)
-        total, records = await self._templates.curated(
-            domain, request.skip, request.take or DEFAULT_TEMPLATES
-        )
+        total, records = await self._templates.curated(domain, request.skip, take)
         return pb.GetTemplatesRes(templates=[_template(record) for record in records], total=total)
 
     async def _body(self, request: pb.UpdateTemplateReq, name: str) -> Body:
