@@ -59,27 +59,37 @@ class CsvLines:
         return text.getvalue().encode()
 
 
+def facts_of(event: Event) -> dict[str, Any]:
+    """What is known of an Outcome, by the names that API and files have for it; time and tracking mode are
+    written differently in each."""
+    data = event.data
+    code = data.get("code")
+    texts = {
+        "enhanced": data.get("enhanced"),
+        "text": data.get("msg"),
+        "exchanger": data.get("exchanger"),
+        "category": data.get("category") or data.get("reason"),
+        "url": data.get("url"),
+        "ip": data.get("ip"),
+        "user_agent": data.get("user_agent"),
+    }
+    return {
+        "type": event.type,
+        "message_id": event.message_id,
+        "delivery": str(event.delivery) if event.delivery else "",
+        "email": event.email,
+        "attempt": event.attempt,
+        "code": code if isinstance(code, int) else 0,
+        **{name: str(text or "") for name, text in texts.items()},
+        "machine": event.machine,
+    }
+
+
 def row_of(event: Event) -> tuple[Any, ...]:
     """The values of `COLUMNS`."""
-    data = event.data
-    return (
-        event.at.isoformat(),
-        event.type,
-        event.message_id,
-        str(event.delivery) if event.delivery else "",
-        event.email,
-        event.attempt,
-        data.get("code") or 0,
-        data.get("enhanced") or "",
-        data.get("msg") or "",
-        data.get("exchanger") or "",
-        data.get("category") or data.get("reason") or "",
-        data.get("url") or "",
-        data.get("ip") or "",
-        data.get("user_agent") or "",
-        event.mode.name.lower() if event.mode else "",
-        event.machine,
-    )
+    mode = event.mode.name.lower() if event.mode else ""
+    facts = facts_of(event) | {"at": event.at.isoformat(), "tracking_mode": mode}
+    return tuple(facts[name] for name in COLUMNS)
 
 
 def _harmless(value: Any) -> Any:

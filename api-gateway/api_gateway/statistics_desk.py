@@ -11,9 +11,10 @@ import msgspec
 
 from api_gateway.admin import read_domain
 from api_gateway.endpoints import Call
-from api_gateway.outcome_lines import CsvLines, JsonLines, Lines
+from api_gateway.outcome_lines import CsvLines, JsonLines, Lines, facts_of
+from api_gateway.pages import read_take
 from api_gateway.refusals import NotFound
-from api_gateway.timestamps import read_timestamp, write_timestamp
+from api_gateway.timestamps import read_range, write_timestamp
 from kannon.adapters.pb import stats_v3_pb2 as pb
 from kannon.adapters.pb.tracking_pb2 import TrackingMode
 from kannon.core.addresses import EmailAddress, InvalidAddress
@@ -210,37 +211,16 @@ class StatisticsDesk:
         )
 
     def _range(self, request: _Ranged, within: str = "") -> tuple[datetime, datetime]:
-        start, end = _BEGINNING, self._clock() + timedelta(hours=1)
-        if request.HasField("from_date"):
-            start = read_timestamp(f"{within}from_date", request.from_date)
-        if request.HasField("to_date"):
-            end = read_timestamp(f"{within}to_date", request.to_date)
-        if start > end:
-            raise BadInput(f"{within}from_date: must not be later than to_date")
+        start, end = read_range(request, _BEGINNING, self._clock() + timedelta(hours=1), within)
         return max(start, _BEGINNING), end
 
 
 def write_event(event: Event) -> pb.Outcome:
     """An Outcome as the wire has it."""
-    data = event.data
-    code = data.get("code")
     return pb.Outcome(
         at=write_timestamp(event.at),
-        type=event.type,
-        message_id=event.message_id,
-        delivery=str(event.delivery) if event.delivery else "",
-        email=event.email,
-        attempt=event.attempt,
-        code=code if isinstance(code, int) else 0,
-        enhanced=str(data.get("enhanced") or ""),
-        text=str(data.get("msg") or ""),
-        exchanger=str(data.get("exchanger") or ""),
-        category=str(data.get("category") or data.get("reason") or ""),
-        url=str(data.get("url") or ""),
-        ip=str(data.get("ip") or ""),
-        user_agent=str(data.get("user_agent") or ""),
         tracking_mode=TrackingMode.ValueType(event.mode or 0),
-        machine=event.machine,
+        **facts_of(event),
     )
 
 
@@ -270,9 +250,7 @@ def _shares(given: Sequence[float]) -> Sequence[float]:
 
 
 def _take(given: int) -> int:
-    if given > MAX_TAKE:
-        raise BadInput(f"take: must not be more than {MAX_TAKE}")
-    return given or DEFAULT_TAKE
+    return read_take(given, DEFAULT_TAKE, MAX_TAKE)
 
 
 def _zone(name: str) -> ZoneInfo:
