@@ -4,9 +4,10 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 
+from functions.stats.suppressing import suppress_unsubscribed
 from kannon.core.deliveries import DeliveryId
 from kannon.core.payloads import Act, Engagement
-from kannon.core.suppression import SuppressionRules, suppressed_for, unsubscribed
+from kannon.core.suppression import SuppressionRules
 from kannon.ports import LedgerWork
 
 log = logging.getLogger(__name__)
@@ -28,8 +29,6 @@ async def _unsubscribe(
     new = await work.remember_engagements([one.id for one in asked], now)
     when = {DeliveryId(one.batch, one.seq or 0): one.at for one in asked if one.id in new}
     rows = await work.lock(sorted(when))
-    happened = [one for row in rows if (one := unsubscribed(row, when[row.id]))]
-    if len(happened) < len(when):
-        log.warning("whose address is gone cannot unsubscribe", extra={"count": len(when) - len(happened)})
-    if happened:
-        await work.suppress([suppressed_for(one, rules) for one in happened], now)
+    found = await suppress_unsubscribed(work, [(row, when[row.id]) for row in rows], rules, now)
+    if found < len(when):
+        log.warning("whose address is gone cannot unsubscribe", extra={"count": len(when) - found})

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functions.stats.deciding import Learnt, RetryRules, decide, learnt_from
 from functions.stats.engaging import write_engagements
 from functions.stats.reporting import outcome_of, without_the_erased
-from functions.stats.suppressing import suppress_for
+from functions.stats.suppressing import suppress_for, suppress_unsubscribed
 from kannon.core.batches import Delivery, Move, Outcome
 from kannon.core.deliveries import DeliveryId, Fact, Status
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
@@ -15,7 +15,7 @@ from kannon.core.errors import Unavailable
 from kannon.core.failpoints import passing
 from kannon.core.payloads import AnyPayload, DeliveriesDue, EngagementsSeen, ReportJudged
 from kannon.core.reports.values import Kind
-from kannon.core.suppression import SuppressionRules, suppressed_for, unsubscribed
+from kannon.core.suppression import SuppressionRules
 from kannon.ports import Clock, EventPublisher, Ledger, LedgerWork, Outbox
 
 log = logging.getLogger(__name__)
@@ -104,8 +104,8 @@ class Stats:
             kept = without_the_erased(report, rows)
             is_new = await work.keep_report(kept, rows[0].domain if rows else report.recipients[0].domain)
             if is_new and report.kind is Kind.UNSUBSCRIBE:
-                asked = [one for row in rows if (one := unsubscribed(row, report.at))]
-                await work.suppress([suppressed_for(one, self._suppression) for one in asked], self._clock())
+                asked = [(row, report.at) for row in rows]
+                await suppress_unsubscribed(work, asked, self._suppression, self._clock())
         self._outbox.nudge()
 
     async def _take_engagements(self, seen: EngagementsSeen) -> None:

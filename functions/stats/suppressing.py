@@ -1,11 +1,33 @@
 """Suppresses addresses for what happened, in the transaction that writes what happened."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from kannon.core.batches import Outcome
-from kannon.core.suppression import Reason, SuppressionRules, decide, happening_of
+from kannon.core.batches import Delivery, Outcome
+from kannon.core.suppression import (
+    Reason,
+    SuppressionRules,
+    decide,
+    happening_of,
+    suppressed_for,
+    unsubscribed,
+)
 from kannon.ports import LedgerWork
+
+
+async def suppress_unsubscribed(
+    work: LedgerWork, asked: Iterable[tuple[Delivery, datetime]], rules: SuppressionRules, now: datetime
+) -> int:
+    """Suppress the readers of these Deliveries, who unsubscribed at these times; returns how many that are:
+    one whose address was erased cannot be found.
+
+    Args:
+        asked: each learnt for the first time.
+    """
+    happened = [one for delivery, at in asked if (one := unsubscribed(delivery, at))]
+    if happened:
+        await work.suppress([suppressed_for(one, rules) for one in happened], now)
+    return len(happened)
 
 
 async def suppress_for(
