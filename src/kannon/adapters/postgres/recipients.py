@@ -12,7 +12,10 @@ from kannon.core.deliveries import TERMINAL, WAITING, DeliveryId, Status
 from kannon.core.erasure import ERASED, PERSONAL, hashed, spellings
 from kannon.ports import Erased
 
-SQL = queries("recipients")
+SQL = {
+    **queries("recipients"),
+    "reach_rows_by_index": queries("delivery_queries")["reach_rows_by_index"],
+}
 BATCHES_AT_ONCE = 1000
 RECIPIENTS_AT_ONCE = 100_000
 """Rows looked at in one transaction, but for a Batch that has more by itself."""

@@ -6,9 +6,6 @@ SELECT number, recipients, created_at FROM messages
 WHERE domain = %(domain)s AND (created_at, number) > (%(after_time)s, %(after)s)
 ORDER BY created_at, number LIMIT %(limit)s
 
--- name: reach_rows_by_index
-SELECT set_config('enable_seqscan', 'off', true)
-
 -- name: deliveries
 SELECT d.batch, d.seq, m.message_id, d.email, d.status, d.attempts, d.fields, d.due_at, d.expires_at
 FROM deliveries d JOIN messages m ON m.number = d.batch
