@@ -10,8 +10,10 @@ import click
 import grpc
 
 from kannon.cli.client import TIMEOUT, admin_metadata, call
+from kannon.cli.messages import as_object
 from kannon.cli.moments import METAVAR, moment_past, moment_text
 from kannon.cli.options import admin_token_option, api_option, json_option, print_json
+from kannon.cli.statistics import TYPES
 from kannon.cli.tables import Table
 
 if TYPE_CHECKING:
@@ -24,10 +26,6 @@ PAGE: Final = 500
 EXPORTING: Final = timedelta(days=1).total_seconds()
 DIMENSIONS: Final = ("template", "recipient-domain", "provider", "category", "batch")
 INTERVALS: Final = ("hour", "day", "week")
-TYPES: Final = (
-    *("accepted", "rejected", "delivered", "error", "bounced", "failed"),
-    *("complained", "opened", "clicked"),
-)
 COUNTS: Final = ("accepted", "delivered", "deferred", "bounced", "failed", "complained", "opened", "clicked")
 RATES: Final = ("delivery", "bounce", "complaint", "open", "click", "click_to_open")
 PERCENTILES: Final = (0.5, 0.9, 0.99)
@@ -147,7 +145,7 @@ def count(
         rows = asked.answer("GetCounts", asked.into(request, values=values)).tallies
     if as_json:
         for row in rows:
-            print_json(_as_object(row))
+            print_json(as_object(row))
         return
     table = Table((*heading, *COUNTS, *(f"{name.replace('_', '-')} %" for name in RATES)))
     table.print(_count_row(row, by is not None, each is not None) for row in rows)
@@ -188,7 +186,7 @@ def latency(
     found = asked.answer("GetLatencies", asked.into(request, values=values)).latencies
     if as_json:
         for one in found:
-            print_json(_as_object(one))
+            print_json(as_object(one))
         return
     table = Table((*((by,) if by else ()), "delivered", *(f"p{one:g}" for one in percentiles)))
     table.print(
@@ -317,7 +315,7 @@ def batches(asked: _Asked, subject: str, take: int, as_json: bool) -> None:
             page = await stub(channel).ListBatches(request, metadata=asked.metadata, timeout=TIMEOUT)
             if as_json:
                 for one in page.batches:
-                    print_json(_as_object(one))
+                    print_json(as_object(one))
             else:
                 table.print(
                     (one.message_id, moment_text(one.accepted_at), str(one.recipients), one.subject)
@@ -358,7 +356,7 @@ class _Display:
         """Show some more."""
         if self._as_json:
             for one in found:
-                print_json(_as_object(one))
+                print_json(as_object(one))
         else:
             self._table.print(_outcome_row(one) for one in found)
 
@@ -381,9 +379,3 @@ def _enum(kind: str, name: str | None) -> Any:
     from kannon.adapters.pb import stats_v3_pb2 as pb
 
     return getattr(pb, f"{kind}_{(name or 'unspecified').upper().replace('-', '_')}")
-
-
-def _as_object(message: Any) -> dict[str, Any]:
-    from kannon.cli.messages import as_object
-
-    return as_object(message)

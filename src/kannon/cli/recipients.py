@@ -9,6 +9,7 @@ import click
 import grpc
 
 from kannon.cli.client import TIMEOUT, admin_metadata, call
+from kannon.cli.messages import as_object
 from kannon.cli.options import admin_token_option, api_option, json_option, print_json
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def erase_recipient(
         done = call(api, partial(_erase, admin_pb2.EraseRecipientReq(domain=domain, email=address), metadata))
         is_left |= bool(done.in_hand)
         if as_json:
-            print_json({"domain": domain} | _as_object(done))
+            print_json({"domain": domain} | as_object(done))
             continue
         click.echo(
             f"{domain}: {done.deliveries:,} mails ({done.cancelled:,} cancelled), {done.outcomes:,} outcomes,"
@@ -117,9 +118,3 @@ async def _all_domains(channel: grpc.aio.Channel, metadata: Any) -> Sequence[str
         admin_pb2.GetDomainsReq(), metadata=metadata, timeout=TIMEOUT
     )
     return [one.domain for one in found.domains]
-
-
-def _as_object(message: Any) -> dict[str, Any]:
-    from kannon.cli.messages import as_object
-
-    return as_object(message)
