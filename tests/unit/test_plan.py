@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kannon.cli.standalone.errors import PortUnavailable
+from kannon.cli.standalone.listening import free_port
 from kannon.cli.standalone.part import Part
 from kannon.cli.standalone.plan import (
     COMPONENTS,
@@ -227,8 +228,12 @@ def test_a_port_that_is_taken_stops_the_start_of_the_part_that_wants_it(
     key: str, part: str, value: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        given = {key: value.format(other.getsockname()[1])}
-        settings = on_this_machine(Settings.load({"config": "/dev/null"} | given, {}), [part])
+        # The defaults may be in use by whatever else runs here.
+        free = {"api.port": f"{free_port()}"} | {
+            address: f"127.0.0.1:{free_port()}" for address in ("edge.address", "smtp.address")
+        }
+        given = {"config": "/dev/null"} | free | {key: value.format(other.getsockname()[1])}
+        settings = on_this_machine(Settings.load(given, {}), [part])
         with pytest.raises(PortUnavailable, match=rf"\({key}\) is in use"):
             check_ports(settings, [part])
         check_ports(settings, ["bounce"] if part != "stats" else [GATEWAY])
