@@ -82,7 +82,16 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
     upkeep = PostgresStatisticsUpkeep(database, settings[STATS_RETENTION])
     collector = Collector(store, PostgresAttachmentUses(database))
     tick = Tick(
-        *(ledger, ledger, upkeep, streams, streams, publisher, signer, outbox, database.clock, _nonce),
+        ledger,
+        ledger,
+        upkeep,
+        streams,
+        streams,
+        publisher,
+        signer,
+        outbox,
+        database.clock,
+        _nonce,
         collector,
     )
     return Wired(dispatch, sealer, (RecipientsVerified, DeliveriesDue), on_tick=tick)
