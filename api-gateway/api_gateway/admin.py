@@ -6,13 +6,13 @@ from datetime import datetime
 
 from api_gateway.credentials import SHOWN_CHARACTERS, is_active, key_hash, masked, new_key, new_key_id
 from api_gateway.endpoints import Call
+from api_gateway.names import read_domain
 from api_gateway.refusals import NotFound, PermissionDenied
 from api_gateway.timestamps import read_timestamp, write_timestamp
 from api_gateway.tracking import read_policy, write_policy
 from kannon.adapters.pb import admin_pb2 as pb
 from kannon.core import dkim
 from kannon.core.access import Role, may_grant
-from kannon.core.addresses import InvalidAddress, domain_name
 from kannon.core.errors import BadInput
 from kannon.core.fields import header_safe
 from kannon.ports import Clock, Directory, DomainRecord, KeyRecord
@@ -119,18 +119,6 @@ class Admin:
     async def _known(self, text: str) -> DomainRecord:
         name = read_domain(text)
         return _existing(await self._directory.domain(name), name)
-
-
-def read_domain(text: str) -> str:
-    """A request's `domain`, in A-labels.
-
-    Raises:
-        BadInput: it is none.
-    """
-    try:
-        return domain_name(text)
-    except InvalidAddress as error:
-        raise BadInput(f"domain: {error.reason}") from None
 
 
 def _existing(record: DomainRecord | None, name: str) -> DomainRecord:

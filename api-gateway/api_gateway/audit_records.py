@@ -4,8 +4,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from api_gateway.admin import read_domain
 from api_gateway.endpoints import Call
+from api_gateway.names import read_domain
 from api_gateway.pages import read_take
 from api_gateway.timestamps import read_timestamp, write_timestamp
 from kannon.adapters.pb import admin_pb2 as pb

@@ -5,8 +5,9 @@ from typing import Any
 from google.protobuf.message import Message
 
 from api_gateway.bodies import no_template
+from api_gateway.names import read_domain
 from api_gateway.refusals import Foreign
-from kannon.core.addresses import InvalidAddress, domain_name
+from kannon.core.addresses import domain_name
 from kannon.core.errors import BadInput
 
 
@@ -26,10 +27,7 @@ def confine(request: Message, domain: str) -> None:
         confine(part, domain)
     if "domain" in fields:
         named.domain = named.domain or domain
-        try:
-            other = domain_name(named.domain)
-        except InvalidAddress as error:
-            raise BadInput(f"domain: {error.reason}") from None
+        other = read_domain(named.domain)
         if other != domain:
             raise Foreign(f"there is no domain {other}")
     if "template_id" in fields and named.template_id and domain_of_template(named.template_id) != domain:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from api_gateway.names import read_domain
 from api_gateway.refusals import NotFound, Unauthenticated
 from kannon.core.access import Role
-from kannon.core.addresses import InvalidAddress, domain_name
+from kannon.core.addresses import domain_name
 from kannon.core.errors import BadInput
 from kannon.core.limits import OwnLimits
 from kannon.ports import Clock, Directory, KeyRecord
@@ -82,10 +83,7 @@ class KeyCheck:
         """
         if not name:
             raise BadInput(f"{ACTING_FOR}: is needed with the admin token")
-        try:
-            domain = domain_name(name)
-        except InvalidAddress as error:
-            raise BadInput(f"{ACTING_FOR}: {error.reason}") from None
+        domain = read_domain(name, ACTING_FOR)
         limits = await self._directory.limits(domain)
         if limits is None:
             raise NotFound(f"{ACTING_FOR}: there is no domain {domain}")

@@ -4,14 +4,13 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from api_gateway.admin import read_domain
 from api_gateway.endpoints import Call
+from api_gateway.names import read_address, read_domain
 from api_gateway.pages import read_take
 from api_gateway.refusals import NotFound
 from api_gateway.statistics import write_outcome
 from api_gateway.timestamps import read_timestamp, write_timestamp
 from kannon.adapters.pb import admin_pb2 as pb
-from kannon.core.addresses import EmailAddress, InvalidAddress
 from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.errors import BadInput
 from kannon.ports import DeliveryFilter, DeliveryQueries, DeliveryRecord, Directory, StatsRow
@@ -70,12 +69,7 @@ class Deliveries:
 
 
 def _email(request: pb.ListDeliveriesReq) -> str | None:
-    if not request.email:
-        return None
-    try:
-        return str(EmailAddress.parse(request.email))
-    except InvalidAddress as error:
-        raise BadInput(f"email: {error.reason}") from None
+    return str(read_address("email", request.email)) if request.email else None
 
 
 def _status(request: pb.ListDeliveriesReq) -> Status | None:

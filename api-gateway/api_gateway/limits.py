@@ -2,8 +2,8 @@
 
 from dataclasses import asdict, fields
 
-from api_gateway.admin import read_domain
 from api_gateway.endpoints import Call
+from api_gateway.names import read_domain
 from api_gateway.refusals import NotFound
 from kannon.adapters.pb import admin_pb2 as pb
 from kannon.core.limits import Limits, OwnLimits

@@ -5,13 +5,12 @@ from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
 
-from api_gateway.admin import read_domain
 from api_gateway.endpoints import Call
+from api_gateway.names import read_address, read_domain
 from api_gateway.refusals import NotFound
 from kannon.adapters.pb import admin_pb2 as pb
-from kannon.core.addresses import EmailAddress, InvalidAddress
 from kannon.core.deliveries import DeliveryId
-from kannon.core.errors import BadInput, EdgeUnavailable
+from kannon.core.errors import EdgeUnavailable
 from kannon.ports import Clock, Directory, EdgeMemory, RecipientData
 
 log = logging.getLogger(__name__)
@@ -71,10 +70,7 @@ class RecipientDesk:
 
     async def _whom(self, request: pb.ExportRecipientReq | pb.EraseRecipientReq) -> tuple[str, str]:
         domain = read_domain(request.domain)
-        try:
-            address = str(EmailAddress.parse(request.email))
-        except InvalidAddress as error:
-            raise BadInput(f"email: {error.reason}") from None
+        address = str(read_address("email", request.email))
         if await self._directory.domain(domain) is None:
             raise NotFound(f"there is no domain {domain}")
         return domain, address

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from api_gateway.admin import read_domain
 from api_gateway.endpoints import Call
+from api_gateway.names import read_domain
 from api_gateway.pages import read_take
 from api_gateway.refusals import NotFound
 from api_gateway.timestamps import write_timestamp

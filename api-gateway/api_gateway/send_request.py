@@ -10,6 +10,7 @@ from typing import Final
 
 from api_gateway.bodies import Chosen
 from api_gateway.field_rules import MAX_HEADER_CHARACTERS, FieldRules
+from api_gateway.names import read_address
 from api_gateway.options import batch_options, read_headers
 from api_gateway.timestamps import read_timestamp
 from api_gateway.tracking import TrackingRules, UnknownMode
@@ -158,7 +159,7 @@ def read_content(
     Raises:
         BadInput: a value is not valid; the text names its field.
     """
-    sender = _sender(request.sender.email)
+    sender = read_address("sender.email", request.sender.email)
     _check_header("sender.alias", request.sender.alias)
     _check_header("subject", request.subject)
     if len(request.recipients) > MAX_RECIPIENTS:
@@ -235,13 +236,6 @@ def _tracking_refusal(tracking: TrackingRules, recipient: Recipient) -> str:
     except UnknownMode:
         return UNSUPPORTED_TRACKING_MODE
     return ""
-
-
-def _sender(email: str) -> EmailAddress:
-    try:
-        return EmailAddress.parse(email)
-    except InvalidAddress as error:
-        raise BadInput(f"sender.email: {error.reason}") from None
 
 
 def _check_header(field: str, value: str) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from api_gateway.admin import read_domain
 from api_gateway.endpoints import Call
+from api_gateway.names import read_domain
 from api_gateway.pages import read_take
 from api_gateway.timestamps import read_range, write_timestamp
 from kannon.adapters.pb import stats_types_pb2 as pb

@@ -9,15 +9,14 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from api_gateway.admin import read_domain
 from api_gateway.endpoints import Call
+from api_gateway.names import read_address, read_domain
 from api_gateway.outcome_lines import CsvLines, JsonLines, Lines, facts_of
 from api_gateway.pages import read_take
 from api_gateway.refusals import NotFound
 from api_gateway.timestamps import read_range, write_timestamp
 from kannon.adapters.pb import stats_v3_pb2 as pb
 from kannon.adapters.pb.tracking_pb2 import TrackingMode
-from kannon.core.addresses import EmailAddress, InvalidAddress
 from kannon.core.deliveries import DeliveryId
 from kannon.core.errors import BadInput
 from kannon.core.statistics import (
@@ -205,7 +204,7 @@ class StatisticsDesk:
             domain=read_domain(request.domain),
             start=start,
             end=end,
-            email=_email(request.email),
+            email=str(read_address("filter.email", request.email)) if request.email else "",
             message_id=request.message_id,
             type=request.type,
         )
@@ -258,15 +257,6 @@ def _zone(name: str) -> ZoneInfo:
         return ZoneInfo(name or "UTC")
     except (ValueError, OSError, LookupError):  # none, a folder, or no name at all
         raise BadInput("zone: must be a name of the IANA time zone database, like Europe/Rome") from None
-
-
-def _email(text: str) -> str:
-    if not text:
-        return ""
-    try:
-        return str(EmailAddress.parse(text))
-    except InvalidAddress as error:
-        raise BadInput(f"filter.email: {error.reason}") from None
 
 
 def _check_text(field: str, text: str) -> None:

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from api_gateway.admin import read_domain
 from api_gateway.endpoints import Call
+from api_gateway.names import read_address, read_domain
 from api_gateway.pages import read_take
 from api_gateway.refusals import NotFound
 from api_gateway.timestamps import read_timestamp, write_timestamp
 from kannon.adapters.pb import admin_pb2 as pb
-from kannon.core.addresses import EmailAddress, InvalidAddress
 from kannon.core.errors import BadInput
 from kannon.core.suppression import (
     MAX_DETAIL,
@@ -134,10 +133,7 @@ class SuppressionDesk:
 
 
 def _address(text: str) -> str:
-    try:
-        return EmailAddress.parse(text).canonical
-    except InvalidAddress as error:
-        raise BadInput(f"address: {error.reason}") from None
+    return read_address("address", text).canonical
 
 
 def _reason(text: str) -> Reason:

@@ -3,9 +3,9 @@
 import secrets
 from dataclasses import replace
 
-from api_gateway.admin import read_domain
 from api_gateway.bodies import no_template, read_body, read_template_id
 from api_gateway.endpoints import Call
+from api_gateway.names import read_domain
 from api_gateway.options import read_source, write_syntax
 from api_gateway.pages import read_take
 from api_gateway.refusals import NotFound
