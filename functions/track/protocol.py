@@ -29,6 +29,9 @@ IDLE_SECONDS: Final = 75.0
 """Between requests: longer than proxies wait, lest one sends into a connection that is being closed."""
 LOOK_EVERY: Final = 5.0
 MAX_CONNECTIONS: Final = 2_000
+LINGERING: Final = 1.0
+"""Seconds for which what still comes is read, and thrown away, once a request was refused amid its coming: to
+close at once would take the answer back from a client that has not read it (RFC 9112 §9.6)."""
 
 Answering = Callable[[Request], "Answer | Awaitable[Answer]"]
 
@@ -91,6 +94,7 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[tuple[Request, bool]] = deque()
         self._answering: asyncio.Task[None] | None = None
         self._is_ending = False
+        self._is_refused = False
         self._deadline = self._loop.time() + REQUEST_SECONDS
         self._timer: asyncio.TimerHandle | None = None
 
@@ -132,10 +136,10 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             pass  # answered as if it had not been asked for, and then closed
         except httptools.HttpParserError:
-            self._refuse(BAD_REQUEST)
+            self._refuse_amid(BAD_REQUEST)
             return
         if self._arrived > MAX_HEAD + MAX_BODY:
-            self._refuse(TOO_LARGE)
+            self._refuse_amid(TOO_LARGE)
 
     # httptools
 
@@ -216,7 +220,7 @@ class Connection(asyncio.Protocol):
             answer = FAILED
         self._answering = None
         self._deadline = self._loop.time() + IDLE_SECONDS
-        if not self._transport.is_closing():
+        if not self._transport.is_closing() and not self._is_refused:
             self._write(answer, keep)
             self._transport.resume_reading()
             self._advance()
@@ -226,15 +230,27 @@ class Connection(asyncio.Protocol):
             self._write(answer, keep=False)
         self._waiting.clear()
 
+    def _refuse_amid(self, answer: Answer) -> None:
+        """Refuse what may be coming still."""
+        if not self._transport.is_closing():
+            self._put(answer, keep=False)
+            self._transport.write_eof()
+            self._loop.call_later(LINGERING, self._transport.close)
+        self._is_ending = self._is_refused = True
+        self._waiting.clear()
+
     def _write(self, answer: Answer, keep: bool) -> None:
         keep = keep and not (self._is_ending and not self._waiting)
+        self._put(answer, keep)
+        if not keep:
+            self._is_ending = True
+            self._transport.close()
+
+    def _put(self, answer: Answer, keep: bool) -> None:
         end = b"\r\n" if keep else b"connection: close\r\n\r\n"
         self._transport.write(
             b"".join((_STATUS[answer.status], self._all.date(), answer.head, end, answer.body))
         )
-        if not keep:
-            self._is_ending = True
-            self._transport.close()
 
     def _look(self) -> None:
         if self._loop.time() > self._deadline and self._answering is None:

@@ -249,6 +249,15 @@ async def test_what_is_no_request_or_too_large_is_refused_and_harms_nobody(
     assert (await (await running.client()).ask(running.path(Audience.OPEN)))[0] == 200
 
 
+@pytest.mark.parametrize("octets", [100_000, 2_000_000])
+async def test_who_is_refused_amid_a_request_still_reads_why(octets: int, running: Running) -> None:
+    client = await running.client()
+    client.writer.write(b"GET /o/x HTTP/1.1\r\nHost: x\r\nX: " + b"x" * octets)
+    await client.writer.drain()
+    assert (await client.answer())[0] == 413
+    assert await client.reader.read() == b""
+
+
 async def test_mutated_tokens_are_none(running: Running) -> None:
     rng, good = random.Random(7), running.path(Audience.CLICK)
     client = await running.client()
