@@ -20,6 +20,7 @@ from psycopg.rows import dict_row
 
 from api_gateway.attachments import AttachmentLimits
 from api_gateway.main import Gateway, Wanted
+from api_gateway.sender_tokens import Issuer
 from kannon.adapters.nats.connection import Connection
 from kannon.adapters.pb import admin_pb2, mailer_pb2, stats_v1_pb2, stats_v2_pb2, stats_v3_pb2
 from kannon.adapters.pb.mailer_pb2 import SendHTMLReq
@@ -131,6 +132,8 @@ async def running_gateway(
     limits: Limits = UNLIMITED,
     audit: bool = False,
     store: StorePlace | None = None,
+    issuer: Issuer | None = None,
+    requests: bool = False,
 ) -> AsyncIterator[Client]:
     """A gateway on a free port, and a client of it.
 
@@ -138,6 +141,8 @@ async def running_gateway(
         connected: wait until it is connected to NATS, as the gateway itself never does.
         edges: `host:port` by name.
         store: for attachments.
+        issuer: whose tokens are taken.
+        requests: take requests to send by NATS.
     """
     wanted = Wanted(
         database_url=database_url,
@@ -159,6 +164,8 @@ async def running_gateway(
         attachments=AttachmentLimits(1024**2, 3 * 1024**2),
         limits=limits,
         audit_enabled=audit,
+        issuer=issuer,
+        takes_requests=requests,
     )
     database, nats = Database(database_url, 4), Connection(nats_url, "test")
     await database.open()
@@ -168,8 +175,12 @@ async def running_gateway(
     gateway = Gateway(wanted, database, nats)
     port = await gateway.server.start(wanted.host, wanted.port)
     address = f"127.0.0.1:{port}"
+    if gateway.requests is not None:
+        gateway.requests.start()
     async with aio.insecure_channel(address) as channel:
         yield Client(channel, address)
+    if gateway.requests is not None:
+        await gateway.requests.stop(5)
     await gateway.server.stop(1)
     await gateway.announcer.close(5)
     await gateway.auditor.close(5)

@@ -4,7 +4,7 @@ error into a status."""
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 
 from google.protobuf.message import DecodeError, Message
 from grpc import StatusCode
@@ -29,11 +29,16 @@ class Refused(Exception):
 
 
 class Answering:
-    """Lets calls in and answers them; what any of its methods raises is Refused."""
+    """Lets calls in and answers them; what its calls raise is Refused."""
 
     def __init__(self, doorkeeper: Doorkeeper) -> None:
         self._doorkeeper = doorkeeper
         self._large_calls = LargeCalls()
+
+    @property
+    def schemes(self) -> str:
+        """See `Doorkeeper.schemes`."""
+        return self._doorkeeper.schemes
 
     async def admit(self, endpoint: Endpoint, headers: Headers, client: str = "") -> Call:
         """The call, if it is let in; to be asked before its request is read.
@@ -44,6 +49,10 @@ class Answering:
         traceparent = trace_of(headers)
         with _told(endpoint.name, traceparent):
             return await self._doorkeeper.admit(endpoint, headers, traceparent, client)
+
+    def turn(self, octets: int) -> AbstractAsyncContextManager[None]:
+        """See `LargeCalls.turn`: for a body of which it is not known yet what it asks for; raises as that does."""
+        return self._large_calls.turn(octets)
 
     async def message(self, endpoint: Endpoint, call: Call, octets: bytes, parse: Parse) -> Message:
         """The answer to a request that is given in octets."""

@@ -21,6 +21,7 @@ from api_gateway.credentials import (
     is_attribution,
 )
 from api_gateway.refusals import Foreign, NotBuilt, PermissionDenied, Unauthenticated
+from api_gateway.sender_tokens import TokenCheck, UnmappedSubject, is_bearer
 from api_gateway.traces import traceparent_of
 from kannon.core.access import ADMINISTRATOR, Caller, Role, rule_for
 from kannon.core.audit import Decision
@@ -44,6 +45,8 @@ class Access(Enum):
     ADMIN_TOKEN = auto()
     API_KEY = auto()
     """Its calls are for one Domain: that of the key, or one that the holder of the admin token names."""
+    API_KEY_OR_TOKEN = auto()
+    """Likewise; or a token of an OIDC issuer instead of the key, where one is set up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class Call:
             admin token named; empty where that may be any.
         idempotency_key: under which a Domain may repeat it; empty if it came without one.
         limits: what that Domain may send.
+        event: `source` and `id` of the event that asks for it, which then are what it may be repeated under.
     """
 
     procedure: str
@@ -63,6 +67,7 @@ class Call:
     idempotency_key: str = ""
     limits: Limits = UNLIMITED
     caller: Caller = ADMINISTRATOR
+    event: tuple[str, str] | None = None
 
 
 Procedure = Callable[[Any, Call], Awaitable[Message]]
@@ -110,15 +115,28 @@ class Doorkeeper:
 
     Args:
         limits: what a Domain may send for which nothing else was set.
+        tokens: checks those of an OIDC issuer, where one is set up.
     """
 
     def __init__(
-        self, keys: KeyCheck, admin: AdminCheck, auditor: Auditor, limits: Limits = UNLIMITED
+        self,
+        keys: KeyCheck,
+        admin: AdminCheck,
+        auditor: Auditor,
+        limits: Limits = UNLIMITED,
+        tokens: TokenCheck | None = None,
     ) -> None:
         self._keys = keys
         self._admin = admin
         self._auditor = auditor
         self._limits = limits
+        self._tokens = tokens
+
+    @property
+    def schemes(self) -> str:
+        """The ways to say who one is where keys and tokens are taken, for `WWW-Authenticate` (RFC 9110 §11.6.1)."""
+        basic = 'Basic realm="kannon", charset="UTF-8"'
+        return basic if self._tokens is None else f'{basic}, Bearer realm="kannon"'
 
     async def admit(self, endpoint: Endpoint, headers: Headers, traceparent: str, client: str = "") -> Call:
         """The call, if its credentials are good for the endpoint.
@@ -144,6 +162,10 @@ class Doorkeeper:
                 Decision.UNAUTHENTICATED, endpoint.name, claimed, error.domain, traceparent, error.cause
             )
             raise
+        except UnmappedSubject as error:
+            stranger = replace(about, role=Role.SENDER, key_id=error.subject)
+            self._auditor.record(Decision.DENIED, endpoint.name, stranger, "", traceparent, str(error))
+            raise
         caller = replace(about, role=holder.role, key_id=holder.key_id)
         if holder.role is not None and holder.role not in rule_for(endpoint.name).roles:
             refusal = _not_for(holder.role)
@@ -159,12 +181,16 @@ class Doorkeeper:
     async def _holder(self, endpoint: Endpoint, headers: Headers) -> Holder:
         """Whose credentials these are. Where both kinds are given, those count that the service asks for."""
         token, authorization = headers(ADMIN_TOKEN), headers("authorization")
-        if authorization and (endpoint.access is Access.API_KEY or not token):
+        is_for_one_domain = endpoint.access is not Access.ADMIN_TOKEN
+        if authorization and (is_for_one_domain or not token):
+            takes_tokens = endpoint.access is Access.API_KEY_OR_TOKEN
+            if self._tokens is not None and takes_tokens and is_bearer(authorization):
+                return await self._tokens.holder(authorization)
             return await self._keys.holder(authorization)
         if not token:
             raise Unauthenticated
         self._admin.check(token)
-        if endpoint.access is Access.API_KEY:
+        if is_for_one_domain:
             return await self._keys.acting_for(headers(ACTING_FOR))
         return Holder()
 

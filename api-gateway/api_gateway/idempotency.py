@@ -3,6 +3,7 @@
 import hashlib
 from typing import Final
 
+from api_gateway.endpoints import Call
 from api_gateway.send_request import SendRequest
 from kannon.adapters.pb.mailer_pb2 import Attachment, SendRes
 from kannon.adapters.pb.types_pb2 import Recipient
@@ -12,6 +13,23 @@ from kannon.core.errors import BadInput, Conflict
 MAX_KEY_CHARACTERS: Final = 255
 _ADDED: Final = frozenset({"attachments", "recipients"})
 """Fields that are large, and are never held once more as a whole."""
+
+
+def key_of(call: Call) -> str:
+    """The key under which a call may be repeated; empty if it has none.
+
+    That of an event is none that a caller could choose, for these are printable.
+
+    Raises:
+        BadInput: the call's own can be none.
+    """
+    if call.event is not None:
+        source, event_id = call.event
+        name = hashlib.sha256(f"{len(source)}:{source}{event_id}".encode()).hexdigest()
+        return f"event\n{name}"
+    if call.idempotency_key:
+        check_key(call.idempotency_key)
+    return call.idempotency_key
 
 
 def check_key(key: str) -> None:

@@ -9,7 +9,7 @@ from api_gateway.announcer import Announcer
 from api_gateway.attachments import AttachmentDesk
 from api_gateway.bodies import Bodies, Chosen
 from api_gateway.endpoints import Call
-from api_gateway.idempotency import ContentHash, check_key, repeated
+from api_gateway.idempotency import ContentHash, key_of, repeated
 from api_gateway.options import read_source
 from api_gateway.send_request import (
     RecipientReader,
@@ -83,18 +83,18 @@ class Mailer:
     async def _send_once(
         self, request: SendRequest, call: Call, choose: Callable[[], Awaitable[Chosen]]
     ) -> SendRes:
-        if not call.idempotency_key:
+        key = key_of(call)
+        if not key:
             return await self._send(request, call, await choose())
-        check_key(call.idempotency_key)
         content_hash = await _hash_of(request, call)
         # Looked for before anything else: the answer stands though a Template or a rule has changed since.
-        earlier = await self._intake.answered(call.domain, call.idempotency_key, self._clock())
+        earlier = await self._intake.answered(call.domain, key, self._clock())
         if earlier is not None:
             return repeated(earlier, content_hash)
-        return await self._send(request, call, await choose(), content_hash)
+        return await self._send(request, call, await choose(), key, content_hash)
 
     async def _send(
-        self, request: SendRequest, call: Call, chosen: Chosen, content_hash: bytes = b""
+        self, request: SendRequest, call: Call, chosen: Chosen, key: str = "", content_hash: bytes = b""
     ) -> SendRes:
         now = self._clock()
         check_recipients(len(request.recipients), call.limits)
@@ -113,10 +113,8 @@ class Mailer:
         batch = new_batch(content, taken, call.domain, name, call.traceparent, attachments)
         answer = _answered(reader.answer, batch)
         keyed = None
-        if call.idempotency_key:
-            keyed = KeyedAnswer(
-                call.domain, call.idempotency_key, content_hash, answer.SerializeToString(), now
-            )
+        if key:
+            keyed = KeyedAnswer(call.domain, key, content_hash, answer.SerializeToString(), now)
         number = await self._intake.accept(batch, keyed, call.limits)
         if isinstance(number, KeyedAnswer):
             return repeated(number, content_hash)

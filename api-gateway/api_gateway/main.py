@@ -4,10 +4,11 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import uvloop
 from publicsuffixlist import PublicSuffixList
@@ -31,10 +32,14 @@ from api_gateway.http_on_demand import HttpOnDemand
 from api_gateway.hz import HZ, Check
 from api_gateway.limits import LimitsDesk
 from api_gateway.mailer import Mailer
+from api_gateway.names import read_domain
 from api_gateway.previews import PreviewDesk
 from api_gateway.recipients import RecipientDesk
 from api_gateway.reports import ReportDesk
+from api_gateway.requests.consuming import RequestIntake, RequestsByNats
+from api_gateway.requests.desk import RequestDesk
 from api_gateway.sender_rule import SenderRule
+from api_gateway.sender_tokens import Issuer, TokenCheck
 from api_gateway.services import services
 from api_gateway.statistics import Statistics
 from api_gateway.statistics_desk import StatisticsDesk
@@ -46,9 +51,13 @@ from api_gateway.tracking import Ceilings
 from kannon.adapters.edge_client import GrpcEdgeClient
 from kannon.adapters.envelope_codec import EnvelopeCodec
 from kannon.adapters.nats.connection import Connection
+from kannon.adapters.nats.consumer import PullConsumer
+from kannon.adapters.nats.dead_letters import DeadLetters
 from kannon.adapters.nats.dead_letter_store import NatsDeadLetterStore
 from kannon.adapters.nats.publisher import NatsPublisher, NatsStreams
+from kannon.adapters.nats.streams import REQUESTS
 from kannon.adapters.nats.streams_look import NatsStreamsLook
+from kannon.adapters.oidc import HttpIssuerKeys
 from kannon.adapters.objects.opening import open_store
 from kannon.adapters.postgres.attachments import PostgresAttachmentUses
 from kannon.adapters.postgres.audit import PostgresAuditTrail
@@ -64,7 +73,7 @@ from kannon.adapters.postgres.statistics_queries import PostgresStatisticsQuerie
 from kannon.adapters.postgres.stats_queries import PostgresStatsQueries
 from kannon.adapters.postgres.suppressions import PostgresSuppressions
 from kannon.adapters.postgres.templates import PostgresTemplates
-from kannon.core.errors import KannonError
+from kannon.core.errors import BadInput, KannonError
 from kannon.core.keys import Purpose
 from kannon.core.limits import UNLIMITED, Limits
 from kannon.core.payloads import BatchAccepted, EnvelopesReady
@@ -91,6 +100,10 @@ from kannon.runtime.settings import (
     DISPATCH_IN_HAND,
     DISPATCH_LEASE,
     EDGE_TARGETS,
+    EVENTS_AUDIENCE,
+    EVENTS_ISSUER,
+    EVENTS_REQUESTS,
+    EVENTS_SUBJECTS,
     LIMITS_MAILS_PER_DAY,
     LIMITS_MAILS_PER_MINUTE,
     LIMITS_RECIPIENTS_PER_CALL,
@@ -102,6 +115,9 @@ from kannon.runtime.settings import (
     SettingsError,
 )
 from kannon.runtime.suppression import suppression_rules
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
 
 CONNECTIONS = 10
 """To PostgreSQL: enough that commits are grouped, few enough for several gateways."""
@@ -135,6 +151,8 @@ class Wanted:
     second_admin_token: str = ""
     audit_enabled: bool = False
     audit_retention: timedelta = timedelta(hours=720)
+    issuer: Issuer | None = None
+    takes_requests: bool = False
 
 
 def read_settings(settings: Settings) -> Wanted:
@@ -172,7 +190,26 @@ def read_settings(settings: Settings) -> Wanted:
         second_admin_token=settings[API_SECOND_ADMIN_TOKEN],
         audit_enabled=settings[AUDIT_ENABLED],
         audit_retention=settings[AUDIT_RETENTION],
+        issuer=_read_issuer(settings),
+        takes_requests=settings[EVENTS_REQUESTS],
     )
+
+
+def _read_issuer(settings: Settings) -> Issuer | None:
+    audience, name = settings[EVENTS_AUDIENCE], settings[EVENTS_ISSUER]
+    if not audience:
+        return None
+    if not name:
+        raise SettingsError(
+            f"{EVENTS_ISSUER.key} ({EVENTS_ISSUER.variable}) is required with {EVENTS_AUDIENCE.key}"
+        )
+    try:
+        domains = {
+            subject: read_domain(domain, subject) for subject, domain in settings[EVENTS_SUBJECTS].items()
+        }
+    except BadInput as error:
+        raise SettingsError(f"{EVENTS_SUBJECTS.key} ({EVENTS_SUBJECTS.variable}): {error}") from None
+    return Issuer(name, audience, domains)
 
 
 class Gateway:
@@ -242,12 +279,33 @@ class Gateway:
         self.auditor = Auditor(trail if wanted.audit_enabled else None, clock)
         keys = KeyCheck(directory, clock)
         admin = AdminCheck(*filter(None, (wanted.admin_token, wanted.second_admin_token)))
-        doorkeeper = Doorkeeper(keys, admin, self.auditor, wanted.limits)
+        tokens = None
+        if wanted.issuer is not None:
+            tokens = TokenCheck(wanted.issuer, HttpIssuerKeys(wanted.issuer.name), directory, clock)
+        doorkeeper = Doorkeeper(keys, admin, self.auditor, wanted.limits, tokens)
         served, answering = endpoints(built, self.auditor), Answering(doorkeeper)
+        requests = RequestDesk(served, answering)
         self.server = Front(
             GrpcServer(served, answering, wanted.max_message),
-            HttpOnDemand(served, answering, wanted.max_message, wanted.cors_origins),
+            HttpOnDemand(
+                served,
+                answering,
+                wanted.max_message,
+                wanted.cors_origins,
+                lambda: _event_routes(requests, wanted.max_message),
+            ),
         )
+        self.requests: RequestsByNats | None = None
+        if wanted.takes_requests:
+            letters = DeadLetters(nats, wanted.replicas)
+            taking = RequestIntake(requests, directory, publisher, letters, wanted.limits)
+            self.requests = RequestsByNats(PullConsumer(nats, REQUESTS, replicas=wanted.replicas), taking)
+
+
+def _event_routes(requests: RequestDesk, max_message: int) -> "Sequence[BaseRoute]":
+    from api_gateway.http.events import event_routes  # loaded with HTTP
+
+    return event_routes(requests, max_message)
 
 
 async def serve(wanted: Wanted, stop: asyncio.Event) -> None:
@@ -270,11 +328,15 @@ async def serve(wanted: Wanted, stop: asyncio.Event) -> None:
         log.info("ready", extra={"host": wanted.host, "port": port})
         pruning = asyncio.create_task(prune(gateway.trail, wanted.audit_retention, database.clock))
         stack.callback(pruning.cancel)
+        if gateway.requests is not None:
+            gateway.requests.start()
         try:
             await _until(stop, connecting)
         finally:
             deadline = asyncio.get_running_loop().time() + GRACE_SECONDS
-            await gateway.server.stop(GRACE_SECONDS * 0.75)
+            if gateway.requests is not None:
+                await gateway.requests.stop(GRACE_SECONDS * 0.25)
+            await gateway.server.stop(GRACE_SECONDS * 0.5)
             await gateway.announcer.close(deadline - asyncio.get_running_loop().time())
             await gateway.auditor.close(max(1.0, deadline - asyncio.get_running_loop().time()))
             await gateway.edges.close()

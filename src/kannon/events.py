@@ -20,12 +20,17 @@ from kannon.core.payloads import (
     EnvelopesReady,
     Outcomes,
     RecipientsVerified,
+    SendRefused,
     SuppressionChanges,
 )
 
 TYPE_PREFIX = "email.kannon."
 TYPE_SUFFIX = ".v1"
 SUBJECT_PREFIX = "kannon.v1."
+SEND_REQUESTED = f"{TYPE_PREFIX}send.requested{TYPE_SUFFIX}"
+"""What integrators ask by, over HTTP or NATS, unsigned; its data is the JSON of SendHTMLReq or SendTemplateReq."""
+REQUESTS_PREFIX = f"{SUBJECT_PREFIX}requests."
+"""Subjects of such requests: the Domain follows, by which alone NATS tells who may publish there."""
 TICK_TYPE = "dev.knative.sources.ping"
 """The timer's event, unsigned: all that it can do is to have forgotten work looked for a little earlier."""
 
@@ -49,8 +54,10 @@ def type_of(payload: AnyPayload | type[AnyPayload]) -> str:
 
 
 def subject_of(payload: AnyPayload | type[AnyPayload]) -> str:
-    """The NATS subject it is published on."""
+    """The NATS subject it is published on; what is for one Domain alone ends with its name."""
     name = payload.NAME if isinstance(payload, type) else name_of(payload)
+    if isinstance(payload, SendRefused):
+        return f"{SUBJECT_PREFIX}{name}.{payload.domain}"
     return f"{SUBJECT_PREFIX}{name}"
 
 
@@ -215,4 +222,6 @@ def _about(payload: AnyPayload) -> str:
         return str(payload.batch)
     if isinstance(payload, EnvelopesReady):
         return payload.edge
+    if isinstance(payload, SendRefused):
+        return payload.request_id or str(payload.sequence)
     return name_of(payload)

@@ -436,6 +436,20 @@ class Directory(Protocol):
         """Set them, from the next call on; gives whether there is such a Domain."""
 
 
+class IssuerKeys(Protocol):
+    """The public keys of an OIDC issuer, as it publishes them."""
+
+    async def keys(self, key_id: str) -> Sequence[Mapping[str, Any]]:
+        """Those that a token may be signed with, each a JSON Web Key (RFC 7517).
+
+        Args:
+            key_id: which the token names; empty: none, so that it may be any.
+
+        Raises:
+            IssuerUnavailable: they are not known, and cannot be asked for now.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
     """Which records to list; what is empty or None leaves it open.

@@ -38,15 +38,29 @@ def read_json(request: type[Message], octets: bytes) -> tuple[Message, set[str]]
     Raises:
         BadInput: it is none.
     """
+    try:
+        value = json.loads(octets.decode(), object_pairs_hook=without_repetition) if octets else {}
+    except RecursionError:
+        raise _too_deep(request) from None
+    except ValueError as error:
+        raise BadInput(f"{_no_valid(request)}: {error}"[:LONGEST_REASON]) from None
+    return read_value(request, value)
+
+
+def read_value(request: type[Message], value: Any) -> tuple[Message, set[str]]:
+    """As `read_json`, of what was read from JSON already; that is changed.
+
+    Raises:
+        BadInput: it is none.
+    """
     message, unknown = request(), set[str]()
     try:
-        value = json.loads(octets.decode(), object_pairs_hook=_without_repetition) if octets else {}
         if not isinstance(value, dict):
             raise ValueError("it is not an object")
         _adapt(value, message.DESCRIPTOR, unknown)  # type: ignore[arg-type]  # upb has a class of its own
         ParseDict(value, message, ignore_unknown_fields=True)
     except RecursionError:
-        raise BadInput(f"{_no_valid(request)}: it is nested too deeply") from None
+        raise _too_deep(request) from None
     except Exception as error:  # ParseDict has no words of its own for some of what is wrong
         raise BadInput(f"{_no_valid(request)}: {error}"[:LONGEST_REASON]) from None
     return message, unknown
@@ -54,17 +68,26 @@ def read_json(request: type[Message], octets: bytes) -> tuple[Message, set[str]]
 
 def _parsed(endpoint: Endpoint, octets: bytes) -> Message:
     message, unknown = read_json(endpoint.request, octets)
+    tell_unknown(endpoint, unknown)
+    return message
+
+
+def tell_unknown(endpoint: Endpoint, unknown: set[str]) -> None:
+    """Log the names of fields that were left out."""
     if unknown:
         names = sorted(name[:LONGEST_LOGGED] for name in unknown)[:MOST_LOGGED]
         log.info("unknown fields are ignored", extra={"procedure": endpoint.name, "fields": names})
-    return message
+
+
+def _too_deep(request: type[Message]) -> BadInput:
+    return BadInput(f"{_no_valid(request)}: it is nested too deeply")
 
 
 def _no_valid(request: type[Message]) -> str:
     return f"the request is no valid JSON of {request.DESCRIPTOR.full_name}"
 
 
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
         raise ValueError("a name stands twice in an object")

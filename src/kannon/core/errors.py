@@ -11,7 +11,8 @@ KannonError
 │   ├── BodyGone           the Template was changed or deleted while the call was read
 │   ├── EventsUnavailable  NATS is away, or a stream is full
 │   ├── StoreUnavailable   the attachment store is away, full, or not set up
-│   └── EdgeUnavailable
+│   ├── EdgeUnavailable
+│   └── IssuerUnavailable  whose tokens we are to check: its keys cannot be asked for
 ├── NoSuchObject           the attachment store answers, and has no object of that name
 └── Conflict               what is asked for exists already, or stands otherwise
 
@@ -84,6 +85,10 @@ class NoSuchObject(KannonError):
 
 class EdgeUnavailable(Unavailable):
     """The edge does not answer."""
+
+
+class IssuerUnavailable(Unavailable):
+    """The issuer of tokens does not answer, so that none of them can be checked."""
 
 
 class Conflict(KannonError):

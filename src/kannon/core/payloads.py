@@ -451,6 +451,31 @@ class SuppressionChanges(_Chunk):
         return str(self.outbox_id)
 
 
+@dataclass(frozen=True, slots=True)
+class SendRefused(_Chunk):
+    """A request to send that came by NATS and will never be done (gateway → who asked).
+
+    Attributes:
+        domain: under whose subject it came.
+        sequence: of the request in its stream.
+        request_source: the `source` of the request; empty where it had none that can be read.
+        request_id: likewise its `id`.
+        reason: what is wrong with it, in words.
+        field: where; empty if that is no single place. What stands in the data begins with `data.`.
+    """
+
+    NAME = "send.refused"
+    domain: str
+    sequence: int
+    request_source: str
+    request_id: str
+    reason: str
+    field: str = ""
+
+    def identity(self) -> str:
+        return f"{self.domain}/{self.sequence}/{_digest((self.request_source, self.request_id))}"
+
+
 AnyPayload = (
     BatchAccepted
     | RecipientsVerified
@@ -465,6 +490,7 @@ AnyPayload = (
     | EngagementsSeen
     | Outcomes
     | SuppressionChanges
+    | SendRefused
 )
 PAYLOADS: tuple[type[AnyPayload], ...] = (
     BatchAccepted,
@@ -480,6 +506,7 @@ PAYLOADS: tuple[type[AnyPayload], ...] = (
     EngagementsSeen,
     Outcomes,
     SuppressionChanges,
+    SendRefused,
 )
 
 

@@ -164,6 +164,16 @@ def _store(value: str) -> str:
     return value
 
 
+def _issuer(value: str) -> str:
+    if not value:
+        return ""
+    parts = urlsplit(value)
+    is_here = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost")
+    if not (parts.scheme == "https" or is_here) or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("a URL like https://issuer.example is needed")
+    return value
+
+
 def _address(value: str) -> tuple[str, int]:
     match = re.fullmatch(r"([\w.-]*|\[[0-9A-Fa-f:.]+\]):(\d{1,5})", value, re.ASCII)
     if not match or int(match[2]) > 65535:
@@ -279,7 +289,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "data_folder",
         "debug",
     ),
-    "Gateway": ("api", "limits", "audit"),
+    "Gateway": ("api", "limits", "audit", "events"),
     "Sending": ("sender", "dns"),
     "Dispatch, tick and edge": ("dispatch", "tick", "edge", "stats"),
     "Tracking": ("track",),
@@ -336,6 +346,17 @@ API_CORS_ORIGINS = Setting(
     "api.cors_origins", _origins, "", "pages whose scripts may call the gateway (CORS), or * for all"
 )
 API_MAX_MESSAGE = Setting("api.max_message", _size, "32mb", "largest call")
+
+EVENTS_AUDIENCE = Setting(
+    "events.audience", _text, "", "take OIDC tokens for this audience at /events, beside API keys"
+)
+EVENTS_ISSUER = Setting("events.issuer", _issuer, "", "who issues these tokens: a URL, as in their `iss`")
+EVENTS_SUBJECTS = Setting(
+    "events.subjects", _named_targets, "", "subject=domain,… that the bearers of these tokens send for"
+)
+EVENTS_REQUESTS = Setting(
+    "events.requests", _flag, "false", "take requests to send by NATS, from kannon.v1.requests.<domain>"
+)
 
 LIMITS_MAILS_PER_MINUTE = Setting(
     "limits.mails_per_minute", _limit, "0", "mails that a domain may send a minute; 0: any number"

@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from kannon.adapters.nats.connection import Connection
-from kannon.adapters.nats.streams import ACK_WAIT, Stream, consumer_created, ensure_streams
+from kannon.adapters.nats.streams import ACK_WAIT, STREAMS, Stream, consumer_created, ensure_streams
 from kannon.core.errors import EventsUnavailable
 
 _log = logging.getLogger(__name__)
@@ -151,7 +151,8 @@ class PullConsumer:
         try:
             created = await consumer_created(js, self.stream)
             if created is None:
-                await ensure_streams(js, self._replicas, self._ack_wait)
+                streams = STREAMS if self.stream in STREAMS else (*STREAMS, self.stream)
+                await ensure_streams(js, self._replicas, self._ack_wait, streams)
                 created = await consumer_created(js, self.stream)
         except EventsUnavailable as error:
             _log.warning("no consumer", extra={"stream": self.stream.name, "reason": str(error)})

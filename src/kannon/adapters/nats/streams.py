@@ -1,7 +1,7 @@
 """The streams and their consumers: one table, and what makes NATS agree with it."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,12 +29,13 @@ from kannon.core.payloads import (
     RecipientsVerified,
     ReportJudged,
     ReportReceived,
+    SendRefused,
     SuppressionChanges,
     TransmissionsDelivered,
     TransmissionsJudged,
     TransmissionsRefused,
 )
-from kannon.events import SUBJECT_PREFIX, subject_of
+from kannon.events import REQUESTS_PREFIX, SUBJECT_PREFIX, subject_of
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +64,8 @@ class Stream:
         stage: the function it feeds, and the name of its one consumer; none if anyone may read it.
         subjects: what it takes.
         max_age: seconds that messages are kept; 0 for as long as they are not done.
+        duplicate_window: seconds in which a message of the same `Nats-Msg-Id` is stored once.
+        max_ack_pending: messages that may be in hand, or given back for later.
     """
 
     name: str
@@ -70,6 +73,8 @@ class Stream:
     subjects: tuple[str, ...]
     max_bytes: int
     max_age: float = 0.0
+    duplicate_window: float = DUPLICATE_WINDOW
+    max_ack_pending: int = _MAX_ACK_PENDING
 
     def config(self, replicas: int) -> StreamConfig:
         """How NATS has to keep it.
@@ -86,7 +91,7 @@ class Stream:
             max_bytes=self.max_bytes,
             max_msgs=_MAX_MESSAGES if self.stage else 10 * _MAX_MESSAGES,
             max_age=self.max_age,
-            duplicate_window=DUPLICATE_WINDOW,
+            duplicate_window=self.duplicate_window,
             num_replicas=replicas,
         )
 
@@ -98,7 +103,7 @@ class Stream:
             ack_policy=AckPolicy.EXPLICIT,
             ack_wait=ack_wait,
             max_deliver=-1,
-            max_ack_pending=_MAX_ACK_PENDING,
+            max_ack_pending=self.max_ack_pending,
         )
 
 
@@ -107,7 +112,7 @@ def _stage(stage: str, megabytes: int, *kinds: type[AnyPayload]) -> Stream:
     return Stream(f"KANNON_{stage.upper()}", stage, subjects, megabytes * _MB)
 
 
-_PUBLIC: Final = tuple(f"{subject_of(kind)}.>" for kind in (Outcomes, SuppressionChanges))
+_PUBLIC: Final = tuple(f"{subject_of(kind)}.>" for kind in (Outcomes, SuppressionChanges, SendRefused))
 STREAMS: Final = (
     _stage("verify", 128, BatchAccepted),
     _stage("dispatch", 128, RecipientsVerified, DeliveriesDue),
@@ -125,6 +130,17 @@ STREAMS: Final = (
     Stream("KANNON_OUTCOMES", "", _PUBLIC, 1024 * _MB, 72 * _HOUR),
     Stream(DLQ_STREAM, "", (f"{DLQ_PREFIX}>",), 128 * _MB, 30 * 24 * _HOUR),
 )
+REQUESTS: Final = Stream(
+    "KANNON_REQUESTS",
+    "requests",
+    (f"{REQUESTS_PREFIX}>",),
+    128 * _MB,
+    # Publishers choose the ids of their messages: none shall swallow another Domain's.
+    duplicate_window=0.1,
+    # One Domain's requests that wait for its limit must not hold up the others'.
+    max_ack_pending=_MAX_MESSAGES,
+)
+"""What integrators ask the gateway for; there only where that is turned on."""
 STAGES: Final[Mapping[str, Stream]] = {stream.stage: stream for stream in STREAMS if stream.stage}
 
 
@@ -134,7 +150,9 @@ def stream_of(kind: type[AnyPayload]) -> Stream:
     return next(stream for stream in STREAMS if {subject, f"{subject}.>"} & set(stream.subjects))
 
 
-async def ensure_streams(js: JetStreamContext, replicas: int = 1, ack_wait: float = ACK_WAIT) -> None:
+async def ensure_streams(
+    js: JetStreamContext, replicas: int = 1, ack_wait: float = ACK_WAIT, streams: Sequence[Stream] = STREAMS
+) -> None:
     """Make the streams and consumers that are missing, and change those that differ from the table.
 
     Several processes may do this at once.
@@ -146,7 +164,7 @@ async def ensure_streams(js: JetStreamContext, replicas: int = 1, ack_wait: floa
     Raises:
         EventsUnavailable: NATS is away, or refuses a stream that is missing.
     """
-    for stream in STREAMS:
+    for stream in streams:
         with translated(f"stream {stream.name}"):
             await _ensure_stream(js, stream.config(replicas))
             if stream.stage:

@@ -1,0 +1,1 @@
+"""Requests to send that come as events: CloudEvents over HTTP, and over NATS."""
