@@ -47,7 +47,7 @@ def mail(tenant: Tenant, *recipients: str, **changes: Any) -> dict[str, Any]:
     return {name: value for name, value in (told | changes).items() if value is not None}
 
 
-def attributes(**changes: str | None) -> dict[str, str]:
+def attributes(**changes: str | None) -> dict[str, Any]:
     """Those of a new event, with these otherwise."""
     told: dict[str, str | None] = {
         "specversion": "1.0",

@@ -51,7 +51,7 @@ class Answering:
             return await self._doorkeeper.admit(endpoint, headers, traceparent, client)
 
     def turn(self, octets: int) -> AbstractAsyncContextManager[None]:
-        """See `LargeCalls.turn`: for a body of which it is not known yet what it asks for; raises as that does."""
+        """See `LargeCalls.turn`: for a body of which it is not known yet what it asks for."""
         return self._large_calls.turn(octets)
 
     async def message(self, endpoint: Endpoint, call: Call, octets: bytes, parse: Parse) -> Message:

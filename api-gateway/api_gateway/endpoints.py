@@ -134,7 +134,7 @@ class Doorkeeper:
 
     @property
     def schemes(self) -> str:
-        """The ways to say who one is where keys and tokens are taken, for `WWW-Authenticate` (RFC 9110 §11.6.1)."""
+        """The ways to say who one is where keys and tokens are taken (RFC 9110 §11.6.1)."""
         basic = 'Basic realm="kannon", charset="UTF-8"'
         return basic if self._tokens is None else f'{basic}, Bearer realm="kannon"'
 

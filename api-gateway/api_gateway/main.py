@@ -52,13 +52,13 @@ from kannon.adapters.edge_client import GrpcEdgeClient
 from kannon.adapters.envelope_codec import EnvelopeCodec
 from kannon.adapters.nats.connection import Connection
 from kannon.adapters.nats.consumer import PullConsumer
-from kannon.adapters.nats.dead_letters import DeadLetters
 from kannon.adapters.nats.dead_letter_store import NatsDeadLetterStore
+from kannon.adapters.nats.dead_letters import DeadLetters
 from kannon.adapters.nats.publisher import NatsPublisher, NatsStreams
 from kannon.adapters.nats.streams import REQUESTS
 from kannon.adapters.nats.streams_look import NatsStreamsLook
-from kannon.adapters.oidc import HttpIssuerKeys
 from kannon.adapters.objects.opening import open_store
+from kannon.adapters.oidc import HttpIssuerKeys
 from kannon.adapters.postgres.attachments import PostgresAttachmentUses
 from kannon.adapters.postgres.audit import PostgresAuditTrail
 from kannon.adapters.postgres.batches import PostgresBatches

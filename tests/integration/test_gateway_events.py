@@ -1,4 +1,4 @@
-"""Mail asked for by CloudEvents over HTTP: one Batch an event, and answers that brokers and people understand."""
+"""Mail asked for by CloudEvents over HTTP: one Batch an event, and answers that brokers understand."""
 
 import asyncio
 import base64
@@ -252,5 +252,6 @@ class TestBatches:
             assert len(batches(database_url, tenant)) == 2
 
     async def test_what_is_no_batch_is_refused_as_a_whole(self, tenant: Tenant) -> None:
-        for body in ({}, b"{", [attributes()] * 101):
+        bodies: tuple[object, ...] = ({}, b"{", [attributes()] * 101)
+        for body in bodies:
             assert (await publish_structured(tenant, body, BATCH)).said["field"] == "body"

@@ -126,8 +126,8 @@ async def test_what_is_refused_is_told_and_kept(
             "foreign": "data.sender.email",
             "odd": "type",
             "": "body",
-            "nowhere": "subject",
-            "LOUD": "subject",
+            "nowhere": "domain",
+            "LOUD": "domain",
         }
         assert (told["foreign"].domain, told["foreign"].request_source) == (tenant.domain, "/shop")
         assert batches(database_url, tenant.domain) == batches(database_url, other.domain) == 0

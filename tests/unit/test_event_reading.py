@@ -1,8 +1,9 @@
-"""How CloudEvents are read: the cases of the CloudEvents project's conformance tests, in words of our own, and more."""
+"""How CloudEvents are read: the cases of cloudevents/conformance, in words of our own, and more."""
 
 import base64
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from api_gateway.requests.reading import BATCH, STRUCTURED, GivenEvent, UnknownFormat, read_http, read_message
 from kannon.core.errors import BadInput
 
-# What the four cases of features/http-protocol-binding.feature have in common (github.com/cloudevents/conformance).
+# What the four cases of features/http-protocol-binding.feature have in common.
 CONTEXT = {
     "specversion": "1.0",
     "type": "com.example.someevent",
@@ -153,9 +154,7 @@ def test_whatever_comes_is_an_event_or_refused(headers: dict[str, str], body: by
         {"content-type": STRUCTURED},
         {"content-type": BATCH},
     ):
-        try:
+        with suppress(BadInput):
             found = read_http(mode, body)
             if isinstance(found, GivenEvent):
                 found.data()
-        except BadInput as error:
-            assert str(error)

@@ -32,6 +32,7 @@ from kannon.core.payloads import (
     ReportReceived,
     ReportRecipient,
     ReportRole,
+    SendRefused,
     SuppressionChanges,
     SuppressionFact,
     TransmissionsDelivered,
@@ -93,6 +94,7 @@ EXAMPLES: list[AnyPayload] = [
             Engagement("e2", Act.OPENED, Mode.ANONYMOUS, "d", 7, NOW),
         )
     ),
+    SendRefused("mail.example.com", 5, "/shop", "order ü", "data.subject: is too long", "data.subject"),
     SuppressionChanges(
         "added",
         10,
@@ -229,3 +231,10 @@ def test_an_event_without_a_required_attribute_names_it(missing: str) -> None:
     del attributes[missing]
     with pytest.raises(MalformedEvent, match=missing):
         CloudEvent.of(attributes, b"")
+
+
+def test_a_refusal_is_published_for_one_domain_alone() -> None:
+    refused = SendRefused("mail.example.com", 5, "/shop", "order-1", "no")
+    assert type_of(refused) == "email.kannon.send.refused.v1"
+    assert subject_of(refused) == "kannon.v1.send.refused.mail.example.com"
+    assert sealed(refused).subject == "order-1"

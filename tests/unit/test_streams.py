@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from nats.js.api import DiscardPolicy, RetentionPolicy
 
 from kannon.adapters.nats.publisher import headers_of
-from kannon.adapters.nats.streams import STAGES, STREAMS, stream_of
-from kannon.core.payloads import PAYLOADS, DeliveriesDue, Outcomes, SuppressionChanges
+from kannon.adapters.nats.streams import REQUESTS, STAGES, STREAMS, stream_of
+from kannon.core.payloads import PAYLOADS, DeliveriesDue, Outcomes, SendRefused, SuppressionChanges
 from kannon.events import CloudEvent, Sealer
 
 
@@ -29,6 +29,7 @@ def test_every_event_has_its_stream() -> None:
         "engagements.seen": "KANNON_STATS",
         "outcomes": "KANNON_OUTCOMES",
         "suppression": "KANNON_OUTCOMES",
+        "send.refused": "KANNON_OUTCOMES",
     }
 
 
@@ -46,13 +47,20 @@ def test_stages_are_work_queues_that_refuse_when_full() -> None:
 def test_what_anyone_may_read_is_kept_by_age() -> None:
     ages = {stream.name: stream.config(1).max_age for stream in STREAMS if not stream.stage}
     assert ages == {"KANNON_OUTCOMES": 72 * 3600, "KANNON_DLQ": 30 * 24 * 3600}
-    for kind in (Outcomes, SuppressionChanges):
+    for kind in (Outcomes, SuppressionChanges, SendRefused):
         assert stream_of(kind).name == "KANNON_OUTCOMES"
         assert stream_of(kind).config(1).retention == RetentionPolicy.LIMITS
 
 
+def test_requests_are_a_work_queue_whose_publishers_cannot_swallow_one_anothers() -> None:
+    config = REQUESTS.config(1)
+    assert (config.retention, config.discard) == (RetentionPolicy.WORK_QUEUE, DiscardPolicy.NEW)
+    assert config.duplicate_window == 0.1
+    assert REQUESTS.consumer(30.0).max_ack_pending == config.max_msgs, "what waits holds nothing up"
+
+
 def test_all_streams_together_fit_a_small_machine() -> None:
-    assert sum(stream.max_bytes for stream in STREAMS) < 2.5 * 1024**3
+    assert sum(stream.max_bytes for stream in (*STREAMS, REQUESTS)) < 2.5 * 1024**3
 
 
 def test_an_event_travels_in_headers() -> None:

@@ -1,8 +1,8 @@
 """`POST /events`: CloudEvents that ask to send, one or a batch of them.
 
-A broker or channel of Knative takes the body of a success for a reply event, and fails the delivery where it is none.
-So there is a body only for who says that it reads one (`Accept`) and is none of these (`Prefer: reply`, data plane
-contract); the Batch's name stands in a header in any case.
+A broker or channel of Knative takes the body of a success for a reply event, and fails the delivery where it
+is none. So there is a body only for who says to read one (`Accept`), and takes no reply (`Prefer: reply`,
+data plane contract). The Batch's name stands in a header in any case.
 """
 
 import asyncio
@@ -168,7 +168,7 @@ class EventIntake:
             return _Result(event, problem=error.problem)
 
     def _batch_answer(self, results: Sequence[_Result], headers: Mapping[str, str]) -> Response:
-        """What to do about the whole: send it again if that helps one of them; else look at what was refused."""
+        """What to do about the whole: send it again if that helps one; else look at what was refused."""
         events = [result.members() for result in results]
         problems = [result.problem for result in results if result.problem is not None]
         if not problems:

@@ -1,7 +1,7 @@
 """Requests to send that come by NATS: pulled, worked on, and acknowledged once that is committed.
 
-NATS says by its permissions who may publish under a Domain's subject, so the subject alone tells for which Domain a
-request is. A crash between commit and acknowledgement brings a request again, which then has the answer that it had.
+NATS says by its permissions who may publish under a Domain's subject, so the subject alone tells for which
+Domain a request is. After a crash between commit and acknowledgement it comes again, and is known by name.
 """
 
 import asyncio
@@ -114,7 +114,7 @@ class RequestIntake:
         self._pauses = pauses
 
     async def take(self, message: Message) -> None:
-        """Do one, and settle it: acknowledged when it is done or refused for good, else given back for later."""
+        """Do one, and settle it: acknowledged when done or refused for good, else given back for later."""
         async with _kept(message):
             try:
                 problem = await self._tried(message)
@@ -157,10 +157,10 @@ class RequestIntake:
     async def _call(self, message: Message, event: GivenEvent) -> Call:
         """Raises BadInput where the subject names no Domain of ours."""
         name = message.subject.removeprefix(REQUESTS_PREFIX)
-        domain = read_domain(name, "subject")
+        domain = read_domain(name)
         own = await self._directory.limits(domain)
         if own is None or domain != name:
-            raise BadInput(f"subject: there is no domain {name}")
+            raise BadInput(f"domain: there is no domain {name}")
         trace = traceparent_of(event.attributes.get("traceparent", ""))
         return Call(PROCEDURE, trace, domain, limits=own.over(self._limits), caller=CALLER)
 
@@ -199,17 +199,22 @@ class RequestsByNats:
     async def _work(self, lane: Pulling) -> None:
         stop = asyncio.create_task(self._stopping.wait())
         try:
-            while not self._stopping.is_set():
-                pulling = asyncio.create_task(lane.next())
-                await asyncio.wait({pulling, stop}, return_when=asyncio.FIRST_COMPLETED)
-                if not pulling.done():
-                    pulling.cancel()
-                    await asyncio.wait({pulling})
-                if not pulling.cancelled():
-                    await self._intake.take(pulling.result())
+            while (message := await _next(lane, stop)) is not None:
+                await self._intake.take(message)
         finally:
             stop.cancel()
             await lane.close()
+
+
+async def _next(lane: Pulling, stop: asyncio.Task[bool]) -> Message | None:
+    """The next request; None once we are to stop and none came."""
+    pulling = asyncio.create_task(lane.next())
+    try:
+        await asyncio.wait({pulling, stop}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        pulling.cancel()
+    await asyncio.wait({pulling})
+    return None if pulling.cancelled() else pulling.result()
 
 
 @contextlib.asynccontextmanager

@@ -1,7 +1,7 @@
 """Why an event was not taken, as HTTP tells it (RFC 9457), and whether to send it again makes sense.
 
-Brokers and channels of Knative read the status (Knative Eventing, data plane contract): they try again after 404,
-409, 429 and 5xx, and give up after any other 4xx. So what will never be right must not be 404 or 409.
+Brokers and channels of Knative read the status (Knative Eventing, data plane contract): they try again after
+404, 409, 429 and 5xx, and give up after any other 4xx. So what will never be right must not be 404 or 409.
 """
 
 import re

@@ -1,7 +1,7 @@
 """CloudEvents 1.0 as others send them: in binary mode, structured, or several in a batch.
 
 By the specification's own parts: the attributes (spec.md §3), the JSON format, the HTTP binding §3, the NATS
-binding §3. Nothing here waits, and what comes out is valid but for its data, which is read when the type is known.
+binding §3. Nothing here waits. What comes out is valid but for its data, read when the type is known.
 """
 
 import base64

@@ -1,7 +1,7 @@
 """The public keys of an OIDC issuer over HTTP: implements `ports.IssuerKeys`.
 
-Found by its discovery document (OpenID Connect Discovery 1.0 §4). A cluster's own issuer asks who wants to know, and
-has a certificate of the cluster's authority: it is told, and trusted, by what Kubernetes mounts into each pod.
+Found by its discovery document (OpenID Connect Discovery 1.0 §4). A cluster's own issuer asks who wants to
+know, and its certificate is of the cluster's authority: Kubernetes mounts what is needed into each pod.
 """
 
 import asyncio
