@@ -59,6 +59,8 @@ class FakeLetters:
 
     async def bury(self, event: Any, *, reason: str, status: int | None, item: str = "") -> None:
         assert (event.seq, item) == (7, "")
+        assert reason.isascii()
+        assert reason.isprintable()
         if self.away:
             raise EventsUnavailable("away")
         self.reasons.append(f"{status} {reason}")
@@ -142,6 +144,13 @@ async def test_what_is_refused_is_told_buried_and_done_in_that_order() -> None:
     assert await around.take(headers=binary(attributes(id="5"))) == ["done"]
     assert around.letters.reasons == ["400 data.subject: no"]
     assert around.told == ["data.subject: no"] * 2
+
+
+async def test_what_a_request_says_never_gets_into_a_header_as_it_is() -> None:
+    around = Surroundings()
+    smuggled = DATA | {"scheduledTime": "x\r\nNats-Rollup: all\r\n\u00fc"}
+    assert await around.take(data=json.dumps(smuggled).encode()) == ["done"]
+    assert "'x Nats'" in around.letters.reasons[0]
 
 
 async def test_a_fault_of_ours_is_tried_again_and_then_kept_as_a_dead_letter() -> None:

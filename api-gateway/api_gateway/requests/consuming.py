@@ -7,10 +7,12 @@ Domain a request is. After a crash between commit and acknowledgement it comes a
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, Protocol
 
 from api_gateway.endpoints import Call
+from api_gateway.large_calls import LARGE
 from api_gateway.names import read_domain
 from api_gateway.requests.desk import RequestDesk
 from api_gateway.requests.problems import NotTaken, Problem, of_input
@@ -32,6 +34,8 @@ FAILURES: Final = (1.0, 3.0)
 """Seconds before each further try of one that fails for a reason of ours."""
 PROCEDURE: Final = "kannon.v1.requests"
 CALLER: Final = Caller(Role.SENDER, client="nats")
+
+_NOT_PRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
 
 log = logging.getLogger(__name__)
 
@@ -138,9 +142,10 @@ class RequestIntake:
         problem = event = None
         for pause in (*self._pauses, None):
             try:
-                event = read_message(message.headers, message.data)
-                await self._desk.send(event, await self._call(message, event), len(message.data))
-                return None
+                async with self._desk.answering.turn(len(message.data)):
+                    event = await self._read(message)
+                    await self._desk.send(event, await self._call(message, event), len(message.data))
+                    return None
             except NotTaken as error:
                 problem = error.problem
             except BadInput as error:
@@ -153,6 +158,11 @@ class RequestIntake:
             await self._refuse(message, event, problem)
             return None
         return problem
+
+    async def _read(self, message: Message) -> GivenEvent:
+        if len(message.data) < LARGE:
+            return read_message(message.headers, message.data)
+        return await asyncio.to_thread(read_message, message.headers, message.data)
 
     async def _call(self, message: Message, event: GivenEvent) -> Call:
         """Raises BadInput where the subject names no Domain of ours."""
@@ -170,7 +180,8 @@ class RequestIntake:
         domain = message.subject.removeprefix(REQUESTS_PREFIX)
         refusal = SendRefused(domain, message.seq, source, event_id, problem.detail, problem.field)
         await self._publisher.publish(refusal)
-        await self._dead_letters.bury(message, reason=problem.detail, status=int(problem.status))
+        reason = _NOT_PRINTABLE.sub(" ", problem.detail)  # it stands in a header there
+        await self._dead_letters.bury(message, reason=reason, status=int(problem.status))
         log.warning("request refused", extra=_about(message, problem.detail))
 
 
