@@ -9,6 +9,7 @@ import contextlib
 import logging
 import re
 from collections.abc import AsyncIterator, Mapping
+from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 from api_gateway.endpoints import Call
@@ -121,15 +122,12 @@ class RequestIntake:
         """Do one, and settle it: acknowledged when done or refused for good, else given back for later."""
         async with _kept(message):
             try:
-                problem = await self._tried(message)
-                if problem is None or not problem.is_passing:
-                    await message.ack()
-                    return
-                log.info("request waits", extra=_about(message, problem.detail))
-                await message.give_back(min(max(problem.retry_after, 1), LONGEST_WAIT))
+                await self._settle(message)
+                await message.ack()
+            except NotTaken as error:
+                await _give_back(message, error.problem.detail, error.problem.retry_after)
             except Unavailable as error:
-                log.info("request waits", extra=_about(message, str(error)))
-                await message.give_back(min(max(error.retry_after, 1), LONGEST_WAIT))
+                await _give_back(message, str(error), error.retry_after)
             except asyncio.CancelledError:
                 await message.give_back()
                 raise
@@ -137,27 +135,32 @@ class RequestIntake:
                 log.exception("request given back", extra=_about(message, "internal error"))
                 await message.give_back(LONGEST_WAIT)
 
-    async def _tried(self, message: Message) -> Problem | None:
-        """What is in its way; None if it was done. What is refused for good was answered by then."""
-        problem = event = None
-        for pause in (*self._pauses, None):
-            try:
-                async with self._desk.answering.turn(len(message.data)):
-                    event = await self._read(message)
-                    await self._desk.send(event, await self._call(message, event), len(message.data))
-                    return None
-            except NotTaken as error:
-                problem = error.problem
-            except BadInput as error:
-                problem = of_input(error)
-            if problem.status != 500 or pause is None:
+    async def _settle(self, message: Message) -> None:
+        """Do it, or refuse it for good; raises NotTaken or Unavailable where it is to come again."""
+        event, problem = await self._tried(message)
+        for pause in self._pauses:
+            if problem is None or problem.status != HTTPStatus.INTERNAL_SERVER_ERROR:
                 break
             await asyncio.sleep(pause)
-        assert problem is not None
-        if not problem.is_passing or problem.status == 500:
-            await self._refuse(message, event, problem)
-            return None
-        return problem
+            event, problem = await self._tried(message)
+        if problem is None:
+            return
+        if problem.is_passing and problem.status != HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise NotTaken(problem)
+        await self._refuse(message, event, problem)
+
+    async def _tried(self, message: Message) -> tuple[GivenEvent | None, Problem | None]:
+        """The event, if it can be read, and what is in its way; None if it was done."""
+        event = None
+        try:
+            async with self._desk.answering.turn(len(message.data)):
+                event = await self._read(message)
+                await self._desk.send(event, await self._call(message, event), len(message.data))
+        except NotTaken as error:
+            return event, error.problem
+        except BadInput as error:
+            return event, of_input(error)
+        return event, None
 
     async def _read(self, message: Message) -> GivenEvent:
         if len(message.data) < LARGE:
@@ -240,6 +243,11 @@ async def _kept(message: Message) -> AsyncIterator[None]:
         yield
     finally:
         keeping.cancel()
+
+
+async def _give_back(message: Message, reason: str, seconds: float) -> None:
+    log.info("request waits", extra=_about(message, reason))
+    await message.give_back(min(max(seconds, 1), LONGEST_WAIT))
 
 
 def _about(message: Message, reason: str) -> dict[str, object]:
