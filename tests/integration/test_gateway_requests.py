@@ -185,6 +185,12 @@ async def test_a_crash_between_commit_and_acknowledgement_is_one_batch(
     await connection.close()
 
 
+async def test_a_gateway_that_never_found_nats_takes_events_by_http_and_stops(database_url: str) -> None:
+    async with running_gateway(database_url, "nats://127.0.0.1:1", connected=False, requests=True) as client:
+        tenant = await client.tenant()
+        assert (await publish(tenant, mail(tenant))).status == 202
+
+
 async def test_nothing_is_taken_where_that_is_not_turned_on(
     database_url: str, fresh_nats: EmbeddedNats
 ) -> None:
