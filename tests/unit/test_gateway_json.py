@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api_gateway.endpoints import Access, Call, Endpoint
-from api_gateway.http.json_requests import LONGEST_REASON, parse_json, read_json
+from api_gateway.json_requests import LONGEST_REASON, parse_json, read_json
 from api_gateway.large_calls import LARGE
 from api_gateway.timestamps import write_timestamp
 from kannon.adapters.pb.mailer_pb2 import Attachment, SendHTMLReq, SendRes

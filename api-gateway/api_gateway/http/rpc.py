@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from api_gateway.answering import Answering, Parse, Refused, parse_protobuf
 from api_gateway.endpoints import Call, Endpoint, Headers
-from api_gateway.http.json_requests import parse_json
+from api_gateway.json_requests import parse_json
 
 GRPC_WEB: Final = "application/grpc-web"
 _Context = RequestContext[Any, Any]

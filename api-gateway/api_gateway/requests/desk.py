@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from api_gateway.answering import Answering, Refused
 from api_gateway.endpoints import Access, Call, Endpoint
-from api_gateway.http.json_requests import read_value, tell_unknown
+from api_gateway.json_requests import read_value, tell_unknown
 from api_gateway.large_calls import LARGE
 from api_gateway.requests.problems import NotTaken, of_call, of_input
 from api_gateway.requests.reading import GivenEvent

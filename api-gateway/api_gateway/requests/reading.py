@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import unquote
 
-from api_gateway.http.json_requests import without_repetition
+from api_gateway.json_requests import without_repetition
 from kannon.core.errors import BadInput
 
 STRUCTURED: Final = "application/cloudevents+json"
