@@ -86,6 +86,16 @@ async def check_credentials(url: str) -> None:
         await connection.close()
 
 
+async def _fit_to_what_is_between(connection: Connection) -> None:
+    """Prepare no statements where a pooler stands between: the next transaction may be on another session.
+
+    PgBouncer and its like tell a client of a process that is theirs, not the server's.
+    """
+    row = await (await connection.execute(queries("connection")["backend"], prepare=False)).fetchone()
+    if row is None or row["pid"] != connection.info.backend_pid:
+        connection.prepare_threshold = None
+
+
 class Database:
     """A pool of connections to PostgreSQL that survives its restarts.
 
@@ -110,6 +120,7 @@ class Database:
             max_idle=300,
             reconnect_timeout=2.0,
             check=AsyncConnectionPool.check_connection,
+            configure=_fit_to_what_is_between,
             open=False,
         )
 
