@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
+from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig
 
 from kannon.adapters.nats import streams
 from kannon.events import TICK_TYPE, CloudEvent
-from kannon.runtime.keys import SETTING_OF
 from kannon.runtime.settings import (
     ATTACHMENTS_ACCESS_KEY,
     DATABASE_URL,
@@ -42,9 +42,9 @@ from tests.manifests import ROOT, Manifest, containers, label, pod_spec
 
 BASE = installation("base")
 PRODUCTION = installation("production")
+ROUTES = streams.STAGES  # what nats-source can bring, by the function that takes it
 KNATIVES = {"knative-serving", "kourier-system", "istio-system"}
 SUBMIT, SMTP_OUT = "submit", 25
-STAND_INS = {NATS_URL.variable: "nats://nats", DATABASE_URL.variable: "postgresql://database/kannon"}
 MAX_CONNECTIONS = 97  # PostgreSQL's default, less what it keeps for its administrators
 
 each_installation = pytest.mark.parametrize("place", installations(), ids=str)
@@ -62,10 +62,7 @@ def functions(place: Installation) -> list[Manifest]:
 
 
 def settings_of(place: Installation, manifest: Manifest) -> Settings:
-    stand_ins = {name: value for name, value in STAND_INS.items() if name in str(manifest)}
-    given = place.environment(manifest, stand_ins)
-    keys = {setting.variable for setting in SETTING_OF.values()}
-    return Settings.load(environment={name: value for name, value in given.items() if name not in keys})
+    return Settings.load(environment=place.environment(manifest, {}))
 
 
 # functions
@@ -136,12 +133,12 @@ def test_each_route_has_its_stream_and_its_function(place: Installation) -> None
         name = binding["spec"]["sink"]["ref"]["name"]
         assert route == name == function["metadata"]["name"]
         assert f"Deployment/{route}-source" == label(source)
-        assert streams.STAGES[route].subjects
+        assert ROUTES[route].subjects
 
 
 def test_each_stage_is_fed() -> None:
     fed = {binding["spec"]["sink"]["ref"]["name"] for binding, _, _ in sources(BASE)}
-    assert fed == set(streams.STAGES) & {function["metadata"]["name"] for function in functions(BASE)}
+    assert fed == set(ROUTES) & {function["metadata"]["name"] for function in functions(BASE)}
     assert set(STAGES) <= fed
 
 
@@ -308,17 +305,25 @@ def test_production_migrates_past_pgbouncer() -> None:
 STOCK = installation("stock-channel")
 
 
+def policies(ours: StreamConfig) -> dict[str, str]:
+    """What the dispatcher of channels calls them."""
+    retention = {RetentionPolicy.WORK_QUEUE: "Work", RetentionPolicy.LIMITS: "Limits"}
+    discard = {DiscardPolicy.NEW: "New", DiscardPolicy.OLD: "Old"}
+    assert ours.retention
+    assert ours.discard
+    return {"retention": retention[ours.retention], "discard": discard[ours.discard]}
+
+
 @each_stage
 def test_a_channel_is_on_the_stream_that_our_own_table_describes(stage: str) -> None:
     spec = STOCK.named(f"messaging.knative.dev/NatsJetStreamChannel/{stage}")["spec"]
-    ours = streams.STAGES[stage]
+    ours = ROUTES[stage]
     assert spec["stream"] == {
         "overrideName": ours.name,
         "config": {
             "additionalSubjects": list(ours.subjects),
-            "retention": "Work",
+            **policies(ours.config(replicas=1)),
             "storage": "File",
-            "discard": "New",
             "maxBytes": ours.max_bytes,
             "maxMsgs": ours.config(1).max_msgs,
             "duplicateWindow": f"{streams.DUPLICATE_WINDOW:.0f}s",
@@ -361,7 +366,7 @@ def test_every_source_is_scaled_by_what_waits_in_its_own_stream() -> None:
             scaled[manifest["spec"]["scaleTargetRef"]["name"]] = (told["stream"], told["consumer"])
             assert {"natsServerMonitoringEndpoint", "account", "lagThreshold"} <= set(told)
     assert scaled == {
-        f"{source}-source": (streams.STAGES[source].name, source)
+        f"{source}-source": (ROUTES[source].name, source)
         for source in (binding["spec"]["sink"]["ref"]["name"] for binding, _, _ in sources(BASE))
     }
 
@@ -417,7 +422,7 @@ def test_the_source_calls_every_stage_through_the_gateway_of_openfaas() -> None:
     routes = settings_of(OPENFAAS, OPENFAAS.named("Deployment/nats-source"))[SOURCE_ROUTES]
     assert dict(routes) == {
         stage: f"http://gateway.openfaas:8080/function/{stage}"
-        for stage in streams.STAGES
+        for stage in ROUTES
         if stage in STACK["functions"]
     }
 
