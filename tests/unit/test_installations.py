@@ -14,6 +14,7 @@ import yaml
 from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig
 
 from kannon.adapters.nats import streams
+from kannon.core.payloads import PAYLOADS
 from kannon.events import TICK_TYPE, CloudEvent
 from kannon.runtime.settings import (
     ATTACHMENTS_ACCESS_KEY,
@@ -130,10 +131,17 @@ def sources(place: Installation) -> list[tuple[Manifest, Manifest, Manifest]]:
 def test_each_route_has_its_stream_and_its_function(place: Installation) -> None:
     for binding, source, function in sources(place):
         route = place.environment(source, {})["K_SOURCE_ROUTE"]
-        name = binding["spec"]["sink"]["ref"]["name"]
-        assert route == name == function["metadata"]["name"]
+        assert route in ROUTES
+        assert route == binding["spec"]["sink"]["ref"]["name"] == function["metadata"]["name"]
         assert f"Deployment/{route}-source" == label(source)
-        assert ROUTES[route].subjects
+
+
+@each_stage
+def test_each_event_of_a_route_is_one_that_its_function_takes(stage: str) -> None:
+    wiring = (ROOT / "functions" / stage / "main.py").read_text()
+    events = [kind.__name__ for kind in PAYLOADS if streams.stream_of(kind) is ROUTES[stage]]
+    assert events
+    assert not [name for name in events if not re.search(rf"\b{name}\b", wiring)]
 
 
 def test_each_stage_is_fed() -> None:
@@ -198,15 +206,15 @@ def test_who_is_asked_to_go_has_time_to_finish(name: str, code: str) -> None:
     assert spec["terminationGracePeriodSeconds"] >= int(found[1]) + int(pause) + 10
 
 
-def test_migrations_that_old_code_cannot_live_with_wait_to_be_asked_for() -> None:
-    commands = {
-        name: (BASE.named(f"Job/{name}")["spec"].get("suspend", False), containers(BASE.named(f"Job/{name}")))
-        for name in ("migrate", "migrate-post")
-    }
-    assert [(is_held, c[0]["command"][-1]) for is_held, c in commands.values()] == [
-        (False, "pre"),
-        (True, "post"),
-    ]
+@pytest.mark.parametrize(
+    ("name", "step", "waits"), [("migrate", "pre", False), ("migrate-post", "post", True)]
+)
+def test_migrations_that_old_code_cannot_live_with_wait_to_be_asked_for(
+    name: str, step: str, waits: bool
+) -> None:
+    job = BASE.named(f"Job/{name}")
+    assert job["spec"].get("suspend", False) == waits
+    assert containers(job)[0]["command"] == ["kannon", "migrate", "--step", step]
 
 
 # the network
