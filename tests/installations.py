@@ -143,24 +143,26 @@ def is_ours(manifest: Manifest) -> bool:
     return bool(manifest["metadata"]["labels"]["app.kubernetes.io/name"] == "kannon")
 
 
-def _with_component(folder: Path) -> tuple[Manifest, ...]:
+def _with_components(below: Path, *folders: Path) -> tuple[Manifest, ...]:
+    """Components on top of something, as an owner's own overlay has them."""
     with tempfile.TemporaryDirectory() as scratch:
-        base, component = (os.path.relpath(path, scratch) for path in (KNATIVE / "base", folder))
+        components = ", ".join(os.path.relpath(folder, scratch) for folder in folders)
         Path(scratch, "kustomization.yaml").write_text(
-            f"namespace: kannon\nresources: [{base}]\ncomponents: [{component}]\n"
+            f"resources: [{os.path.relpath(below, scratch)}]\ncomponents: [{components}]\n"
         )
         return tuple(read(Path(scratch)))
 
 
 @cache
 def installations() -> tuple[Installation, ...]:
-    """Base first, then overlays, base with each component, and what OpenFaaS needs."""
+    """Base first, overlays, base with each component, production with all, and what OpenFaaS needs."""
     folders: Iterable[Path] = sorted(path.parent for path in KNATIVE.glob("overlays/*/kustomization.yaml"))
     components = sorted(path.parent for path in KNATIVE.glob("components/*/kustomization.yaml"))
     return (
         Installation("base", tuple(read(KNATIVE / "base"))),
         *(Installation(folder.name, tuple(read(folder))) for folder in folders),
-        *(Installation(folder.name, _with_component(folder)) for folder in components),
+        *(Installation(folder.name, _with_components(KNATIVE / "base", folder)) for folder in components),
+        Installation("all", _with_components(KNATIVE / "overlays" / "production", *components)),
         Installation("openfaas", tuple(read(KNATIVE / "openfaas"))),
     )
 
