@@ -51,7 +51,11 @@ class Integrator:
 
     async def letters(self) -> Mapping[str, int]:
         """How many dead letters there are, by subject."""
-        info = await self.nats.jetstream().stream_info(DLQ_STREAM, subjects_filter="kannon.v1.dlq.requests.>")
+        wanted = "kannon.v1.dlq.requests.>"
+        try:
+            info = await self.nats.jetstream().stream_info(DLQ_STREAM, subjects_filter=wanted)
+        except nats.js.errors.NotFoundError:  # made with the first of them
+            return {}
         return info.state.subjects or {}
 
     def refusals(self) -> list[SendRefused]:

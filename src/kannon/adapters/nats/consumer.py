@@ -151,7 +151,7 @@ class PullConsumer:
         try:
             created = await consumer_created(js, self.stream)
             if created is None:
-                streams = STREAMS if self.stream in STREAMS else (*STREAMS, self.stream)
+                streams = STREAMS if self.stream in STREAMS else (self.stream,)
                 await ensure_streams(js, self._replicas, self._ack_wait, streams)
                 created = await consumer_created(js, self.stream)
         except EventsUnavailable as error:

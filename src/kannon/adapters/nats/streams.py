@@ -151,7 +151,12 @@ def stream_of(kind: type[AnyPayload]) -> Stream:
 
 
 async def ensure_streams(
-    js: JetStreamContext, replicas: int = 1, ack_wait: float = ACK_WAIT, streams: Sequence[Stream] = STREAMS
+    js: JetStreamContext,
+    replicas: int = 1,
+    ack_wait: float = ACK_WAIT,
+    streams: Sequence[Stream] = STREAMS,
+    *,
+    consumers: bool = True,
 ) -> None:
     """Make the streams and consumers that are missing, and change those that differ from the table.
 
@@ -160,6 +165,9 @@ async def ensure_streams(
     Args:
         replicas: of each stream; more than one needs a cluster of NATS.
         ack_wait: seconds, for the consumers.
+        streams: only these.
+        consumers: false for who only publishes: what is published waits for its consumer, and a work queue
+            has one only, which need not be ours.
 
     Raises:
         EventsUnavailable: NATS is away, or refuses a stream that is missing.
@@ -167,7 +175,7 @@ async def ensure_streams(
     for stream in streams:
         with translated(f"stream {stream.name}"):
             await _ensure_stream(js, stream.config(replicas))
-            if stream.stage:
+            if consumers and stream.stage:
                 await _ensure_consumer(js, stream, ack_wait)
 
 
