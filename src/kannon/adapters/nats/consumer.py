@@ -11,6 +11,7 @@ from typing import Final
 import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.js import JetStreamContext
 
 from kannon.adapters.nats.connection import Connection
 from kannon.adapters.nats.streams import ACK_WAIT, STREAMS, Stream, consumer_created, ensure_streams
@@ -151,8 +152,7 @@ class PullConsumer:
         try:
             created = await consumer_created(js, self.stream)
             if created is None:
-                streams = STREAMS if self.stream in STREAMS else (self.stream,)
-                await ensure_streams(js, self._replicas, self._ack_wait, streams)
+                await self._make(js)
                 created = await consumer_created(js, self.stream)
         except EventsUnavailable as error:
             _log.warning("no consumer", extra={"stream": self.stream.name, "reason": str(error)})
@@ -166,6 +166,14 @@ class PullConsumer:
         self._bindings += 1
         self._bound.set()
         self._wake_lanes()
+
+    async def _make(self, js: JetStreamContext) -> None:
+        if self.stream in STREAMS:
+            await ensure_streams(js, self._replicas, self._ack_wait)
+            return
+        # And where its results go: who merely listens there hides from a publisher that no stream does.
+        await ensure_streams(js, self._replicas, consumers=False)
+        await ensure_streams(js, self._replicas, self._ack_wait, (self.stream,))
 
     def _unbind(self) -> None:
         self._bound.clear()
