@@ -17,8 +17,8 @@ ALGORITHMS: Final = {"RS256": "RSA", "ES256": "EC"}
 LONGEST: Final = 16_384
 """Characters of a token."""
 MIN_RSA_BITS: Final = 2048
-LEEWAY: Final = 60.0
-"""Seconds that the issuer's clock may differ from ours."""
+LEEWAY: Final = 10.0
+"""Seconds that the issuer's clock may be ahead of ours: its new tokens are valid."""
 SHOWN: Final = 256
 """Characters of a subject that are recorded."""
 
@@ -94,7 +94,7 @@ class TokenCheck:
             for key in found:
                 if (claims := self._verified(token, algorithm, key)) is not None:
                     return claims
-        except (jwt.PyJWTError, ValueError, TypeError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise Unauthenticated(f"token refused: {type(error).__name__}") from None
         raise Unauthenticated("token signed by none of its issuer's keys")
 
@@ -136,7 +136,7 @@ def is_bearer(authorization: str) -> bool:
 def _check_times(claims: Mapping[str, Any], now: float) -> None:
     """Raises Unauthenticated unless it is valid now (RFC 7519 §4.1.4, §4.1.5)."""
     expires, begins = _number(claims["exp"]), _number(claims.get("nbf", 0))
-    if now >= expires + LEEWAY:
+    if now >= expires:
         raise Unauthenticated("expired token")
     if now < begins - LEEWAY:
         raise Unauthenticated("token that is not valid yet")

@@ -81,7 +81,8 @@ async def test_forged_expired_and_foreign_tokens_are_refused(sender: Sender) -> 
     root = _part({"iss": issuer.url, "aud": AUDIENCE, "sub": "root", "exp": now + 60})
     public = jwt.PyJWK(PUBLISHED[0]).key.public_bytes(*_PEM)
     refused = {
-        "expired": issuer.token(exp=now - 3600),
+        "expired": issuer.token(exp=now - 1),
+        "for ever": issuer.token(exp=10**400),
         "without an end": issuer.token(exp=None),
         "not yet": issuer.token(nbf=now + 3600),
         "another issuer": issuer.token(iss="https://other.example"),
@@ -104,6 +105,7 @@ async def test_forged_expired_and_foreign_tokens_are_refused(sender: Sender) -> 
         "none": "",
         "no token": "abc",
         "no JSON": "a.b.c",
+        "nested": f"{base64.urlsafe_b64encode(b'[' * 9000).decode().rstrip('=')}.{claims}.{signature}",
     }
     for name, token in refused.items():
         answer = await sender.publish(token)
