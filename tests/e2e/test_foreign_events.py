@@ -1,4 +1,4 @@
-"""What others put into the streams: refused, kept for a look, and in nobody's way."""
+"""What others put into the streams: done where it asks for mail, else kept for a look and in nobody's way."""
 
 import asyncio
 import json
@@ -11,9 +11,12 @@ from kannon.adapters.nats.connection import Connection, connect
 from kannon.adapters.nats.publisher import headers_of
 from kannon.core.payloads import BatchAccepted, Candidate, DeliveriesDue
 from kannon.events import CloudEvent, Sealer, subject_of
+from tests.commands import kannon
 from tests.conftest import Eventually
 from tests.e2e.system import System, Tenant
+from tests.e2e.test_a_mail_on_its_way import mails_of
 from tests.mail import NOW
+from tests.sent_events import attributes
 from tests.smtp_peer import SmtpPeer
 
 FOREIGN = Sealer(b"not our key" * 3, "/somebody/else")
@@ -76,3 +79,22 @@ async def test_streams_take_nothing_from_who_has_no_password(system: System) -> 
     client = Client()
     with pytest.raises((nats.errors.Error, OSError, asyncio.TimeoutError)):
         await client.connect(f"nats://{address}", allow_reconnect=False, connect_timeout=2)
+
+
+async def test_an_event_that_asks_for_mail_has_it_sent(
+    system: System, tenant: Tenant, sink: SmtpPeer
+) -> None:
+    data = {
+        "sender": {"email": f"shop@{tenant.domain}"},
+        "subject": "Your order",
+        "html": "<p>Thank you.</p>",
+        "recipients": ["http@example.org"],
+    }
+    words = ("events", "send", "-", "--api", system.api, "--domain", tenant.domain, "--key", tenant.key)
+    sent = await asyncio.to_thread(lambda: kannon(*words, stdin=json.dumps(data)))
+    assert (sent.code, sent.err) == (0, "")
+    event = attributes() | {"data": data | {"recipients": ["nats@example.org"]}}
+    async with await connect(nats_url(system), "test", give_up_after=10) as nats:
+        await nats.js.publish(f"kannon.v1.requests.{tenant.domain}", json.dumps(event).encode())
+    assert await asyncio.to_thread(tenant.wait_for_end, 2) == {"accepted": 2, "delivered": 2}
+    assert set(mails_of(sink, tenant)) == {"http@example.org", "nats@example.org"}
