@@ -19,14 +19,18 @@ from kannon.core.tracking.clients import Proxies
 from kannon.events import Sealer
 from kannon.runtime.clock import utc_now
 from kannon.runtime.keys import key_for
+from kannon.runtime.metrics import serve_metrics
 from kannon.runtime.public import START_PATIENCE, PublicFunction, Service
 from kannon.runtime.settings import (
     DATABASE_URL,
+    METRICS_HOST,
+    METRICS_PORT,
     NATS_URL,
     STREAM_REPLICAS,
     TRACK_TRUSTED_PROXIES,
     Settings,
 )
+from kannon.telemetry.catalogue import ENGAGEMENTS, ENGAGEMENTS_PENDING
 
 
 def _new_id() -> str:
@@ -49,6 +53,13 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> Service:
     def state() -> bytes:
         return msgspec.json.encode({"function": "track", "nats": nats.is_up, **outgoing.counts()})
 
+    async def look() -> None:
+        counts = outgoing.counts()
+        for result in ("published", "lost"):
+            ENGAGEMENTS.add(counts[result] - ENGAGEMENTS.value(result), result)
+        ENGAGEMENTS_PENDING.set(counts["pending"])
+
+    await stack.enter_async_context(serve_metrics(settings[METRICS_HOST], settings[METRICS_PORT], look))
     track = Track(
         Tokens(PostgresTrackingKeys(database)),
         outgoing,
