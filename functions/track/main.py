@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 import msgspec
 
 from functions.track.handler import Track
+from functions.track.measured import measured
 from functions.track.outgoing import Outgoing
 from functions.track.protocol import Connections
 from functions.track.tokens import Tokens
@@ -19,12 +20,10 @@ from kannon.core.tracking.clients import Proxies
 from kannon.events import Sealer
 from kannon.runtime.clock import utc_now
 from kannon.runtime.keys import key_for
-from kannon.runtime.metrics import serve_metrics
+from kannon.runtime.metrics import metrics
 from kannon.runtime.public import START_PATIENCE, PublicFunction, Service
 from kannon.runtime.settings import (
     DATABASE_URL,
-    METRICS_HOST,
-    METRICS_PORT,
     NATS_URL,
     STREAM_REPLICAS,
     TRACK_TRUSTED_PROXIES,
@@ -59,7 +58,6 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> Service:
             ENGAGEMENTS.add(counts[result] - ENGAGEMENTS.value(result), result)
         ENGAGEMENTS_PENDING.set(counts["pending"])
 
-    await stack.enter_async_context(serve_metrics(settings[METRICS_HOST], settings[METRICS_PORT], look))
     track = Track(
         Tokens(PostgresTrackingKeys(database)),
         outgoing,
@@ -69,7 +67,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> Service:
         _new_id,
         state,
     )
-    return Connections(track.answer)
+    return Connections(measured(track.answer, lambda: metrics(look)))
 
 
 track = PublicFunction("track", _build)

@@ -501,9 +501,7 @@ TRACK_TRUSTED_PROXIES = Setting(
     "track.trusted_proxies", parse_networks, "", "networks whose proxies are believed whom they ask for"
 )
 
-METRICS_PORT = Setting(
-    "metrics.port", _port, "0", "port of /metrics of gateway, edge, source and track; 0 for none"
-)
+METRICS_PORT = Setting("metrics.port", _port, "0", "port of /metrics of gateway, edge and source; 0 for none")
 METRICS_HOST = Setting(
     "metrics.host",
     _text,

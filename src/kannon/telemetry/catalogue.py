@@ -78,6 +78,11 @@ JOURNAL_CALLS: Final = Counter("kannon_edge_journal_calls_total", "Calls that we
 JOURNAL_FAILURES: Final = Counter("kannon_edge_journal_failures_total", "Writes of the journal that failed.")
 REPORTS: Final = Counter("kannon_edge_reports_total", "Reports that came in: taken, or put off.", ("result",))
 
+TRACK_REQUESTS: Final = Counter(
+    "kannon_track_requests_total",
+    "Requests of readers: open, click, unsubscribe, other; by the status of the answer.",
+    ("kind", "status"),
+)
 ENGAGEMENTS: Final = Counter(
     "kannon_track_engagements_total", "What readers did: published, or lost.", ("result",)
 )

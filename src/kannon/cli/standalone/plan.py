@@ -53,8 +53,8 @@ from kannon.runtime.settings import (
 GATEWAY, EDGE, SOURCE, TRACK = "api-gateway", "edge-smtp", "nats-source", "track"
 _READY_SECONDS = 75.0  # more than a part waits for its servers: it says itself what is not there
 STAGES = ("verify", "dispatch", "send", "bounce", "stats")
-MEASURED = (GATEWAY, EDGE, SOURCE, TRACK)
-"""Parts whose metrics have a port of their own; stages serve theirs where events come in."""
+MEASURED = (GATEWAY, EDGE, SOURCE)
+"""Parts whose metrics have a port of their own; functions serve theirs where they serve all else."""
 EVERYTHING = (EDGE, *STAGES, TRACK, GATEWAY)
 
 COMPONENTS: Mapping[Setting[bool], str] = {
