@@ -26,6 +26,7 @@ from kannon.runtime.settings import (
     KEY_EVENTS,
     KEY_RETURN_PATHS,
     KEY_TRACKING_KEYS,
+    METRICS_PORT,
     NATS_URL,
     SENDER_HOSTNAME,
     SMTP_ADDRESS,
@@ -77,7 +78,7 @@ PARTS = {
     "Deployment/gateway": Part(
         {DATABASE_URL, NATS_URL, API_ADMIN_TOKEN, KEY_EVENTS, KEY_DKIM_KEYS},
         frozenset({API_PORT, EDGE_TARGETS}),
-        frozenset({API_PORT}),
+        frozenset({API_PORT, METRICS_PORT}),
     ),
     VERIFY: Part({NATS_URL, KEY_EVENTS}),
     f"{FUNCTION}/dispatch": Part(
@@ -93,14 +94,16 @@ PARTS = {
     f"{FUNCTION}/track": Part({DATABASE_URL, NATS_URL, KEY_EVENTS}, frozenset({TRACK_TRUSTED_PROXIES})),
     **{
         f"Deployment/{stage}-source": Part(
-            {NATS_URL}, frozenset({SOURCE_ROUTE, SOURCE_HEALTH_PORT}), frozenset({SOURCE_HEALTH_PORT})
+            {NATS_URL},
+            frozenset({SOURCE_ROUTE, SOURCE_HEALTH_PORT}),
+            frozenset({SOURCE_HEALTH_PORT, METRICS_PORT}),
         )
         for stage in STAGES
     },
     "StatefulSet/edge": Part(
         {NATS_URL, KEY_EVENTS, KEY_ENVELOPES, KEY_RETURN_PATHS},
         frozenset({SENDER_HOSTNAME, EDGE_NAME, EDGE_ADDRESS, EDGE_JOURNAL, SMTP_ADDRESS, SMTP_DOMAIN}),
-        frozenset({EDGE_ADDRESS, SMTP_ADDRESS}),
+        frozenset({EDGE_ADDRESS, SMTP_ADDRESS, METRICS_PORT}),
     ),
 }
 
