@@ -26,6 +26,7 @@ class Collected:
     attributes: Mapping[str, Any]
     links: tuple[str, ...]
     error: str
+    seconds: float
 
 
 class SpanCollector:
@@ -90,6 +91,7 @@ def _read(body: bytes) -> list[Collected]:
                     _attributes(span.attributes),
                     tuple(link.trace_id.hex() for link in span.links),
                     span.status.message,
+                    (span.end_time_unix_nano - span.start_time_unix_nano) / 1e9,
                 )
                 for span in scope.spans
             ]

@@ -19,6 +19,7 @@ _CHATTY = {
     "nats": logging.WARNING,
     "asyncio": logging.WARNING,
     "yoyo": logging.WARNING,
+    "opentelemetry": logging.ERROR,  # it tells of each try while a collector is away
     "psycopg.pool": logging.ERROR,  # it names the server several times a second while that is away
 }
 

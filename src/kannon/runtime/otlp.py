@@ -75,6 +75,7 @@ class OtlpExporter:
     """Implements `kannon.telemetry.tracing.Exporter`; to be used in one thread."""
 
     def __init__(self, provider: TracerProvider, ids: _Ids) -> None:
+        self._provider = provider
         self._ids = ids
         self._tracer = provider.get_tracer("kannon")
 
@@ -89,6 +90,10 @@ class OtlpExporter:
     ) -> None:
         """See `Exporter`."""
         _Exported(self._start(name, parent, kind, attributes, (), False, began_ns)).end(error)
+
+    def close(self) -> None:
+        """Send what is left; the end of the process does it, too."""
+        self._provider.shutdown()
 
     def _start(
         self,
