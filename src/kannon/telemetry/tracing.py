@@ -104,6 +104,11 @@ def new_traceparent() -> str:
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
 
 
+def traceparent_of(given: str) -> str:
+    """`given` if it is a valid one, else a new one."""
+    return given if is_traceparent(given) else new_traceparent()
+
+
 def trace_id_of(traceparent: str) -> str:
     """The trace that it belongs to, 32 hexadecimal digits; empty if it is none."""
     return traceparent[3:35]
@@ -126,10 +131,9 @@ def take_over(given: str) -> tuple[str, bool]:
     Returns:
         What is followed, and whether it was begun just now.
     """
-    is_new = not is_traceparent(given)
-    traceparent = new_traceparent() if is_new else given
+    traceparent = traceparent_of(given)
     follow(traceparent)
-    return traceparent, is_new
+    return traceparent, traceparent != given
 
 
 @contextmanager
@@ -140,11 +144,11 @@ def step(
 
     An exception that leaves it is told by its type alone: what it says may name an address.
     """
-    if not is_traceparent(given):
-        given, is_root = new_traceparent(), True
-    span = Span(given)
+    traceparent = traceparent_of(given)
+    span = Span(traceparent)
     if _exporter is not None:
-        span = _exporter.start(name, given, kind, attributes or {}, (), is_root)
+        is_root = is_root or traceparent != given
+        span = _exporter.start(name, traceparent, kind, attributes or {}, (), is_root)
     token = _current.set(span)
     try:
         yield span
