@@ -22,7 +22,6 @@ from api_gateway.credentials import (
 )
 from api_gateway.refusals import Foreign, NotBuilt, PermissionDenied, Unauthenticated
 from api_gateway.sender_tokens import TokenCheck, UnmappedSubject, is_bearer
-from api_gateway.traces import traceparent_of
 from kannon.core.access import ADMINISTRATOR, Caller, Role, rule_for
 from kannon.core.audit import Decision
 from kannon.core.errors import BadInput
@@ -59,6 +58,7 @@ class Call:
         idempotency_key: under which a Domain may repeat it; empty if it came without one.
         limits: what that Domain may send.
         event: `source` and `id` of the event that asks for it, which then are what it may be repeated under.
+        begins_trace: it came without a `traceparent`.
     """
 
     procedure: str
@@ -68,6 +68,7 @@ class Call:
     limits: Limits = UNLIMITED
     caller: Caller = ADMINISTRATOR
     event: tuple[str, str] | None = None
+    begins_trace: bool = False
 
 
 Procedure = Callable[[Any, Call], Awaitable[Message]]
@@ -212,11 +213,6 @@ def endpoints(services: Iterable[Service], auditor: Auditor) -> dict[str, Endpoi
             endpoint = _endpoint(service, method, auditor)
             found[endpoint.name] = endpoint
     return found
-
-
-def trace_of(headers: Headers) -> str:
-    """The `traceparent` under which a call is followed: the caller's, or a new one."""
-    return traceparent_of(headers("traceparent"))
 
 
 def _endpoint(service: Service, method: MethodDescriptor, auditor: Auditor) -> Endpoint:

@@ -27,6 +27,7 @@ from api_gateway.deliveries import Deliveries
 from api_gateway.diagnosis import Diagnosis
 from api_gateway.endpoints import Doorkeeper, endpoints
 from api_gateway.front import Front
+from api_gateway.gauges import Gauges
 from api_gateway.grpc_server import GrpcServer
 from api_gateway.http_on_demand import HttpOnDemand
 from api_gateway.hz import HZ, Check
@@ -85,6 +86,7 @@ from kannon.runtime.clock import utc_now
 from kannon.runtime.failpoints import arm_failpoints
 from kannon.runtime.keys import key_for
 from kannon.runtime.logs import start_logging
+from kannon.runtime.metrics import serve_metrics
 from kannon.runtime.settings import (
     API_ADMIN_TOKEN,
     API_CORS_ORIGINS,
@@ -107,6 +109,8 @@ from kannon.runtime.settings import (
     LIMITS_MAILS_PER_DAY,
     LIMITS_MAILS_PER_MINUTE,
     LIMITS_RECIPIENTS_PER_CALL,
+    METRICS_HOST,
+    METRICS_PORT,
     NATS_URL,
     SENDER_MAX_MESSAGE,
     SENDER_RETRY_BUDGET,
@@ -115,6 +119,7 @@ from kannon.runtime.settings import (
     SettingsError,
 )
 from kannon.runtime.suppression import suppression_rules
+from kannon.runtime.tracing import start_tracing
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
@@ -153,6 +158,7 @@ class Wanted:
     audit_retention: timedelta = timedelta(hours=720)
     issuer: Issuer | None = None
     takes_requests: bool = False
+    metrics: tuple[str, int] = ("", 0)
 
 
 def read_settings(settings: Settings) -> Wanted:
@@ -192,6 +198,7 @@ def read_settings(settings: Settings) -> Wanted:
         audit_retention=settings[AUDIT_RETENTION],
         issuer=_read_issuer(settings),
         takes_requests=settings[EVENTS_REQUESTS],
+        metrics=(settings[METRICS_HOST], settings[METRICS_PORT]),
     )
 
 
@@ -251,6 +258,9 @@ class Gateway:
             wanted.retry_budget,
             desk,
         )
+        ledger_look = PostgresLedgerLook(database, wanted.in_hand, wanted.lease)
+        streams_look = NatsStreamsLook(nats)
+        self.gauges = Gauges(ledger_look, streams_look, self.announcer, clock)
         built = services(
             mailer,
             PreviewDesk(bodies),
@@ -260,12 +270,7 @@ class Gateway:
             Deliveries(directory, PostgresDeliveryQueries(database)),
             DeadLetterDesk(NatsDeadLetterStore(nats, wanted.replicas), sealer),
             ReportDesk(PostgresReports(database), database.clock),
-            Diagnosis(
-                PostgresLedgerLook(database, wanted.in_hand, wanted.lease),
-                NatsStreamsLook(nats),
-                self.edges,
-                database.clock,
-            ),
+            Diagnosis(ledger_look, streams_look, self.edges, database.clock),
             SuppressionDesk(directory, suppressions, wanted.suppression, clock),
             LimitsDesk(directory, wanted.limits),
             AuditDesk(trail),
@@ -326,6 +331,7 @@ async def serve(wanted: Wanted, stop: asyncio.Event) -> None:
         gateway = Gateway(wanted, database, nats)
         port = await gateway.server.start(wanted.host, wanted.port)
         log.info("ready", extra={"host": wanted.host, "port": port})
+        await stack.enter_async_context(serve_metrics(*wanted.metrics, gateway.gauges.look))
         pruning = asyncio.create_task(prune(gateway.trail, wanted.audit_retention, database.clock))
         stack.callback(pruning.cancel)
         if gateway.requests is not None:
@@ -379,6 +385,7 @@ def main() -> int:
         settings = Settings.load()
         start_logging("gateway", settings[DEBUG])
         arm_failpoints(settings)
+        start_tracing("gateway", settings)
         uvloop.run(_run(read_settings(settings)))
     except KannonError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)

@@ -135,7 +135,7 @@ class EventIntake:
             else:
                 given = await asyncio.to_thread(read_http, headers, body)
         except BadInput as error:
-            log.info("event refused", extra={"reason": str(error), "trace": call.traceparent})
+            log.info("event refused", extra={"reason": str(error)})
             raise NotTaken(of_input(error)) from None
         if isinstance(given, list):
             results = await self._all_sent(given, call, len(body))

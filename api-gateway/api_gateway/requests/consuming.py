@@ -18,13 +18,13 @@ from api_gateway.names import read_domain
 from api_gateway.requests.desk import RequestDesk
 from api_gateway.requests.problems import NotTaken, Problem, of_input
 from api_gateway.requests.reading import GivenEvent, read_message
-from api_gateway.traces import traceparent_of
 from kannon.core.access import Caller, Role
 from kannon.core.errors import BadInput, Unavailable
 from kannon.core.limits import Limits
 from kannon.core.payloads import SendRefused
 from kannon.events import REQUESTS_PREFIX
 from kannon.ports import Directory, EventPublisher
+from kannon.telemetry.tracing import take_over
 
 AT_ONCE: Final = 4
 KEEP_EVERY: Final = 10.0
@@ -174,8 +174,9 @@ class RequestIntake:
         own = await self._directory.limits(domain)
         if own is None or domain != name:
             raise BadInput(f"domain: there is no domain {name}")
-        trace = traceparent_of(event.attributes.get("traceparent", ""))
-        return Call(PROCEDURE, trace, domain, limits=own.over(self._limits), caller=CALLER)
+        trace, begins_trace = take_over(event.attributes.get("traceparent", ""))
+        limits = own.over(self._limits)
+        return Call(PROCEDURE, trace, domain, limits=limits, caller=CALLER, begins_trace=begins_trace)
 
     async def _refuse(self, message: Message, event: GivenEvent | None, problem: Problem) -> None:
         """Answer and bury; done twice, that is stored once."""

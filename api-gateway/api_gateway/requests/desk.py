@@ -14,10 +14,10 @@ from api_gateway.json_requests import read_value, tell_unknown
 from api_gateway.large_calls import LARGE
 from api_gateway.requests.problems import NotTaken, of_call, of_input
 from api_gateway.requests.reading import GivenEvent
-from api_gateway.traces import traceparent_of
 from kannon.adapters.pb.mailer_pb2 import SendRes
 from kannon.core.errors import BadInput
 from kannon.events import SEND_REQUESTED
+from kannon.telemetry.tracing import traceparent_of
 
 _MAILER: Final = "pkg.kannon.mailer.apiv1.Mailer"
 _ASKED_BY: Final = (("html", "SendHTML"), ("templateId", "SendTemplate"), ("template_id", "SendTemplate"))
@@ -50,15 +50,9 @@ class RequestDesk:
         try:
             endpoint, data = await self._asked(event, octets)
         except BadInput as error:
-            log.info("event refused", extra={"reason": str(error), "trace": call.traceparent})
+            log.info("event refused", extra={"reason": str(error)})
             raise NotTaken(of_input(error)) from None
-        asked = replace(
-            call,
-            procedure=endpoint.name,
-            traceparent=_trace(event, call),
-            idempotency_key="",
-            event=event.name,
-        )
+        asked = replace(_traced(event, call), procedure=endpoint.name, idempotency_key="", event=event.name)
 
         async def parse(_endpoint: Endpoint, _octets: bytes) -> Message:
             if octets < LARGE:
@@ -88,7 +82,8 @@ class RequestDesk:
         return self._endpoints[f"{_MAILER}/{methods.pop()}"], data
 
 
-def _trace(event: GivenEvent, call: Call) -> str:
-    """The trace of the event itself, if it has one; else that of who brought it."""
+def _traced(event: GivenEvent, call: Call) -> Call:
+    """The call in the trace of the event itself, if it has one; else in that of who brought it."""
     own = event.attributes.get("traceparent", "")
-    return own if own and traceparent_of(own) == own else call.traceparent
+    is_valid = bool(own) and traceparent_of(own) == own
+    return replace(call, traceparent=own, begins_trace=False) if is_valid else call
