@@ -20,9 +20,25 @@ from kannon.cli.standalone.postgres import EmbeddedPostgres
 
 Condition = Callable[[], object | Awaitable[object]]
 Eventually = Callable[..., Awaitable[object]]
+Figure = Callable[[str], None]
 
 
 @pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Figure:
+    """`figure("12 ms")`: what was measured, told when all tests are done: no test fails by it."""
+    return lambda told: record_property("figure", told)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell the figures."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, ())]
+    told = sorted(value for report in reports for name, value in report.user_properties if name == "figure")
+    if told:
+        terminalreporter.section("figures")
+        terminalreporter.write("".join(f"{line}\n" for line in told))
+
+
+@pytest.fixture(scope="session")
 def eventually() -> Eventually:
     """`await eventually(condition, within=20.0)`: poll until it is true, and give what it returned."""
 
