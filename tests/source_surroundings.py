@@ -82,7 +82,7 @@ class Surroundings:
         """How often a message was handed out to a source."""
         info = await self.connection.js.consumer_info("KANNON_DISPATCH", "dispatch")
         assert info.delivered
-        return info.delivered.consumer_seq
+        return int(info.delivered.consumer_seq)
 
     async def waiting(self) -> int:
         """Messages in the stream."""
