@@ -321,6 +321,23 @@ async def test_function_target_alone_picks_a_function(
         assert await function.pod.ended() == 0
 
 
+@pytest.mark.parametrize("name", list(FUNCTIONS))
+async def test_who_is_asked_to_stop_while_it_waits_for_its_servers_ends_at_once(
+    name: str, around: Around, eventually: Eventually
+) -> None:
+    manifest = FUNCTIONS[name]
+    around.shut()
+    try:
+        command, own = containers(manifest)[0]["command"], variables(manifest, around.given)
+        async with started(around.image, command, own) as pod:
+            await eventually(lambda: around.waiting)
+            pod.signal(signal.SIGTERM)
+            assert await pod.ended() == 0, pod.errors
+            assert not pod.told("ready")
+    finally:
+        around.open()
+
+
 async def test_without_anything_it_tells_what_there_is(image: Image) -> None:
     command = json.loads(FINAL.all("CMD")[0])
     assert "Kannon sends mail" in image.run(command).stdout

@@ -67,6 +67,14 @@ def test_only_pinned_wheels_are_installed() -> None:
         assert from_index or "--no-index --no-deps" in command
 
 
+def test_nothing_is_installed_that_compiles() -> None:
+    commands = [command.split() for run in BUILD.all("RUN") for command in run.split("&&")]
+    assert {tuple(command[:3]) if command[0] == "python" else command[0] for command in commands} == {
+        *(("python", "-m", module) for module in ("venv", "pip", "compileall")),
+        "chmod",
+    }
+
+
 def test_it_does_not_run_as_root_and_needs_no_shell() -> None:
     user, group = FINAL.all("USER")[0].split(":")
     assert user.isdecimal()

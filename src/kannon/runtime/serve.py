@@ -7,7 +7,6 @@ process and import Flask's server: twice the memory.)
 """
 
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,6 +20,7 @@ from uvicorn.server import Server
 
 from kannon.core.errors import KannonError
 from kannon.runtime.collector import collect_rarely
+from kannon.runtime.ending import end_when_asked, ending_when_asked
 from kannon.runtime.framework import create_app
 from kannon.runtime.listening import GRACE_SECONDS, place
 from kannon.runtime.stage import Stage
@@ -31,8 +31,9 @@ _NOT_STARTED = 3
 @asynccontextmanager
 async def _life_span(_app: Starlette) -> AsyncIterator[None]:
     try:
-        for stage in Stage.instances:
-            await stage.open()
+        with ending_when_asked():
+            for stage in Stage.instances:
+                await stage.open()
     except KannonError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         os._exit(2)  # uvicorn would wrap it in a trace
@@ -46,12 +47,11 @@ async def _life_span(_app: Starlette) -> AsyncIterator[None]:
 
 def main() -> None:
     """Serve until SIGTERM; what is under way is finished first."""
+    # uvicorn raises what it caught once more when it is done, and by then all is.
+    end_when_asked()
     host, port = place()
     app = create_app(os.environ.get("FUNCTION_TARGET"), os.environ.get("FUNCTION_SOURCE"))
     app.router.lifespan_context = _life_span
-    for asked in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn raises what it caught once more when it is done: to be asked to stop is no failure.
-        signal.signal(asked, lambda *_: None)
     server = Server(
         Config(
             app,
