@@ -89,6 +89,10 @@ class Pod:
         """What lies in the one folder that it can write to."""
         return [str(path) for path in Path(f"/proc/{self.pid}/root/tmp").rglob("*")]
 
+    def heeds(self, number: int) -> bool:
+        """Whether it handles that signal: number 1 is not ended by one that it does not."""
+        return bool(int(self.status()["SigCgt"], 16) >> (number - 1) & 1)
+
     def signal(self, number: int) -> None:
         """Send it a signal."""
         os.kill(self.pid, number)

@@ -330,7 +330,7 @@ async def test_who_is_asked_to_stop_while_it_waits_for_its_servers_ends_at_once(
     try:
         command, own = containers(manifest)[0]["command"], variables(manifest, around.given)
         async with started(around.image, command, own) as pod:
-            await eventually(lambda: around.waiting)
+            await eventually(lambda: around.waiting and pod.heeds(signal.SIGTERM), within=HANG_SECONDS)
             pod.signal(signal.SIGTERM)
             assert await pod.ended() == 0, pod.errors
             assert not pod.told("ready")
@@ -348,15 +348,15 @@ async def test_without_anything_it_tells_what_there_is(image: Image) -> None:
 
 @pytest.mark.parametrize("command", list(OTHERS))
 async def test_every_other_part_starts_and_ends(command: str, around: Around, eventually: Eventually) -> None:
-    own = variables(OTHERS[command], around.given) | {
+    own = variables(OTHERS[command], around.given)
+    own |= {name: "0" for name in own if name.endswith("_PORT")}  # the machine's own are others'
+    own |= {
         "K_API_HOST": "127.0.0.1",
-        "K_API_PORT": "0",
         "K_API_ADMIN_TOKEN": "a-token-of-an-administrator",
         "K_EDGE_ADDRESS": f"127.0.0.1:{free_port()}",
         "K_EDGE_JOURNAL": "/tmp/journal.db",
         "K_SMTP_ADDRESS": f"127.0.0.1:{free_port()}",
         "K_SINK": "http://127.0.0.1:1/",
-        "K_SOURCE_HEALTH_PORT": "0",
     }
     async with started(around.image, command.split(), own) as pod:
 

@@ -6,8 +6,6 @@ PostgreSQL or NATS would be heard only when it has them.
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
@@ -17,15 +15,3 @@ def end_when_asked() -> None:
     """From now on SIGTERM and SIGINT end the process at once, and that is no failure."""
     for number in STOPPING:
         signal.signal(number, lambda *_: os._exit(0))
-
-
-@contextmanager
-def ending_when_asked() -> Iterator[None]:
-    """The same meanwhile; then these signals are handled as before."""
-    before = {number: signal.getsignal(number) for number in STOPPING}
-    end_when_asked()
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

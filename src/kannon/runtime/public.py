@@ -13,7 +13,7 @@ from typing import Protocol
 
 from kannon.core.errors import KannonError
 from kannon.runtime.collector import collect_rarely
-from kannon.runtime.ending import STOPPING, end_when_asked
+from kannon.runtime.ending import STOPPING
 from kannon.runtime.listening import GRACE_SECONDS
 from kannon.runtime.logs import start_logging
 from kannon.runtime.settings import DEBUG, Settings
@@ -61,7 +61,6 @@ class PublicFunction:
         start_logging(self.name, settings[DEBUG])
         asked = asyncio.Event()
         loop = asyncio.get_running_loop()
-        end_when_asked()
         async with AsyncExitStack() as stack:
             service = await self._build(settings, stack)
             for number in STOPPING:

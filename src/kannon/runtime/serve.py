@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import FrameType
 
 from kannon.runtime import slim_imports  # noqa: F401 - first, for it decides what others load
 
@@ -20,7 +21,7 @@ from uvicorn.server import Server
 
 from kannon.core.errors import KannonError
 from kannon.runtime.collector import collect_rarely
-from kannon.runtime.ending import end_when_asked, ending_when_asked
+from kannon.runtime.ending import end_when_asked
 from kannon.runtime.framework import create_app
 from kannon.runtime.listening import GRACE_SECONDS, place
 from kannon.runtime.stage import Stage
@@ -31,9 +32,8 @@ _NOT_STARTED = 3
 @asynccontextmanager
 async def _life_span(_app: Starlette) -> AsyncIterator[None]:
     try:
-        with ending_when_asked():
-            for stage in Stage.instances:
-                await stage.open()
+        for stage in Stage.instances:
+            await stage.open()
     except KannonError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         os._exit(2)  # uvicorn would wrap it in a trace
@@ -45,6 +45,15 @@ async def _life_span(_app: Starlette) -> AsyncIterator[None]:
             await stage.close()
 
 
+class _Server(Server):
+    """Ends at once when it is asked to before it listens."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.started:
+            os._exit(0)
+        super().handle_exit(sig, frame)
+
+
 def main() -> None:
     """Serve until SIGTERM; what is under way is finished first."""
     # uvicorn raises what it caught once more when it is done, and by then all is.
@@ -52,7 +61,7 @@ def main() -> None:
     host, port = place()
     app = create_app(os.environ.get("FUNCTION_TARGET"), os.environ.get("FUNCTION_SOURCE"))
     app.router.lifespan_context = _life_span
-    server = Server(
+    server = _Server(
         Config(
             app,
             host=host,
