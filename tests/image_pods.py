@@ -14,14 +14,19 @@ from kannon.cli.standalone.listening import free_port
 from kannon.runtime.keys import encode_key
 from tests.dockerfile import ROOT
 from tests.image import Image
-from tests.manifests import Manifest, containers, find, pod_spec, read
+from tests.manifests import Manifest, containers, find, load_all, pod_spec, read
 
 KEY = b"k" * 32
 MANIFESTS = read(ROOT / "knative" / "base")
+COMPONENTS = [
+    manifest
+    for path in sorted((ROOT / "knative" / "components").rglob("*.yaml"))
+    for manifest in load_all(path.read_text())
+]
 FUNCTIONS = {
     manifest["metadata"]["name"]: manifest
-    for manifest in MANIFESTS
-    if manifest["apiVersion"].startswith("serving.knative.dev/")
+    for manifest in [*MANIFESTS, *COMPONENTS]
+    if manifest.get("apiVersion", "").startswith("serving.knative.dev/")
 }
 OTHERS = {
     " ".join(containers(manifest)[0]["command"]): manifest
