@@ -93,13 +93,13 @@ def postgres_url(postgres_server: EmbeddedPostgres) -> str:
 @pytest.fixture
 def fresh_database(postgres_url: str) -> str:
     """The URL of an empty database, for one test."""
-    return _create_database(postgres_url)
+    return create_database(postgres_url)
 
 
 @pytest.fixture(scope="session")
 def shared_database(postgres_url: str) -> str:
     """A database with all tables, which tests use one after another."""
-    url = _create_database(postgres_url)
+    url = create_database(postgres_url)
     migrate(url)
     return url
 
@@ -119,7 +119,8 @@ def migrated_database(shared_database: str) -> str:
     return shared_database
 
 
-def _create_database(server_url: str) -> str:
+def create_database(server_url: str) -> str:
+    """The URL of a new, empty database."""
     # None is dropped: that waits for a checkpoint each time, and the server goes at the end anyway.
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(server_url, autocommit=True) as connection:

@@ -18,16 +18,22 @@ from tests.manifests import Manifest, containers, find, load_all, pod_spec, read
 
 KEY = b"k" * 32
 MANIFESTS = read(ROOT / "knative" / "base")
-COMPONENTS = [
-    manifest
-    for path in sorted((ROOT / "knative" / "components").rglob("*.yaml"))
-    for manifest in load_all(path.read_text())
-]
-FUNCTIONS = {
-    manifest["metadata"]["name"]: manifest
-    for manifest in [*MANIFESTS, *COMPONENTS]
-    if manifest.get("apiVersion", "").startswith("serving.knative.dev/")
-}
+
+
+def _functions() -> dict[str, Manifest]:
+    """Of the base, and those that components bring whole; of others these have but patches."""
+    brought: list[Any] = []
+    for path in sorted((ROOT / "knative" / "components").rglob("*.yaml")):
+        brought += load_all(path.read_text())
+    whole = [one for one in brought if isinstance(one, dict) and containers(one)]
+    return {
+        manifest["metadata"]["name"]: manifest
+        for manifest in [*whole, *MANIFESTS]
+        if manifest["apiVersion"].startswith("serving.knative.dev/")
+    }
+
+
+FUNCTIONS = _functions()
 OTHERS = {
     " ".join(containers(manifest)[0]["command"]): manifest
     for manifest in MANIFESTS

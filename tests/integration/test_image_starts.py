@@ -25,7 +25,7 @@ from kannon.cli.standalone.postgres import EmbeddedPostgres
 from kannon.core.payloads import AnyPayload, EnvelopesReady
 from kannon.events import CloudEvent, Sealer
 from kannon.runtime.clock import utc_now
-from tests.conftest import Eventually, Figure
+from tests.conftest import Eventually, Figure, create_database
 from tests.describing_edge import DescribingEdge, describing_edge
 from tests.dns_server import DnsServer
 from tests.dockerfile import FINAL, ROOT
@@ -100,9 +100,10 @@ def behind(url: str, gate: Gate) -> str:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def around(
-    image: Image, database_url: str, postgres_server: EmbeddedPostgres, nats_server: EmbeddedNats
+    image: Image, postgres_server: EmbeddedPostgres, nats_server: EmbeddedNats
 ) -> AsyncIterator[Around]:
-    """The servers, with streams and tables; these are made as the image makes them."""
+    """The servers, with streams and tables; these the image makes."""
+    database_url = create_database(postgres_server.url)
     migrated = image.run(["kannon", "migrate"], K_DATABASE_URL=database_url)
     assert migrated.returncode == 0, migrated.stderr
     async with await connect(nats_server.url, "test", give_up_after=10) as nats:
