@@ -11,11 +11,12 @@ from grpc import StatusCode
 
 from api_gateway.endpoints import Call, Doorkeeper, Endpoint, Headers, trace_of
 from api_gateway.large_calls import LargeCalls
+from api_gateway.received import Received
 from api_gateway.statuses import Status, status_of
 from kannon.core.errors import BadInput
 
-Parse = Callable[[Endpoint, bytes], Awaitable[Message]]
-"""Reads the request of an endpoint; raises BadInput."""
+Parse = Callable[[Endpoint, Received], Awaitable[Message]]
+"""Reads the request of an endpoint, and takes its octets; raises BadInput."""
 
 log = logging.getLogger(__name__)
 
@@ -45,30 +46,30 @@ class Answering:
         with _told(endpoint.name, traceparent):
             return await self._doorkeeper.admit(endpoint, headers, traceparent, client)
 
-    async def message(self, endpoint: Endpoint, call: Call, octets: bytes, parse: Parse) -> Message:
-        """The answer to a request that is given in octets."""
+    async def message(self, endpoint: Endpoint, call: Call, received: Received, parse: Parse) -> Message:
+        """The answer to a request."""
         with _told(endpoint.name, call.traceparent):
-            async with self._large_calls.turn(len(octets)):
-                return await endpoint.procedure(await parse(endpoint, octets), call)
+            async with self._large_calls.turn(received.size):
+                return await endpoint.procedure(await parse(endpoint, received), call)
 
     async def messages(
-        self, endpoint: Endpoint, call: Call, octets: bytes, parse: Parse
+        self, endpoint: Endpoint, call: Call, received: Received, parse: Parse
     ) -> AsyncGenerator[Message, None]:
         """The answers of an endpoint that has a stream of them."""
         assert endpoint.stream is not None
         with _told(endpoint.name, call.traceparent):
             async with (
-                self._large_calls.turn(len(octets)),
-                aclosing(endpoint.stream(await parse(endpoint, octets), call)) as stream,
+                self._large_calls.turn(received.size),
+                aclosing(endpoint.stream(await parse(endpoint, received), call)) as stream,
             ):
                 async for message in stream:
                     yield message
 
 
-async def parse_protobuf(endpoint: Endpoint, octets: bytes) -> Message:
+async def parse_protobuf(endpoint: Endpoint, received: Received) -> Message:
     """See `Parse`."""
     try:
-        return endpoint.request.FromString(octets)
+        return endpoint.request.FromString(received.take())  # type: ignore[arg-type]  # it takes any octets
     except DecodeError:
         raise BadInput(f"the request is no valid {endpoint.request.DESCRIPTOR.full_name}") from None
 
