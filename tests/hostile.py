@@ -32,6 +32,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "separators": "a\u2028b\u2029c\x85d\x1ce\x7f",
     "characters of four octets": "\U0001f600\U0010ffff\ufffe",
     "combined": "e\u0301" * 40 + "\u00df\u0130\ufb01",
+    "letters that are like s and k": "text/\u017flain; \u212aey=x",
     "large": "x" * 70_000,
     "large and not ASCII": "\u00e9\u20ac'" * 9_000,
 }

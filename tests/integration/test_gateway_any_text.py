@@ -239,9 +239,10 @@ def check_mail(request: Any, content: Any, envelope: Envelope) -> None:
     recipient = request.recipients[0]
     address = str(EmailAddress.parse(recipient.email))
     fields = {"email": address, **request.global_fields, **recipient.fields}
-    message = strict_reader.read(
-        envelope.body + (envelope.rest.octets if envelope.rest else b""), eight_bit=True
-    )
+    whole = envelope.body + (envelope.rest.octets if envelope.rest else b"")
+    asked = request.headers
+    shown = (request.sender.email, recipient.email, *asked.to, *asked.cc, asked.reply_to, *fields.values())
+    message = strict_reader.read(whole, eight_bit=not "".join(shown).isascii())
     assert set(message.headers) == headers_asked_for(request, fields)
     assert strict_reader.unstructured(message.headers["subject"]) == filled(request.subject, fields)
     sender = str(EmailAddress.parse(request.sender.email).wire)

@@ -182,6 +182,12 @@ def test_the_media_type_is_kept_where_base64_may_carry_it(
     assert told == (kind, parameters | {"name": "a"})
 
 
+@pytest.mark.parametrize("content_type", ["text/\u017flain", "te\u212at/plain", "text/plain; \u017fize=1"])
+def test_no_letter_beyond_ascii_stands_in_a_media_type(content_type: str) -> None:
+    with pytest.raises(UnsafeHeader, match="content_type"):
+        Attachment("a", content_type, b"")
+
+
 def test_a_long_media_type_stands_on_the_first_line() -> None:
     word = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
     part = b"".join(Attachment("a.docx", word, b"").as_part())

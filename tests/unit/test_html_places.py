@@ -137,6 +137,8 @@ UNSAFE = [
     ("<iframe srcdoc='{{x}}'>", "a document of its own (srcdoc)"),
     ("<script>var a = '{{x}}'</script>", "a script"),
     ("<SCRIPT>{{x}}", "a script"),
+    ("<script></\u017fcript>{{x}}</script>", "a script"),
+    ("<\u017f a='><script>{{x}}</script>'>", "a script"),
     ("<script src='{{x}}'></script>", "a script"),
     ("<script type='application/ld+json'>{{x}}</script>", "a script"),
     ("<title><a onclick='{{x}}'></title>", "an event handler"),

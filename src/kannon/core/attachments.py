@@ -18,8 +18,9 @@ _SHORT: Final = 60  # characters of a name that stands on one line
 _NAME = r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}"  # RFC 6838 §4.2
 _VALUE = r"\"[ !#-\[\]-~]{0,50}\"|[!#$%&'*+.0-9A-Z^_`a-z{|}~-]{1,50}"
 _PARAMETER = rf"[ \t]*;[ \t]*((?!(?:name|boundary)=)[a-z0-9-]{{1,20}})=({_VALUE})"
-_PARAMETERS = re.compile(_PARAMETER, re.IGNORECASE)
-_CONTENT_TYPE = re.compile(rf"({_NAME}/{_NAME})((?:{_PARAMETER}){{0,8}})", re.IGNORECASE)
+_FLAGS = re.IGNORECASE | re.ASCII  # beyond ASCII two letters count as one with `s` and `k`
+_PARAMETERS = re.compile(_PARAMETER, _FLAGS)
+_CONTENT_TYPE = re.compile(rf"({_NAME}/{_NAME})((?:{_PARAMETER}){{0,8}})", _FLAGS)
 _NEVER_IN_BASE64 = ("multipart/", "message/")
 _CONTENT_ID = re.compile(r"[A-Za-z0-9._~!$&'*+=@-]{1,60}")
 # The last two are the overrides of direction, by which `exe.fdp` is shown as `pdf.exe` and the reverse.
