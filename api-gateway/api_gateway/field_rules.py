@@ -18,6 +18,13 @@ MAX_HEADER_CHARACTERS: Final = 1000
 _NO_HEADERS: Final = CompiledHeaders(NO_HEADERS)
 
 
+def read_fields(place: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Fields as a request has them; raises BadInput, before they are looked at, if they are too many."""
+    if len(given) > MAX_FIELDS:
+        raise BadInput(f"{place}: must not be more than {MAX_FIELDS}")
+    return dict(given)
+
+
 class FieldRules:
     """What the fields of one call may hold.
 
@@ -92,8 +99,6 @@ class FieldRules:
         return f"{place}.email" if name == "email" else f"{place}.fields.{shortened(name)}"
 
     def _check_values(self, place: str, fields: Mapping[str, str]) -> None:
-        if len(fields) > MAX_FIELDS:
-            raise BadInput(f"{place}: must not be more than {MAX_FIELDS}")
         for name, value in fields.items():
             if "\0" in value or "\0" in name:
                 raise BadInput(f"{place}.{shortened(name)}: must not hold NUL")

@@ -100,7 +100,8 @@ def _check_depth(html: str) -> None:
 def _covered(html: str, word: str, kept: list[str]) -> str:
     """HTML with what passes for each placeholder in its place; the placeholders are added to `kept`."""
 
-    source_pieces, at = [], 0
+    source_pieces: list[str] = []
+    at = 0
     for start, end in _placeholders(html):
         source_pieces += (html[at:start], f"{word}{len(kept)}x")
         kept.append(html[start:end])
