@@ -12,6 +12,7 @@ from api_gateway.answering import Answering, Refused
 from api_gateway.endpoints import Access, Call, Endpoint
 from api_gateway.json_requests import read_value, tell_unknown
 from api_gateway.large_calls import LARGE
+from api_gateway.received import Received
 from api_gateway.requests.problems import NotTaken, of_call, of_input
 from api_gateway.requests.reading import GivenEvent
 from kannon.adapters.pb.mailer_pb2 import SendRes
@@ -54,7 +55,7 @@ class RequestDesk:
             raise NotTaken(of_input(error)) from None
         asked = replace(_traced(event, call), procedure=endpoint.name, idempotency_key="", event=event.name)
 
-        async def parse(_endpoint: Endpoint, _octets: bytes) -> Message:
+        async def parse(_endpoint: Endpoint, _received: Received) -> Message:
             if octets < LARGE:
                 message, unknown = read_value(endpoint.request, data)
             else:  # seconds of work, during which others are to be answered
@@ -63,7 +64,7 @@ class RequestDesk:
             return message
 
         try:
-            answer = await self.answering.message(endpoint, asked, b"", parse)
+            answer = await self.answering.message(endpoint, asked, Received(b""), parse)
         except Refused as refused:
             raise NotTaken(of_call(refused.status)) from None
         assert isinstance(answer, SendRes)
