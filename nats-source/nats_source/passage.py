@@ -8,8 +8,8 @@ from typing import Final
 from kannon.adapters.nats.consumer import Pulled
 from kannon.adapters.nats.dead_letters import RANGE, DeadLetters
 from kannon.core.errors import EventsUnavailable
+from kannon.runtime.sink import Sink
 from nats_source.delivery import Action, Bury, Done, Pace, Part, Split, TryAgain, WaitOut, decide
-from nats_source.sink import Sink
 
 _log = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kannon.core.access import Role
+from kannon.core.answers import Answer
 from kannon.core.batches import BatchContent, Body, Delivery, KeyedAnswer, Move, NewBatch, Outcome
 from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.envelopes import Envelope
@@ -60,6 +61,17 @@ class EventPublisher(Protocol):
 
         Raises:
             EventsUnavailable: NATS is away, or the stream is full; nothing is known to be stored.
+        """
+
+
+class EventSink(Protocol):
+    """Takes events by HTTP."""
+
+    async def post(self, attributes: Mapping[str, str], data: bytes) -> Answer:
+        """Post one event in binary mode; whatever goes wrong is an answer, too.
+
+        Args:
+            attributes: its headers, as in `ce-id`, and `content-type`.
         """
 
 
