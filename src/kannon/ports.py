@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # the gateway has these; functions need not load them
         EventPage,
         Interval,
         Latencies,
+        LogPage,
+        LogPlace,
         Place,
         Point,
         Question,
@@ -711,6 +713,25 @@ class StatisticsQueries(Protocol):
         Args:
             after: what the page before gave as `next`; None for the first.
         """
+
+
+class OutcomeLog(Protocol):
+    """All Events of a Domain in the order of commit, so that who reads on misses nothing; every call raises
+    LedgerUnavailable."""
+
+    async def page(self, domain: str, after: LogPlace | None, take: int) -> LogPage:
+        """Up to `take` of them; fewer only where there are no more yet. None that is committed later stands
+        before one that was given.
+
+        Args:
+            after: None: from the beginning of what is kept.
+
+        Raises:
+            CursorAhead: this database has not come so far.
+        """
+
+    async def end(self) -> LogPlace:
+        """A place behind which all stands that is committed from now on."""
 
 
 SERIES_AT_ONCE = 5
