@@ -1,7 +1,7 @@
 """Keeps for each recipient whether mail still reaches them, by the events of Kannon that a Trigger brings.
 
-The table is this service's own: another system asks it before it writes to somebody. An event that comes again
-is noticed by its id, and one that comes late by its time, so the order in which they arrive does not matter.
+The table is this service's own: another system asks it before it writes to somebody. An event that comes
+again is noticed by its id, and one that comes late by its time, so their order does not matter.
 """
 
 import os
