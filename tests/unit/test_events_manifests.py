@@ -1,4 +1,4 @@
-"""The component that brings events to a Broker, and the example behind it: valid, complete, of one version."""
+"""The component that brings events to a Broker, and the example behind it: valid, complete, one version."""
 
 import tomllib
 
