@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -40,8 +41,11 @@ def fact(number: int) -> OutcomeFact:
 class Way:
     """Stream, source and function; and the sink that they end at."""
 
-    def __init__(self, sink: ScriptedSink, publisher: NatsPublisher) -> None:
+    def __init__(
+        self, sink: ScriptedSink, publisher: NatsPublisher, function: asyncio.subprocess.Process
+    ) -> None:
         self.sink = sink
+        self.function = function
         self._publisher = publisher
         self._published = 0
 
@@ -86,7 +90,7 @@ async def way(fresh_nats: EmbeddedNats, eventually: Eventually) -> AsyncIterator
             K_SINK=sink.url,
             K_CE_OVERRIDES='{"extensions": {"cluster": "blue"}}',
         )
-        await stack.enter_async_context(function)
+        process = await stack.enter_async_context(function)
         source = running(
             "-m",
             "nats_source",
@@ -95,7 +99,13 @@ async def way(fresh_nats: EmbeddedNats, eventually: Eventually) -> AsyncIterator
         )
         await stack.enter_async_context(source)
         await eventually(lambda: answers_http(port, "/", host="127.0.0.1"))
-        yield Way(sink, NatsPublisher(connection, Sealer(KEY, "/kannon/test"), utc_now))
+        yield Way(sink, NatsPublisher(connection, Sealer(KEY, "/kannon/test"), utc_now), process)
+
+
+def most_memory(pid: int) -> int:
+    """The most that a process ever had in memory, in kilobytes."""
+    [most] = re.findall(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return int(most)
 
 
 def written(asked: Asked) -> dict[str, object]:
@@ -133,6 +143,7 @@ async def test_ten_thousand_reach_a_sink_that_fails_a_third_of_the_time_and_each
     await way.publish(10_000)
     await eventually(lambda: len({delivery for delivery, _ in taken}) == 10_000, 60)
     assert len({id for _, id in taken}) == len(taken) == 10_000
+    assert most_memory(way.function.pid) < 64 * 1024
 
 
 async def test_one_that_is_refused_for_good_ends_among_the_dead_letters_alone(

@@ -8,9 +8,12 @@ from datetime import UTC, datetime
 import pytest
 
 from functions.events.handler import PATIENCE, REMEMBERED, Events
+from functions.events.main import sink_url
 from kannon.core.answers import Answer, Fault
 from kannon.core.errors import MalformedEvent, SinkRefuses, Unavailable
 from kannon.core.payloads import DeliveriesDue, OutcomeFact, Outcomes
+from kannon.runtime.binding import Binding
+from kannon.runtime.settings import Settings, SettingsError
 
 AT = datetime(2027, 3, 4, tzinfo=UTC)
 Script = Callable[[str], Answer]
@@ -142,3 +145,19 @@ async def test_what_is_remembered_has_an_end(sink: FakeSink) -> None:
 async def test_what_is_no_outcome_is_not_taken(events: Events, payload: Outcomes) -> None:
     with pytest.raises(MalformedEvent):
         await events.handle(payload, "")
+
+
+def url_of(sink: str = "", **given: str) -> str:
+    return sink_url(Settings.load(given, {}), Binding(sink=sink))
+
+
+def test_a_binding_says_where_events_go_and_else_a_setting() -> None:
+    here = {"events.sink": "https://sink.example/"}
+    assert url_of(**here) == "https://sink.example/"
+    assert url_of("http://broker.example/kannon/default", **here) == "http://broker.example/kannon/default"
+
+
+@pytest.mark.parametrize("sink", ["", "broker.example", "ftp://broker.example/", "http:///x"])
+def test_without_a_place_to_go_it_does_not_start(sink: str) -> None:
+    with pytest.raises(SettingsError, match=r"events.sink \(K_EVENTS_SINK\)"):
+        url_of(sink)
