@@ -23,6 +23,7 @@ DOCUMENTS = [
     "CHANGELOG.md",
     "docs/guarantees.md",
     "docs/events.md",
+    "docs/metrics.md",
     *ADRS,
 ]
 
