@@ -93,9 +93,10 @@ demo: bytecode ## 1,000 mails through everything, on this machine
 run: bytecode ## standalone in the foreground
 	@$(BIN)/kannon standalone
 
-generate: setup ## Python and docs/api.md from proto/
+generate: setup ## Python, docs/api.md and the contracts in docs/events/ from proto/ and the code
 	$(BIN)/python proto/generate.py
 	$(BIN)/python proto/reference.py
+	$(BIN)/python proto/contracts.py
 
 lock: setup ## pin what pyproject.toml asks for, with hashes
 	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra standalone pyproject.toml -o requirements.lock

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from nats.js.api import DiscardPolicy, RetentionPolicy
 
 from kannon.adapters.nats.publisher import headers_of
-from kannon.adapters.nats.streams import STAGES, STREAMS, stream_of
+from kannon.adapters.nats.streams import READERS, STAGES, STREAMS, stream_of
 from kannon.core.payloads import PAYLOADS, DeliveriesDue, Outcomes, SuppressionChanges
 from kannon.events import CloudEvent, Sealer
 
@@ -49,6 +49,13 @@ def test_what_anyone_may_read_is_kept_by_age() -> None:
     for kind in (Outcomes, SuppressionChanges):
         assert stream_of(kind).name == "KANNON_OUTCOMES"
         assert stream_of(kind).config(1).retention == RetentionPolicy.LIMITS
+
+
+def test_who_reads_what_anyone_may_read_leaves_it_to_the_others() -> None:
+    for stage, stream in READERS.items():
+        assert stream.config(1) == stream_of(Outcomes).config(1)
+        assert stream.consumer(30.0).durable_name == stage
+        assert stream.consumer(30.0).filter_subject == "kannon.v1.outcomes.>"
 
 
 def test_all_streams_together_fit_a_small_machine() -> None:
