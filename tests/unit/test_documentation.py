@@ -21,7 +21,9 @@ DOCUMENTS = [
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "docs/deploy.md",
     "docs/guarantees.md",
+    "docs/operations.md",
     *ADRS,
 ]
 
