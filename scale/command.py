@@ -7,7 +7,6 @@ import shutil
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,7 @@ from faults.interrupting import INTERRUPTED, until_done_or_stopped
 from kannon.runtime.logs import start_logging
 from scale.report import as_json, show
 from scale.system import running
-from scale.trial import Trial
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the command line asks for."""
-
-    mails: int
-    every: float
-    seed: int
+from scale.trial import Asked, Trial
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,9 +24,10 @@ class Asked:
 @click.option(
     "--every", default=5.0, show_default=True, type=click.FloatRange(0.5), help="Seconds between two rounds."
 )
+@click.option("--rounds", default=0, type=click.IntRange(0), help="Of kills.  [default: while mail is owed]")
 @click.option("--seed", default=1, show_default=True, help="Which instance is killed, and in which order.")
 @click.option("--data-folder", type=click.Path(path_type=Path), help="Kept, logs included; else removed.")
-def scale(mails: int, every: float, seed: int, data_folder: Path | None) -> None:
+def scale(mails: int, every: float, rounds: int, seed: int, data_folder: Path | None) -> None:
     """Run two of everything on this machine, and kill an instance of each function in every round while mail
     is under way; then let all functions stop for want of work, and send one mail more.
 
@@ -49,7 +40,7 @@ def scale(mails: int, every: float, seed: int, data_folder: Path | None) -> None
     folder.chmod(0o711)  # PostgreSQL runs as another user where we are root
     began = time.monotonic()
     try:
-        told = asyncio.run(_run(folder, Asked(mails, every, seed)))
+        told = asyncio.run(_run(folder, Asked(mails, every, rounds, seed)))
     finally:
         if data_folder is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -65,7 +56,7 @@ async def _run(folder: Path, asked: Asked) -> dict[str, Any] | None:
     _say("starting two gateways, two edges, two sources")
     told = None
     async with running(folder) as system:
-        trial = Trial(system, asked.mails, asked.every, asked.seed, _say)
+        trial = Trial(system, asked, _say)
         if await until_done_or_stopped(trial.run(), system.supervisor):
             show(trial, system.fronts)
             told = as_json(trial, system.fronts)

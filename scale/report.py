@@ -33,6 +33,11 @@ def show(trial: Trial, fronts: Mapping[str, Front]) -> None:
             f"{max(one.start_seconds for one in front.instances):.2f}",
         )
     console.print(functions)
+    parts = Table("part that runs long", "CPU s", "peak MB", box=None, pad_edge=False)
+    for name, usage in trial.parts.items():
+        parts.add_row(name, f"{usage.cpu:.1f}", f"{usage.peak_rss_mb:.0f}")
+    console.print()
+    console.print(parts)
     measures = Table("measure", "value", box=None, pad_edge=False)
     if trial.load is not None:
         for measure, value in _load(trial.load).items():
@@ -63,6 +68,10 @@ def as_json(trial: Trial, fronts: Mapping[str, Front]) -> dict[str, Any]:
             }
             for one in trial.singles
         ],
+        "parts": {
+            name: {"cpu_s": round(usage.cpu, 1), "peak_mb": round(usage.peak_rss_mb)}
+            for name, usage in trial.parts.items()
+        },
         "functions": {
             name: {
                 "answered": [front.traffic.answered[one.name] for one in front.instances],

@@ -116,14 +116,18 @@ async def running(path: Path) -> AsyncIterator[System]:
         parts = [{part.name: part for part in plan.workers()} for plan in plans]
         await supervisor.start(*_of_each(parts, EDGE), *_of_each(parts, GATEWAY))
         fronts = {name: Front(name, _logging(folder, _of_each(parts, name))) for name in FUNCTIONS}
+        stack.push_async_callback(_stop, fronts)
         for front in fronts.values():
-            stack.push_async_callback(front.stop)
             await front.start()
         await supervisor.start(*(_Source(one, fronts).numbered(at) for at, one in enumerate(each)))
         gateways = Balancer(GATEWAY, [one[s.API_PORT] for one in each])
         stack.push_async_callback(gateways.stop)
         await gateways.start()
         yield System(common, supervisor, sink, exchanger, fronts, f"127.0.0.1:{gateways.port}")
+
+
+async def _stop(fronts: Mapping[str, Front]) -> None:
+    await asyncio.gather(*(front.stop() for front in fronts.values()))
 
 
 def _told(folder: DataFolder, exchanger: Exchanger) -> Mapping[str, str]:

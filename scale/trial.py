@@ -1,7 +1,7 @@
 """What is done to the system, and what it is judged by."""
 
 import asyncio
-import random
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,6 +11,7 @@ from typing import Final
 import grpc
 import psycopg
 
+from bench.processes import Usage, usages
 from faults.application import Tenant
 from faults.invariants import Evidence, violations
 from faults.sink import Behaviour
@@ -20,6 +21,7 @@ from kannon.adapters.nats.streams_look import NatsStreamsLook
 from kannon.cli.standalone.components import ticking
 from kannon.cli.standalone.errors import PartFailed
 from kannon.runtime import settings as s
+from scale.kills import Kills
 from scale.system import INSTANCES, JOBS, LEASE, System
 
 TENANTS: Final = 2
@@ -30,13 +32,32 @@ TICK: Final = 1.0
 RECOVERY: Final = 60.0
 _ROUNDS: Final = 1.5
 """Rounds of kills that the mail takes at the least: the sink is as slow as that needs."""
+_SLOWEST: Final = 0.05
+"""Seconds a mail after which kills end, though not all mail has."""
 _BATCH: Final = 1_000
-_ASKS_EVERY: Final = 0.5
+_ASKS_EVERY: Final = 0.05
 _STARTS_WITHIN: Final = 60.0
 _FIRST_WORDS: Final = "451 4.3.0 once more, please"
 _LAST_WORDS: Final = "550 5.1.1 no such mailbox"
 _DEFERRED_OF: Final = 10
 _BOUNCED_OF: Final = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be tried.
+
+    Attributes:
+        mails: Deliveries.
+        every: seconds from one round of kills to the next.
+        rounds: of kills; 0: until all mail has its end.
+        seed: says which instance is killed, and in which order.
+    """
+
+    mails: int
+    every: float
+    rounds: int
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +100,23 @@ Say = Callable[[str], None]
 
 
 class Trial:
-    """One run: a first mail, many mails amid kills, idleness, and a first mail again."""
+    """One run: a first mail, many mails amid kills, idleness, and a first mail again.
 
-    def __init__(self, system: System, mails: int, every: float, seed: int, say: Say) -> None:
-        """
-        Args:
-            every: seconds from one round of kills to the next.
-        """
+    Attributes:
+        broken: what does not hold; empty where all does.
+        parts: what those that run long have used.
+    """
+
+    def __init__(self, system: System, asked: Asked, say: Say) -> None:
         self._system = system
-        self._mails = mails
-        self._every = every
-        self._random = random.Random(seed)  # noqa: S311 - nothing secret
+        self._asked = asked
         self._say = say
-        self._names = iter(range(1_000_000))
+        self._names = itertools.count()
+        self._run = time.time_ns() // 1_000_000 % 10_000_000
         self.load: Load | None = None
         self.singles: list[Single] = []
         self.broken: list[str] = []
+        self.parts: dict[str, Usage] = {}
 
     async def run(self) -> None:
         """Do all of it; what does not hold is in `broken`."""
@@ -104,6 +126,7 @@ class Trial:
             self.broken.append(f"it did not come about: {error}")
         except grpc.aio.AioRpcError as error:
             self.broken.append(f"a call was refused: {error.details()}")
+        self.parts = usages(self._system.supervisor.pids)
 
     async def _all_steps(self) -> None:
         await self._single("none had ever run")
@@ -121,7 +144,7 @@ class Trial:
             system.settings[s.API_ADMIN_TOKEN],
             system.settings[s.DATABASE_URL],
             system.sink,
-            f"tenant{next(self._names)}",
+            f"tenant{next(self._names)}-{self._run}",
         )
         await tenant.register()
         return tenant
@@ -145,63 +168,54 @@ class Trial:
     async def _amid_kills(self) -> None:
         system = self._system
         tenants = [await self._tenant() for _ in range(TENANTS)]
-        delay = _ROUNDS * self._every * JOBS * INSTANCES / self._mails
+        delay = _ROUNDS * self._asked.every * JOBS * INSTANCES / self._asked.mails
         system.exchanger.behave = lambda recipient, tries: _behaviour(recipient, tries, delay)
         began = time.monotonic()
         async with ticking(system.fronts["dispatch"].port, TICK):
             sending = asyncio.gather(*(self._send(one, at) for at, one in enumerate(tenants)))
             try:
-                kills, during = await self._kill_until_ended(tenants)
+                kills = await self._kill(tenants)
                 await sending
             finally:
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
             healed = time.monotonic()
-            wanted = [self._mails // TENANTS + (at < self._mails % TENANTS) for at in range(TENANTS)]
-            evidence = [
-                await self._settled(one, count, healed) for one, count in zip(tenants, wanted, strict=True)
-            ]
+            evidence = [await self._settled(one, self._share(at), healed) for at, one in enumerate(tenants)]
         seconds = time.monotonic() - began
         for number, found in enumerate(evidence):
             self._judge(f"application {number}", found)
-        self.load = Load(self._mails, evidence, seconds, kills, during, await self._dead_letters())
+        letters = await self._dead_letters()
+        self.load = Load(self._asked.mails, evidence, seconds, kills.count, kills.during, letters)
         for tenant in tenants:
             await tenant.close()
         system.exchanger.calm()
 
     async def _send(self, tenant: Tenant, number: int) -> None:
-        left, first = self._mails // TENANTS + (number < self._mails % TENANTS), 0
-        while left:
-            count = min(left, _BATCH)
-            await tenant.send([f"r{first + at}.{tenant.domain}@example.org" for at in range(count)])
-            left, first = left - count, first + count
+        mails = self._share(number)
+        for first in range(0, mails, _BATCH):
+            numbers = range(first, min(first + _BATCH, mails))
+            await tenant.send([f"r{at}.{tenant.domain}@example.org" for at in numbers])
 
-    async def _kill_until_ended(self, tenants: Sequence[Tenant]) -> tuple[int, int]:
-        """Kill an instance of each function a round; returns how many, and how many while mail was owed."""
+    def _share(self, number: int) -> int:
+        """How many mails this tenant sends."""
+        return len(range(number, self._asked.mails, TENANTS))
+
+    async def _kill(self, tenants: Sequence[Tenant]) -> Kills:
+        """Kill until all mail has its end, or the rounds are over."""
         await until(lambda: any(one.copies for one in tenants), RECOVERY, "the first mail arrives")
-        kills = during = 0
-        deadline = time.monotonic() + self._mails * 0.05 + LEASE + RECOVERY
-        is_over = False
-        while not is_over and time.monotonic() < deadline:
-            ends = time.monotonic() + self._every
-            order = self._random.sample(sorted(self._system.fronts), len(self._system.fronts))
-            for at, name in enumerate(order):
-                await asyncio.sleep(max(0.0, ends - self._every * (1 - at / len(order)) - time.monotonic()))
-                if await self._kill_one(name):
-                    kills += 1
-                    is_over = is_over or await self._is_over(tenants)
-                    during += not is_over
-            await asyncio.sleep(max(0.0, ends - time.monotonic()))
+        kills = Kills(self._system.fronts, self._asked.every, self._asked.seed)
+        rounds = range(self._asked.rounds) if self._asked.rounds else itertools.count()
+        deadline = time.monotonic() + self._asked.mails * _SLOWEST + LEASE + RECOVERY
+        for _ in rounds:
+            is_over = await kills.round(lambda: self._is_over(tenants))
             arrived = sum(one.copies.total() for one in tenants)
-            self._say(f"{kills} killed, {arrived} mails at the sink")
-        return kills, during
-
-    async def _kill_one(self, name: str) -> bool:
-        instances = [one for one in self._system.fronts[name].instances if one.is_ready]
-        return bool(instances) and self._random.choice(instances).kill()
+            self._say(f"{kills.count} killed, {arrived} mails at the sink")
+            if is_over or time.monotonic() > deadline:
+                break
+        return kills
 
     async def _is_over(self, tenants: Sequence[Tenant]) -> bool:
-        if sum(one.accepted for one in tenants) < self._mails:
+        if sum(one.accepted for one in tenants) < self._asked.mails:
             return False
         return not any([await one.owed() for one in tenants])
 
@@ -214,7 +228,7 @@ class Trial:
                 if tenant.accepted >= count and not await tenant.owed():
                     settled = time.monotonic() - healed
                     break
-            await asyncio.sleep(_ASKS_EVERY / 10)
+            await asyncio.sleep(_ASKS_EVERY)
         return await tenant.evidence(settled, allowed)
 
     async def _until_idle(self) -> None:
