@@ -4,14 +4,13 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import ClientConnectorError, ClientError, ClientSession, ClientTimeout, web
 
 from kannon.cli.standalone.errors import PartFailed
-from kannon.cli.standalone.listening import free_port
 from kannon.cli.standalone.part import Part
 from scale.instance import Instance
 
@@ -60,15 +59,15 @@ class Front:
     Requests go to ready instances by turns. One that finds none is held; if none is wanted either, it has the
     first started. An instance that dies with a request makes it a 502: the caller knows whether to repeat.
 
+    Args:
+        parts: what makes each instance's part.
+
     Attributes:
-        port: where it listens, on 127.0.0.1.
         idle_after: seconds without a request after which all instances are stopped; None: never.
     """
 
-    def __init__(self, function: str, parts: Sequence[Part]) -> None:
-        self.function = function
-        self.port = free_port()
-        self.instances = [Instance(part) for part in parts]
+    def __init__(self, parts: Sequence[Callable[[], Part]]) -> None:
+        self.instances = [Instance(make) for make in parts]
         self.traffic = Traffic()
         self.idle_after: float | None = None
         self._turn = 0
@@ -77,7 +76,13 @@ class Front:
         self._scaling = asyncio.Lock()
         self._reaper: asyncio.Task[None] | None = None
         self._runner: web.AppRunner | None = None
+        self._port = 0
         self._session: ClientSession | None = None
+
+    @property
+    def port(self) -> int:
+        """Where it listens, on 127.0.0.1; 0 before it does."""
+        return self._port
 
     @property
     def running(self) -> int:
@@ -96,7 +101,8 @@ class Front:
         self._session = ClientSession(timeout=ClientTimeout(total=None), auto_decompress=False)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self._port = self._runner.addresses[0][1]
         self._reaper = asyncio.create_task(self._stop_when_idle())
 
     async def stop(self) -> None:

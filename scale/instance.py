@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import Final
 
 from kannon.cli.standalone.errors import PartFailed
@@ -19,22 +20,31 @@ log = logging.getLogger(__name__)
 class Instance:
     """Runs a part as a kubelet runs a pod: while it is wanted, it is started whenever it has died.
 
+    Args:
+        make: the part, on a port that is free; called for each start, for others may take the port of what
+            does not run.
+
     Attributes:
-        port: where it listens, on 127.0.0.1.
+        name: of its part.
         is_ready: whether it takes requests, as far as is known.
         starts: how often it became ready.
         kills: how often it was killed.
         start_seconds: how long the latest start took.
     """
 
-    def __init__(self, part: Part) -> None:
-        self.name = part.name
-        self.port = int(part.env["PORT"])
+    def __init__(self, make: Callable[[], Part]) -> None:
+        self._make = make
+        self._running = RunningPart(make())
+        self.name = self._running.part.name
         self.is_ready = False
         self.starts = self.kills = 0
         self.start_seconds = 0.0
-        self._running = RunningPart(part)
         self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """Where it listens, on 127.0.0.1."""
+        return int(self._running.part.env["PORT"])
 
     @property
     def is_wanted(self) -> bool:
@@ -45,9 +55,12 @@ class Instance:
         """Start it, and wait until it is ready.
 
         Raises:
-            PartFailed: it does not start.
+            PartFailed: it does not start, not the second time either.
         """
-        await self._start()
+        try:
+            await self._start()
+        except PartFailed:
+            await self._start()
         self._keeper = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
@@ -70,6 +83,7 @@ class Instance:
 
     async def _start(self) -> None:
         began = time.monotonic()
+        self._running = RunningPart(self._make())
         try:
             await self._running.start()
         except PartFailed:

@@ -3,9 +3,10 @@
 import asyncio
 import itertools
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -86,7 +87,7 @@ class _Source(Plan):
 
     def __init__(self, settings: s.Settings, fronts: Mapping[str, Front]) -> None:
         ports = {name: front.port for name, front in fronts.items() if name in STAGES}
-        super().__init__(settings, EVERYTHING, Ports(ports, free_port()))
+        super().__init__(on_this_machine(settings, EVERYTHING), EVERYTHING, Ports(ports, free_port()))
 
     def numbered(self, number: int) -> Part:
         """One of them."""
@@ -112,10 +113,8 @@ async def running(path: Path) -> AsyncIterator[System]:
         common = await with_servers(common, folder, supervisor)
         await asyncio.to_thread(migrate, common[s.DATABASE_URL])
         each = _each(common, folder)
-        plans = [Plan(settings, EVERYTHING, Ports.choose()) for settings in each]
-        parts = [{part.name: part for part in plan.workers()} for plan in plans]
-        await supervisor.start(*_of_each(parts, EDGE), *_of_each(parts, GATEWAY))
-        fronts = {name: Front(name, _logging(folder, _of_each(parts, name))) for name in FUNCTIONS}
+        await supervisor.start(*(part for name in (EDGE, GATEWAY) for part in _of_each(each, name)))
+        fronts = {name: Front(_makers(each, name, folder)) for name in FUNCTIONS}
         stack.push_async_callback(_stop, fronts)
         for front in fronts.values():
             await front.start()
@@ -143,31 +142,39 @@ def _each(common: s.Settings, folder: DataFolder) -> list[s.Settings]:
     """The settings of each instance of gateway and edge."""
     edges = [f"edge-{number}=127.0.0.1:{free_port()}" for number in range(INSTANCES)]
     return [
-        on_this_machine(
-            common.with_defaults(
-                {
-                    s.EDGE_TARGETS: ",".join(edges),
-                    s.EDGE_NAME: edge.partition("=")[0],
-                    s.EDGE_ADDRESS: edge.partition("=")[2],
-                    s.EDGE_JOURNAL: str(folder.subfolder(f"{EDGE}-{number}") / "journal.sqlite"),
-                    s.API_PORT: str(free_port()),
-                    s.SMTP_ADDRESS: f"127.0.0.1:{free_port()}",
-                    s.TRACK_ADDRESS: f"127.0.0.1:{free_port()}",
-                }
-            ),
-            EVERYTHING,
+        common.with_defaults(
+            {
+                s.EDGE_TARGETS: ",".join(edges),
+                s.EDGE_NAME: edge.partition("=")[0],
+                s.EDGE_ADDRESS: edge.partition("=")[2],
+                s.EDGE_JOURNAL: str(folder.subfolder(f"{EDGE}-{number}") / "journal.sqlite"),
+                s.API_PORT: str(free_port()),
+                s.SMTP_ADDRESS: f"127.0.0.1:{free_port()}",
+            }
         )
         for number, edge in enumerate(edges)
     ]
 
 
-def _of_each(plans: Sequence[Mapping[str, Part]], name: str) -> list[Part]:
-    return [_numbered(parts[name], number) for number, parts in enumerate(plans)]
+def _of_each(each: Sequence[s.Settings], name: str) -> list[Part]:
+    return [_part(settings, name, number) for number, settings in enumerate(each)]
+
+
+def _makers(each: Sequence[s.Settings], name: str, folder: DataFolder) -> list[Callable[[], Part]]:
+    """What makes the part of each instance of a function, on a port that is free then."""
+
+    def make(settings: s.Settings, number: int) -> Part:
+        part = _part(settings, name, number)
+        return replace(part, output=folder.subfolder("logs") / f"{part.name}.log")
+
+    return [partial(make, settings, number) for number, settings in enumerate(each)]
+
+
+def _part(settings: s.Settings, name: str, number: int) -> Part:
+    track = {s.TRACK_ADDRESS: f"127.0.0.1:{free_port()}"}
+    plan = Plan(on_this_machine(settings.with_defaults(track), EVERYTHING), EVERYTHING, Ports.choose())
+    return _numbered(next(part for part in plan.workers() if part.name == name), number)
 
 
 def _numbered(part: Part, number: int) -> Part:
     return replace(part, name=f"{part.name}-{number}")
-
-
-def _logging(folder: DataFolder, parts: Sequence[Part]) -> list[Part]:
-    return [replace(part, output=folder.subfolder("logs") / f"{part.name}.log") for part in parts]

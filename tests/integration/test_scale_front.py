@@ -1,6 +1,7 @@
 """What `make scale` has before a function: by turns, on demand, and not for a moment longer than needed."""
 
 import asyncio
+import socket
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ def part(name: str) -> Part:
 
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
-    front = Front("echo", [part("one"), part("two")])
+    front = Front([lambda: part("one"), lambda: part("two")])
     await front.start()
     async with aiohttp.ClientSession() as session:
         yield Client(front, session)
@@ -111,6 +112,14 @@ async def test_a_request_that_an_instance_dies_with_is_a_502_and_the_instance_is
     await eventually(lambda: client.front.instances[0].starts == 2)
     assert await client.post() == (200, "one ")
     assert client.front.traffic.broken == 1
+
+
+async def test_an_instance_whose_port_was_taken_meanwhile_takes_another(client: Client) -> None:
+    instance = client.front.instances[0]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", instance.port))
+        assert await client.post() == (200, "one ")
+        assert instance.port != taken.getsockname()[1]
 
 
 async def test_a_request_is_turned_to_the_other_where_one_takes_no_connections(client: Client) -> None:
