@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from kannon.cli.main import cli as command
 from kannon.core.replies import RULES
 from kannon.runtime import settings
+from tests.kubectl import kustomize
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("docs/deploy.md", "docs/operations.md")
@@ -145,6 +147,20 @@ def test_every_object_that_kubectl_is_asked_for_is_in_the_manifests(document: st
     }
     assert named
     assert named - there == set()
+
+
+def test_the_overlay_that_is_shown_can_be_built_and_says_what_it_says(tmp_path: Path) -> None:
+    shown = next(
+        body for _, body in FENCED.findall(text_of("docs/deploy.md")) if "kind: Kustomization" in body
+    )
+    (own := tmp_path / "my-kannon").mkdir()
+    (own / "kustomization.yaml").write_text(shown)
+    shutil.copytree(ROOT / "knative", tmp_path / "knative")
+    made = [one for one in yaml.safe_load_all(kustomize(own)) if one]
+    (told,) = (one["data"] for one in made if one["kind"] == "ConfigMap" and "K_SMTP_DOMAIN" in one["data"])
+    assert told["K_SENDER_MAX_JOBS"] == "100"
+    images = re.findall(r"image: (\S+)", kustomize(own))
+    assert set(images) == {"registry.example.org/mail/kannon:0.1.0"}
 
 
 @pytest.mark.skipif(find_spec("kannon.telemetry") is None, reason="there are no metrics")
