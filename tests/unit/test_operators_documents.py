@@ -172,6 +172,16 @@ def test_every_metric_is_one(document: str) -> None:
     assert set(re.findall(r"\bkannon_[a-z_]+\b", text_of(document))) - known == set()
 
 
+def test_what_the_doctor_finds_is_explained_in_its_own_words() -> None:
+    source = text_of("src/kannon/core/diagnosis.py")
+    words = re.sub(r'"\s+f?"', "", source)
+    table = text_of("docs/operations.md").partition("| it says |")[2].partition("\n\n")[0]
+    cells = re.findall(r"^\| (?!---)(.+?) \|", table, re.MULTILINE)
+    pieces = [piece.strip(" ,") for cell in cells for piece in re.split("…|KANNON_", cell)]
+    assert [piece for piece in pieces if piece and piece not in words] == []
+    assert len(cells) == source.count("yield Finding(") - 1  # of an edge that cannot be asked it has no words
+
+
 def test_every_category_that_is_explained_is_one_that_judgements_have() -> None:
     table = text_of("docs/operations.md").partition("| category |")[2].partition("\n\n")[0]
     rows = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
