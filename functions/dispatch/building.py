@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from functions.dispatch.liquid_parts import LiquidParts
 
 DKIM_SELECTOR = "kannon"
+SIGNERS_REMEMBERED = 64
 REPORTS_TAKEN_FOR = timedelta(days=14)
 """After a Delivery's Retry Budget, for this long its return path takes reports."""
 
@@ -91,7 +92,7 @@ class BatchBuilder:
         self._content = content
         self._keys = keys
         self._max_message = max_message
-        self._signer = dkim.Signer(content.domain, DKIM_SELECTOR, content.dkim_private_key)
+        self._signer = _signer(content.domain, content.dkim_private_key)
         skeleton = Skeleton.make(
             sender=content.sender_email,
             alias=content.sender_alias,
@@ -235,6 +236,12 @@ class BatchBuilder:
             self._content.domain,
             use,
         )
+
+
+@lru_cache(SIGNERS_REMEMBERED)
+def _signer(domain: str, private_key: bytes) -> dkim.Signer:
+    """Remembered: the first signature of a key takes several times as long as any other."""
+    return dkim.Signer(domain, DKIM_SELECTOR, private_key)
 
 
 @lru_cache(BODIES_REMEMBERED)

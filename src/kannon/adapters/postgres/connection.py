@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+import select
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -86,6 +87,15 @@ async def check_credentials(url: str) -> None:
         await connection.close()
 
 
+async def _check(connection: Connection) -> None:
+    """Raise an error if the connection is dead. One that was closed has something to read, others have not:
+    only where there is something the server is asked."""
+    poll = select.poll()
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    if poll.poll(0):
+        await AsyncConnectionPool.check_connection(connection)
+
+
 class Database:
     """A pool of connections to PostgreSQL that survives its restarts.
 
@@ -109,7 +119,7 @@ class Database:
             timeout=CHECKOUT_TIMEOUT,
             max_idle=300,
             reconnect_timeout=2.0,
-            check=AsyncConnectionPool.check_connection,
+            check=_check,
             open=False,
         )
 
