@@ -87,6 +87,16 @@ async def check_credentials(url: str) -> None:
         await connection.close()
 
 
+async def _fit_to_what_is_between(connection: Connection) -> None:
+    """Prepare no statements where a pooler stands between: the next transaction may be on another session.
+
+    PgBouncer and its like tell a client of a process that is theirs, not the server's.
+    """
+    row = await (await connection.execute(queries("connection")["backend"], prepare=False)).fetchone()
+    if row is None or row["pid"] != connection.info.backend_pid:
+        connection.prepare_threshold = None
+
+
 async def _check(connection: Connection) -> None:
     """Raise an error if the connection is dead. One that was closed has something to read, others have not:
     only where there is something the server is asked."""
@@ -120,6 +130,7 @@ class Database:
             max_idle=300,
             reconnect_timeout=2.0,
             check=_check,
+            configure=_fit_to_what_is_between,
             open=False,
         )
 
