@@ -4,7 +4,6 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -28,7 +27,6 @@ KINDS = {
     "pingsource": "PingSource",
     "ksvc": "Service",
 }
-METRICS = "kannon.telemetry.catalogue"
 OBJECT = re.compile(rf"\b({'|'.join(KINDS)})[/ ]([a-z][a-z0-9-]+)\b")
 
 
@@ -163,13 +161,19 @@ def test_the_overlay_that_is_shown_can_be_built_and_says_what_it_says(tmp_path: 
     assert set(images) == {"registry.example.org/mail/kannon:0.1.0"}
 
 
-@pytest.mark.skipif(find_spec("kannon.telemetry") is None, reason="there are no metrics")
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_metric_is_one(document: str) -> None:
-    from importlib import import_module
-
-    known = {metric.name for metric in import_module(METRICS).CATALOGUE}
+    catalogue = pytest.importorskip("kannon.telemetry.catalogue")
+    known = {metric.name for metric in catalogue.CATALOGUE}
     assert set(re.findall(r"\bkannon_[a-z_]+\b", text_of(document))) - known == set()
+
+
+def test_every_alert_has_its_row() -> None:
+    rules = ROOT / "knative" / "components" / "monitoring" / "alerts.yaml"
+    if not rules.exists():
+        pytest.skip("there are no alerts")
+    told = re.findall(r"`(Kannon[A-Z]\w+)`", text_of("docs/deploy.md"))
+    assert sorted(told) == sorted(re.findall(r"- alert: (\w+)", rules.read_text()))
 
 
 def test_what_the_doctor_finds_is_explained_in_its_own_words() -> None:
