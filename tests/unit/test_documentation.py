@@ -22,8 +22,8 @@ DOCUMENTS = [
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/deploy.md",
-    "docs/guarantees.md",
     "docs/operations.md",
+    "docs/guarantees.md",
     *ADRS,
 ]
 
