@@ -24,6 +24,7 @@ DOCUMENTS = [
     "docs/deploy.md",
     "docs/operations.md",
     "docs/guarantees.md",
+    "docs/metrics.md",
     *ADRS,
 ]
 
