@@ -54,7 +54,7 @@ unit: setup ## tests without I/O
 	$(PYTEST) tests/unit
 
 fuzz: setup ## properties, each with 1,500 examples, and three minutes of fuzzing guided by coverage
-	$(PYTEST) -n $(WORKERS) --dist worksteal --timeout 3600 -m hypothesis --hypothesis-profile fuzz tests/unit
+	$(PYTEST) -n $(WORKERS) --dist worksteal --timeout 3600 -m hypothesis --hypothesis-profile fuzz tests/unit tests/integration/test_gateway_any_text.py
 	$(BIN)/python -m tests.fuzz.reports 120
 	$(BIN)/python -m tests.fuzz.links 60
 

@@ -72,6 +72,7 @@ from kannon.core.payloads import BatchAccepted, EnvelopesReady
 from kannon.core.stored_objects import StorePlace
 from kannon.core.suppression import SuppressionRules
 from kannon.events import Sealer
+from kannon.runtime.allocation import give_back_large_pieces
 from kannon.runtime.attachments import store_place
 from kannon.runtime.clock import utc_now
 from kannon.runtime.failpoints import arm_failpoints
@@ -322,6 +323,7 @@ def main() -> int:
     try:
         settings = Settings.load()
         start_logging("gateway", settings[DEBUG])
+        give_back_large_pieces()
         arm_failpoints(settings)
         start_tracing("gateway", settings)
         uvloop.run(_run(read_settings(settings)))
