@@ -81,7 +81,7 @@ async def running(settings: Settings, log_to_files: bool = True) -> AsyncIterato
     check_ports(settings, parts)
     with DataFolder(data_folder_of(settings)) as folder:
         async with Supervisor(folder, log_to_files=log_to_files) as supervisor:
-            complete = await _with_servers(_with_what_is_kept(settings, folder), folder, supervisor)
+            complete = await with_servers(_with_what_is_kept(settings, folder), folder, supervisor)
             await asyncio.to_thread(migrate, complete[DATABASE_URL])
             plan = Plan(complete, parts, Ports.choose())
             async with started(plan, supervisor, complete[TICK_EVERY].total_seconds()):
@@ -110,8 +110,12 @@ def _with_what_is_kept(settings: Settings, folder: DataFolder) -> Settings:
     )
 
 
-async def _with_servers(settings: Settings, folder: DataFolder, supervisor: Supervisor) -> Settings:
-    """Embedded servers for those that no URL is given for."""
+async def with_servers(settings: Settings, folder: DataFolder, supervisor: Supervisor) -> Settings:
+    """Start embedded servers for those that no URL is given for; returns the settings with their URLs.
+
+    Raises:
+        StandaloneError: one cannot start, or a signal asked to stop.
+    """
     parts = []
     made = {}
     if settings.get(DATABASE_URL) is None:
