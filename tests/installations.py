@@ -71,6 +71,7 @@ PARTS = {
     f"{FUNCTION}/send": Part({NATS_URL, KEY_EVENTS, *STORE}, frozenset({EDGE_TARGETS})),
     f"{FUNCTION}/bounce": Part({NATS_URL, KEY_EVENTS, KEY_RETURN_PATHS, *STORE}),
     f"{FUNCTION}/stats": Part({DATABASE_URL, NATS_URL, KEY_EVENTS}),
+    f"{FUNCTION}/events": Part({KEY_EVENTS}),  # where it posts to says a SinkBinding
     f"{FUNCTION}/track": Part({DATABASE_URL, NATS_URL, KEY_EVENTS}, frozenset({TRACK_TRUSTED_PROXIES})),
     **{
         f"Deployment/{stage}-source": Part(
@@ -78,7 +79,7 @@ PARTS = {
             frozenset({SOURCE_ROUTE, SOURCE_HEALTH_PORT}),
             frozenset({SOURCE_HEALTH_PORT, METRICS_PORT}),
         )
-        for stage in STAGES
+        for stage in (*STAGES, "events")
     },
     "StatefulSet/edge": Part(
         {NATS_URL, KEY_EVENTS, KEY_ENVELOPES, KEY_RETURN_PATHS, *STORE},

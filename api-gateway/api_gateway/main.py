@@ -34,6 +34,7 @@ from api_gateway.hz import HZ, Check
 from api_gateway.limits import LimitsDesk
 from api_gateway.mailer import Mailer
 from api_gateway.names import read_domain
+from api_gateway.outcome_stream import OutcomeStream
 from api_gateway.previews import PreviewDesk
 from api_gateway.recipients import RecipientDesk
 from api_gateway.reports import ReportDesk
@@ -68,6 +69,7 @@ from kannon.adapters.postgres.delivery_queries import PostgresDeliveryQueries
 from kannon.adapters.postgres.diagnosis import PostgresLedgerLook
 from kannon.adapters.postgres.directory import PostgresDirectory
 from kannon.adapters.postgres.intake import PostgresIntake
+from kannon.adapters.postgres.outcome_log import PostgresOutcomeLog
 from kannon.adapters.postgres.recipients import PostgresRecipientData
 from kannon.adapters.postgres.reports import PostgresReports
 from kannon.adapters.postgres.statistics_queries import PostgresStatisticsQueries
@@ -259,6 +261,7 @@ class Gateway:
             wanted.retry_budget,
             desk,
         )
+        self.outcomes = OutcomeStream(PostgresOutcomeLog(database))
         ledger_look = PostgresLedgerLook(database, wanted.in_hand, wanted.lease)
         streams_look = NatsStreamsLook(nats)
         self.gauges = Gauges(ledger_look, streams_look, self.announcer, clock)
@@ -280,6 +283,7 @@ class Gateway:
             StatisticsDesk(
                 PostgresStatisticsQueries(database), PostgresDeliveryQueries(database), database.clock
             ),
+            self.outcomes,
             HZ(checks),
         )
         self.auditor = Auditor(trail if wanted.audit_enabled else None, clock)
@@ -341,6 +345,7 @@ async def serve(wanted: Wanted, stop: asyncio.Event) -> None:
             await _until(stop, connecting)
         finally:
             deadline = asyncio.get_running_loop().time() + GRACE_SECONDS
+            gateway.outcomes.close()
             if gateway.requests is not None:
                 await gateway.requests.stop(GRACE_SECONDS * 0.25)
             await gateway.server.stop(GRACE_SECONDS * 0.5)

@@ -15,8 +15,9 @@ import uvloop
 from kannon.adapters.nats.connection import connect
 from kannon.adapters.nats.consumer import PullConsumer
 from kannon.adapters.nats.dead_letters import DeadLetters
-from kannon.adapters.nats.streams import ACK_WAIT, STAGES, ensure_streams
+from kannon.adapters.nats.streams import ACK_WAIT, FED, ensure_streams
 from kannon.core.errors import KannonError
+from kannon.runtime.binding import Binding
 from kannon.runtime.collector import collect_rarely
 from kannon.runtime.logs import start_logging
 from kannon.runtime.metrics import serve_metrics
@@ -36,12 +37,11 @@ from kannon.runtime.settings import (
     Settings,
     SettingsError,
 )
+from kannon.runtime.sink import Sink
 from kannon.runtime.tracing import start_tracing
 from kannon.telemetry.catalogue import SOURCE_BOUND, SOURCE_IN_HAND
-from nats_source.binding import Binding
 from nats_source.delivery import Pace
 from nats_source.health import serve_health
-from nats_source.sink import Sink
 from nats_source.source import Route
 
 _log = logging.getLogger(__name__)
@@ -79,9 +79,9 @@ def routes_of(settings: Settings, binding: Binding) -> Mapping[str, str]:
     if not routes:
         raise SettingsError("source.routes (K_SOURCE_ROUTES) is required where no SinkBinding gives K_SINK")
     for stage, url in routes.items():
-        if stage not in STAGES:
+        if stage not in FED:
             raise SettingsError(
-                f"source.routes (K_SOURCE_ROUTES): no stage {stage!r}; there are {', '.join(STAGES)}"
+                f"source.routes (K_SOURCE_ROUTES): no stage {stage!r}; there are {', '.join(FED)}"
             )
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
             raise SettingsError(
@@ -112,11 +112,12 @@ async def serve(settings: Settings, binding: Binding, routes: Mapping[str, str])
             sink = Sink(
                 url,
                 binding,
+                name="nats-source",
                 timeout=settings[SOURCE_TIMEOUT].total_seconds(),
                 connect_timeout=settings[SOURCE_CONNECT_TIMEOUT].total_seconds(),
             )
             running[stage] = Route(
-                PullConsumer(connection, STAGES[stage], replicas=replicas),
+                PullConsumer(connection, FED[stage], replicas=replicas),
                 await stack.enter_async_context(sink),
                 dead_letters,
                 concurrency=settings[SOURCE_CONCURRENCY],

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kannon.core.access import Role
+from kannon.core.answers import Answer
 from kannon.core.batches import BatchContent, Body, Delivery, KeyedAnswer, Move, NewBatch, Outcome
 from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.envelopes import Envelope
@@ -34,6 +35,8 @@ if TYPE_CHECKING:  # the gateway has these; functions need not load them
         EventPage,
         Interval,
         Latencies,
+        LogPage,
+        LogPlace,
         Place,
         Point,
         Question,
@@ -60,6 +63,17 @@ class EventPublisher(Protocol):
 
         Raises:
             EventsUnavailable: NATS is away, or the stream is full; nothing is known to be stored.
+        """
+
+
+class EventSink(Protocol):
+    """Takes events by HTTP."""
+
+    async def post(self, attributes: Mapping[str, str], data: bytes) -> Answer:
+        """Post one event in binary mode; whatever goes wrong is an answer, too.
+
+        Args:
+            attributes: its headers, as in `ce-id`, and `content-type`.
         """
 
 
@@ -713,6 +727,25 @@ class StatisticsQueries(Protocol):
         Args:
             after: what the page before gave as `next`; None for the first.
         """
+
+
+class OutcomeLog(Protocol):
+    """All Events of a Domain in the order of commit, so that who reads on misses nothing; every call raises
+    LedgerUnavailable."""
+
+    async def page(self, domain: str, after: LogPlace | None, take: int) -> LogPage:
+        """Up to `take` of them; fewer only where there are no more yet. None that is committed later stands
+        before one that was given.
+
+        Args:
+            after: None: from the beginning of what is kept.
+
+        Raises:
+            CursorAhead: this database has not come so far.
+        """
+
+    async def end(self) -> LogPlace:
+        """A place behind which all stands that is committed from now on."""
 
 
 SERIES_AT_ONCE = 5

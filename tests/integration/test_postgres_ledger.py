@@ -17,7 +17,8 @@ from kannon.adapters.postgres.migrate import MigrationError, migrate
 from kannon.adapters.postgres.outbox import PostgresOutbox
 from kannon.core.deliveries import Status
 from kannon.core.errors import LedgerUnavailable
-from kannon.core.payloads import AnyPayload, Outcomes
+from kannon.core.payloads import Act, AnyPayload, Engagement, Outcomes
+from kannon.core.tracking.policy import Mode
 from kannon.ports import StreamState
 from tests.contract.test_ledger_contract import KEY, Subject, move, outcome, postgres_subject
 from tests.fakes import FakePublisher
@@ -89,6 +90,21 @@ async def test_committed_outcomes_are_published_from_the_outbox_once(real: Real)
         [f"{real.batch}.0", f"{real.batch}.1"],
     )
     assert (second.outcome, second.facts[0].data) == ("deferred", {"code": 250})
+
+
+async def test_what_is_published_carries_the_trace_of_its_call(real: Real) -> None:
+    publisher = FakePublisher()
+    with psycopg.connect(real.url) as connection:
+        connection.execute("UPDATE messages SET traceparent = '00-a-b-01'")
+    await record(real, 0)
+    async with real.ledger.work() as work:
+        opened = Engagement("e1", Act.OPENED, Mode.IDENTIFIED, DOMAIN, real.batch, NOW, seq=0)
+        await work.record_engagements([opened], NOW)
+    assert await PostgresOutbox(real.database, publisher).drain() == 2
+    traced = [
+        fact.traceparent for one in publisher.payloads if isinstance(one, Outcomes) for fact in one.facts
+    ]
+    assert traced == ["00-a-b-01", "00-a-b-01"]
 
 
 async def test_what_could_not_be_published_stays_in_the_outbox(real: Real) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from nats.js.api import DiscardPolicy, RetentionPolicy
 
 from kannon.adapters.nats.publisher import headers_of
-from kannon.adapters.nats.streams import REQUESTS, STAGES, STREAMS, stream_of
+from kannon.adapters.nats.streams import READERS, REQUESTS, STAGES, STREAMS, stream_of
 from kannon.core.payloads import PAYLOADS, DeliveriesDue, Outcomes, SendRefused, SuppressionChanges
 from kannon.events import CloudEvent, Sealer
 
@@ -57,6 +57,13 @@ def test_requests_are_a_work_queue_whose_publishers_cannot_swallow_one_anothers(
     assert (config.retention, config.discard) == (RetentionPolicy.WORK_QUEUE, DiscardPolicy.NEW)
     assert config.duplicate_window == 0.1
     assert REQUESTS.consumer(30.0).max_ack_pending == config.max_msgs, "what waits holds nothing up"
+
+
+def test_who_reads_what_anyone_may_read_leaves_it_to_the_others() -> None:
+    for stage, stream in READERS.items():
+        assert stream.config(1) == stream_of(Outcomes).config(1)
+        assert stream.consumer(30.0).durable_name == stage
+        assert stream.consumer(30.0).filter_subject == "kannon.v1.outcomes.>"
 
 
 def test_all_streams_together_fit_a_small_machine() -> None:

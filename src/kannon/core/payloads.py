@@ -384,7 +384,13 @@ class EngagementsSeen(_Chunk):
 
 @dataclass(frozen=True, slots=True)
 class OutcomeFact:
-    """One Outcome as the ledger committed it."""
+    """One Outcome as the ledger committed it.
+
+    Attributes:
+        delivery: `<batch>.<seq>`; empty where it is not known whose it is.
+        recipient: an address, or a pseudonym.
+        traceparent: W3C trace context of the call; empty: there was none.
+    """
 
     delivery: str
     message_id: str
@@ -393,6 +399,7 @@ class OutcomeFact:
     attempt: int
     at: datetime
     data: dict[str, Any]
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

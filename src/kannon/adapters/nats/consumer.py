@@ -14,7 +14,7 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
 from kannon.adapters.nats.connection import Connection
-from kannon.adapters.nats.streams import ACK_WAIT, STREAMS, Stream, consumer_created, ensure_streams
+from kannon.adapters.nats.streams import ACK_WAIT, FED, Stream, consumer_created, ensure_streams
 from kannon.core.errors import EventsUnavailable
 
 _log = logging.getLogger(__name__)
@@ -168,7 +168,7 @@ class PullConsumer:
         self._wake_lanes()
 
     async def _make(self, js: JetStreamContext) -> None:
-        if self.stream in STREAMS:
+        if self.stream in FED.values():
             await ensure_streams(js, self._replicas, self._ack_wait)
             return
         # And where its results go: who merely listens there hides from a publisher that no stream does.

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from nats.js import JetStreamContext
@@ -66,6 +66,7 @@ class Stream:
         max_age: seconds that messages are kept; 0 for as long as they are not done.
         duplicate_window: seconds in which a message of the same `Nats-Msg-Id` is stored once.
         max_ack_pending: messages that may be in hand, or given back for later.
+        takes: which of its subjects the consumer is given; empty: all.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Stream:
     max_age: float = 0.0
     duplicate_window: float = DUPLICATE_WINDOW
     max_ack_pending: int = _MAX_ACK_PENDING
+    takes: str = ""
 
     def config(self, replicas: int) -> StreamConfig:
         """How NATS has to keep it.
@@ -85,11 +87,11 @@ class Stream:
         return StreamConfig(
             name=self.name,
             subjects=list(self.subjects),
-            retention=RetentionPolicy.WORK_QUEUE if self.stage else RetentionPolicy.LIMITS,
+            retention=RetentionPolicy.WORK_QUEUE if self._is_queue else RetentionPolicy.LIMITS,
             storage=StorageType.FILE,
-            discard=DiscardPolicy.NEW if self.stage else DiscardPolicy.OLD,
+            discard=DiscardPolicy.NEW if self._is_queue else DiscardPolicy.OLD,
             max_bytes=self.max_bytes,
-            max_msgs=_MAX_MESSAGES if self.stage else 10 * _MAX_MESSAGES,
+            max_msgs=_MAX_MESSAGES if self._is_queue else 10 * _MAX_MESSAGES,
             max_age=self.max_age,
             duplicate_window=self.duplicate_window,
             num_replicas=replicas,
@@ -104,7 +106,13 @@ class Stream:
             ack_wait=ack_wait,
             max_deliver=-1,
             max_ack_pending=self.max_ack_pending,
+            filter_subject=self.takes or None,
         )
+
+    @property
+    def _is_queue(self) -> bool:
+        """Whether what its consumer has done is gone; else there are others who read it."""
+        return bool(self.stage) and not self.takes
 
 
 def _stage(stage: str, megabytes: int, *kinds: type[AnyPayload]) -> Stream:
@@ -113,6 +121,7 @@ def _stage(stage: str, megabytes: int, *kinds: type[AnyPayload]) -> Stream:
 
 
 _PUBLIC: Final = tuple(f"{subject_of(kind)}.>" for kind in (Outcomes, SuppressionChanges, SendRefused))
+_OUTCOMES: Final = Stream("KANNON_OUTCOMES", "", _PUBLIC, 1024 * _MB, 72 * _HOUR)
 STREAMS: Final = (
     _stage("verify", 128, BatchAccepted),
     _stage("dispatch", 128, RecipientsVerified, DeliveriesDue),
@@ -127,7 +136,7 @@ STREAMS: Final = (
         ReportJudged,
         EngagementsSeen,
     ),
-    Stream("KANNON_OUTCOMES", "", _PUBLIC, 1024 * _MB, 72 * _HOUR),
+    _OUTCOMES,
     Stream(DLQ_STREAM, "", (f"{DLQ_PREFIX}>",), 128 * _MB, 30 * 24 * _HOUR),
 )
 REQUESTS: Final = Stream(
@@ -142,6 +151,12 @@ REQUESTS: Final = Stream(
 )
 """What integrators ask the gateway for; there only where that is turned on."""
 STAGES: Final[Mapping[str, Stream]] = {stream.stage: stream for stream in STREAMS if stream.stage}
+READERS: Final[Mapping[str, Stream]] = {
+    stage: replace(_OUTCOMES, stage=stage, takes=f"{subject_of(Outcomes)}.>") for stage in ("events",)
+}
+"""Stages that read what anyone may read, each by a consumer of its own: others still get it."""
+FED: Final[Mapping[str, Stream]] = {**STAGES, **READERS}
+"""By stage, what the source can carry to it."""
 
 
 def stream_of(kind: type[AnyPayload]) -> Stream:
@@ -177,6 +192,9 @@ async def ensure_streams(
             await _ensure_stream(js, stream.config(replicas))
             if consumers and stream.stage:
                 await _ensure_consumer(js, stream, ack_wait)
+    for stream in READERS.values() if consumers and streams is STREAMS else ():
+        with translated(f"consumer {stream.stage} of {stream.name}"):
+            await _ensure_consumer(js, stream, ack_wait)
 
 
 async def consumer_created(js: JetStreamContext, stream: Stream) -> str | None:

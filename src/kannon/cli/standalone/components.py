@@ -4,7 +4,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import aiohttp
 
@@ -45,17 +45,26 @@ async def started(plan: Plan, supervisor: Supervisor, tick_every: float) -> Asyn
     if source := plan.source():
         await supervisor.start(source)
     dispatch = plan.stages.get("dispatch")
-    timer = asyncio.create_task(_tick_for_ever(dispatch, tick_every)) if dispatch else None
+    async with ticking(dispatch, tick_every) if dispatch else nullcontext():
+        yield
+
+
+@asynccontextmanager
+async def ticking(port: int, every: float) -> AsyncIterator[None]:
+    """Wake the dispatch that listens there, as a PingSource does on a cluster, while the context lasts.
+
+    Args:
+        every: seconds.
+    """
+    timer = asyncio.create_task(_tick_for_ever(port, every))
     try:
         yield
     finally:
-        if timer is not None:
-            timer.cancel()
-            await asyncio.gather(timer, return_exceptions=True)
+        timer.cancel()
+        await asyncio.gather(timer, return_exceptions=True)
 
 
 async def _tick_for_ever(port: int, every: float) -> None:
-    """What a PingSource does on a cluster."""
     timeout = aiohttp.ClientTimeout(total=60)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         while True:

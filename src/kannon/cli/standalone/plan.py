@@ -28,12 +28,14 @@ from kannon.runtime.settings import (
     EDGE_JOURNAL,
     EDGE_NAME,
     EDGE_TARGETS,
+    EVENTS_SINK,
     METRICS_HOST,
     METRICS_PORT,
     NATS_URL,
     RUN_API,
     RUN_BOUNCE,
     RUN_DISPATCHER,
+    RUN_EVENTS,
     RUN_SENDER,
     RUN_SMTP,
     RUN_STATS,
@@ -53,9 +55,12 @@ from kannon.runtime.settings import (
 GATEWAY, EDGE, SOURCE, TRACK = "api-gateway", "edge-smtp", "nats-source", "track"
 _READY_SECONDS = 75.0  # more than a part waits for its servers: it says itself what is not there
 STAGES = ("verify", "dispatch", "send", "bounce", "stats")
+EVENTS = "events"
+"""The function that tells others; it is fed as a stage is, and nothing depends on it."""
+FED = (*STAGES, EVENTS)
 MEASURED = (GATEWAY, EDGE, SOURCE)
 """Parts whose metrics have a port of their own; functions serve theirs where they serve all else."""
-EVERYTHING = (EDGE, *STAGES, TRACK, GATEWAY)
+EVERYTHING = (EDGE, *FED, TRACK, GATEWAY)
 
 COMPONENTS: Mapping[Setting[bool], str] = {
     RUN_API: GATEWAY,
@@ -65,6 +70,7 @@ COMPONENTS: Mapping[Setting[bool], str] = {
     RUN_VERIFIER: "verify",
     RUN_BOUNCE: "bounce",
     RUN_STATS: "stats",
+    RUN_EVENTS: EVENTS,
     RUN_TRACK: TRACK,
 }
 """The settings that choose parts for `kannon run`."""
@@ -82,6 +88,7 @@ _KEYS: Mapping[str, tuple[Purpose, ...]] = {
     "send": (Purpose.EVENTS,),
     "bounce": (Purpose.EVENTS, Purpose.RETURN_PATHS),
     "stats": (Purpose.EVENTS,),
+    EVENTS: (Purpose.EVENTS,),
     EDGE: (Purpose.ENVELOPES, Purpose.EVENTS, Purpose.RETURN_PATHS),
     TRACK: (Purpose.EVENTS,),
     SOURCE: (),
@@ -95,6 +102,7 @@ _NEEDS: Mapping[str, tuple[Setting[Any], ...]] = {
     "send": (NATS_URL, EDGE_TARGETS),
     "bounce": (NATS_URL,),
     "stats": (DATABASE_URL, NATS_URL),
+    EVENTS: (EVENTS_SINK,),
     EDGE: (NATS_URL, SENDER_HOSTNAME, EDGE_JOURNAL),
     TRACK: (DATABASE_URL, NATS_URL),
     SOURCE: (NATS_URL,),
@@ -115,6 +123,12 @@ def project_root() -> Path:
         if (root / "functions" / "verify" / "main.py").is_file():
             return root
     raise StandaloneError("the folder `functions` is not there: run from a checkout, or from the image")
+
+
+def everything(settings: Settings) -> tuple[str, ...]:
+    """All parts that there is something to do for."""
+    sink = settings.get(EVENTS_SINK)
+    return tuple(part for part in EVERYTHING if part != EVENTS or sink)
 
 
 def chosen(settings: Settings) -> tuple[str, ...]:
@@ -188,7 +202,7 @@ class Ports:
     @classmethod
     def choose(cls) -> "Ports":
         """Ports that are free now."""
-        return cls({stage: free_port() for stage in STAGES}, free_port())
+        return cls({stage: free_port() for stage in FED}, free_port())
 
 
 class Plan:
@@ -214,7 +228,7 @@ class Plan:
     @property
     def parts(self) -> tuple[str, ...]:
         """The names of the parts that were asked for, in the order in which mail goes through them."""
-        return tuple(part for part in (GATEWAY, *STAGES, EDGE, TRACK) if part in self._parts)
+        return tuple(part for part in (GATEWAY, *FED, EDGE, TRACK) if part in self._parts)
 
     @property
     def stages(self) -> Mapping[str, int]:

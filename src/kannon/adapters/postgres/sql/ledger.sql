@@ -160,7 +160,8 @@ INSERT INTO outbox (outcome, facts)
 SELECT CASE type WHEN 'error' THEN 'deferred' ELSE type END,
        jsonb_agg(jsonb_build_object(
            'delivery', batch || '.' || seq, 'message_id', message_id, 'domain', domain, 'recipient', email,
-           'attempt', attempt, 'at', timestamp, 'data', data) ORDER BY batch, seq)
+           'attempt', attempt, 'at', timestamp, 'data', data,
+           'traceparent', coalesce((SELECT m.traceparent FROM messages m WHERE m.number = fresh.batch), '')) ORDER BY batch, seq)
 FROM fresh GROUP BY type
 
 -- name: record_engagements
@@ -211,7 +212,8 @@ WITH given AS MATERIALIZED (
     SELECT type, jsonb_agg(jsonb_build_object(
         'delivery', CASE WHEN seq < 0 THEN '' ELSE batch || '.' || seq END, 'message_id', message_id, 'domain', domain,
         'recipient', email, 'attempt', 0, 'at', timestamp,
-        'data', data || jsonb_build_object('id', id, 'mode', %(modes)s::jsonb -> mode::text, 'machine', machine))
+        'data', data || jsonb_build_object('id', id, 'mode', %(modes)s::jsonb -> mode::text, 'machine', machine),
+        'traceparent', coalesce((SELECT m.traceparent FROM messages m WHERE m.number = written.batch), ''))
         ORDER BY batch, seq, timestamp)
     FROM written GROUP BY type
 )
