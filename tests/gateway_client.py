@@ -26,12 +26,14 @@ from kannon.adapters.pb.mailer_pb2 import SendHTMLReq
 from kannon.adapters.pb.types_pb2 import Recipient, Sender
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.migrate import migrate
+from kannon.core.exchangers import parse_networks
 from kannon.core.limits import UNLIMITED, Limits
 from kannon.core.stored_objects import StorePlace
 from kannon.core.suppression import SuppressionRules
 
 ADMIN_TOKEN = "the-admin-token"
 EVENTS_KEY = b"e" * 32
+WEBHOOKS_KEY = b"w" * 32
 MAX_MESSAGE = 8 * 1024**2
 PAGE = "https://app.example.com"
 """Whose scripts may call."""
@@ -131,6 +133,7 @@ async def running_gateway(
     limits: Limits = UNLIMITED,
     audit: bool = False,
     store: StorePlace | None = None,
+    webhooks_allowed: str = "",
 ) -> AsyncIterator[Client]:
     """A gateway on a free port, and a client of it.
 
@@ -138,6 +141,7 @@ async def running_gateway(
         connected: wait until it is connected to NATS, as the gateway itself never does.
         edges: `host:port` by name.
         store: for attachments.
+        webhooks_allowed: networks.
     """
     wanted = Wanted(
         database_url=database_url,
@@ -145,6 +149,7 @@ async def running_gateway(
         admin_token=ADMIN_TOKEN,
         dkim_key=b"d" * 32,
         events_key=EVENTS_KEY,
+        webhooks_key=WEBHOOKS_KEY,
         host="127.0.0.1",
         port=0,
         max_message=MAX_MESSAGE,
@@ -159,6 +164,7 @@ async def running_gateway(
         attachments=AttachmentLimits(1024**2, 3 * 1024**2),
         limits=limits,
         audit_enabled=audit,
+        webhooks_allowed=parse_networks(webhooks_allowed),
     )
     database, nats = Database(database_url, 4), Connection(nats_url, "test")
     await database.open()

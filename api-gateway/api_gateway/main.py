@@ -43,6 +43,7 @@ from api_gateway.suppressed_recipients import SuppressedRecipients
 from api_gateway.suppressions import SuppressionDesk
 from api_gateway.templates import TemplateDesk
 from api_gateway.tracking import Ceilings
+from api_gateway.webhooks import WebhookDesk
 from kannon.adapters.edge_client import GrpcEdgeClient
 from kannon.adapters.envelope_codec import EnvelopeCodec
 from kannon.adapters.nats.connection import Connection
@@ -64,7 +65,9 @@ from kannon.adapters.postgres.statistics_queries import PostgresStatisticsQuerie
 from kannon.adapters.postgres.stats_queries import PostgresStatsQueries
 from kannon.adapters.postgres.suppressions import PostgresSuppressions
 from kannon.adapters.postgres.templates import PostgresTemplates
+from kannon.adapters.postgres.webhooks import PostgresWebhooks
 from kannon.core.errors import KannonError
+from kannon.core.exchangers import IpNetwork
 from kannon.core.keys import Purpose
 from kannon.core.limits import UNLIMITED, Limits
 from kannon.core.payloads import BatchAccepted, EnvelopesReady
@@ -98,6 +101,7 @@ from kannon.runtime.settings import (
     SENDER_MAX_MESSAGE,
     SENDER_RETRY_BUDGET,
     STREAM_REPLICAS,
+    WEBHOOKS_ALLOW_NETWORKS,
     Settings,
     SettingsError,
 )
@@ -119,6 +123,7 @@ class Wanted:
     admin_token: str
     dkim_key: bytes
     events_key: bytes
+    webhooks_key: bytes
     host: str
     port: int
     max_message: int
@@ -135,6 +140,7 @@ class Wanted:
     second_admin_token: str = ""
     audit_enabled: bool = False
     audit_retention: timedelta = timedelta(hours=720)
+    webhooks_allowed: tuple[IpNetwork, ...] = ()
 
 
 def read_settings(settings: Settings) -> Wanted:
@@ -172,6 +178,8 @@ def read_settings(settings: Settings) -> Wanted:
         second_admin_token=settings[API_SECOND_ADMIN_TOKEN],
         audit_enabled=settings[AUDIT_ENABLED],
         audit_retention=settings[AUDIT_RETENTION],
+        webhooks_key=key_for(settings, Purpose.WEBHOOK_SECRETS),
+        webhooks_allowed=settings[WEBHOOKS_ALLOW_NETWORKS],
     )
 
 
@@ -230,6 +238,9 @@ class Gateway:
                 database.clock,
             ),
             SuppressionDesk(directory, suppressions, wanted.suppression, clock),
+            WebhookDesk(
+                directory, PostgresWebhooks(database, wanted.webhooks_key), wanted.webhooks_allowed, clock
+            ),
             LimitsDesk(directory, wanted.limits),
             AuditDesk(trail),
             RecipientDesk(directory, PostgresRecipientData(database), self.edges, clock),

@@ -15,7 +15,7 @@ import uvloop
 from kannon.adapters.nats.connection import connect
 from kannon.adapters.nats.consumer import PullConsumer
 from kannon.adapters.nats.dead_letters import DeadLetters
-from kannon.adapters.nats.streams import ACK_WAIT, STAGES, ensure_streams
+from kannon.adapters.nats.streams import ACK_WAIT, FED, ensure_streams
 from kannon.core.errors import KannonError
 from kannon.runtime.collector import collect_rarely
 from kannon.runtime.logs import start_logging
@@ -73,9 +73,9 @@ def routes_of(settings: Settings, binding: Binding) -> Mapping[str, str]:
     if not routes:
         raise SettingsError("source.routes (K_SOURCE_ROUTES) is required where no SinkBinding gives K_SINK")
     for stage, url in routes.items():
-        if stage not in STAGES:
+        if stage not in FED:
             raise SettingsError(
-                f"source.routes (K_SOURCE_ROUTES): no stage {stage!r}; there are {', '.join(STAGES)}"
+                f"source.routes (K_SOURCE_ROUTES): no stage {stage!r}; there are {', '.join(FED)}"
             )
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
             raise SettingsError(
@@ -110,7 +110,7 @@ async def serve(settings: Settings, binding: Binding, routes: Mapping[str, str])
                 connect_timeout=settings[SOURCE_CONNECT_TIMEOUT].total_seconds(),
             )
             running[stage] = Route(
-                PullConsumer(connection, STAGES[stage], replicas=replicas),
+                PullConsumer(connection, FED[stage], replicas=replicas),
                 await stack.enter_async_context(sink),
                 dead_letters,
                 concurrency=settings[SOURCE_CONCURRENCY],

@@ -201,13 +201,19 @@ class Sealer:
             ForgedEvent: the signature is missing or not ours.
             MalformedEvent: a foreign type, or data that does not fit.
         """
-        kind = next((kind for kind in kinds if type_of(kind) == event.type), None)
+        kind = next((kind for kind in kinds if _is_of(event.type, kind)), None)
         if kind is None:
             raise MalformedEvent(f"type: {event.type!r} is not taken here")
         if not hmac.compare_digest(sign(self._key, event).encode(), event.signature.encode()):
             raise ForgedEvent("signature: not made with this installation's key")
         codec = self._codecs.get(kind, self._json)
         return codec.decode(kind, event.data)
+
+
+def _is_of(event_type: str, kind: type[AnyPayload]) -> bool:
+    if issubclass(kind, Outcomes | SuppressionChanges):  # public facts have a type for each kind of fact
+        return event_type.startswith(f"{TYPE_PREFIX}{kind.NAME}.") and event_type.endswith(TYPE_SUFFIX)
+    return event_type == type_of(kind)
 
 
 def _about(payload: AnyPayload) -> str:

@@ -21,6 +21,7 @@ from kannon.runtime.settings import (
     RUN_STATS,
     RUN_TRACK,
     RUN_VERIFIER,
+    RUN_WEBHOOKS,
     TICK_EVERY,
     Settings,
 )
@@ -42,6 +43,7 @@ class TablesMissing(KannonError):
     RUN_BOUNCE,
     RUN_STATS,
     RUN_TRACK,
+    RUN_WEBHOOKS,
     DATABASE_URL,
     NATS_URL,
 )

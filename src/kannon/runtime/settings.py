@@ -283,6 +283,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Sending": ("sender", "dns"),
     "Dispatch, tick and edge": ("dispatch", "tick", "edge", "stats"),
     "Tracking": ("track",),
+    "Webhooks": ("webhooks",),
     "Suppression": ("suppression",),
     "Attachments": ("attachments",),
     "Source": ("source",),
@@ -300,6 +301,7 @@ RUN_VERIFIER = Setting("run-verifier", _flag, "false", "run verify, which judges
 RUN_BOUNCE = Setting("run-bounce", _flag, "false", "run bounce, which judges refusals")
 RUN_STATS = Setting("run-stats", _flag, "false", "run stats, which writes results down")
 RUN_TRACK = Setting("run-track", _flag, "false", "run track, which readers' pixels and links lead to")
+RUN_WEBHOOKS = Setting("run-webhooks", _flag, "false", "run webhooks, which tells endpoints of Domains")
 
 CONFIG = Setting("config", _text, "~/.kannon.yaml", "the file with settings")
 DATABASE_URL = Setting(
@@ -323,6 +325,9 @@ KEY_RETURN_PATHS = Setting("keys.return-paths", _key, None, "key that signs retu
 KEY_DKIM_KEYS = Setting("keys.dkim-keys", _key, None, "key under which DKIM keys are stored", True)
 KEY_TRACKING_KEYS = Setting(
     "keys.tracking-keys", _key, None, "key under which the keys of tracking tokens are stored", True
+)
+KEY_WEBHOOK_SECRETS = Setting(
+    "keys.webhook-secrets", _key, None, "key under which the secrets of webhooks are stored", True
 )
 DATA_FOLDER = Setting("data_folder", _text, "", "where standalone keeps what is its own")
 
@@ -489,6 +494,18 @@ TRACK_ADDRESS = Setting("track.address", _address, ":8080", "where pixels, links
 TRACK_TRUSTED_PROXIES = Setting(
     "track.trusted_proxies", parse_networks, "", "networks whose proxies are believed whom they ask for"
 )
+
+WEBHOOKS_ALLOW_NETWORKS = Setting(
+    "webhooks.allow_networks",
+    parse_networks,
+    "",
+    "networks allowed for webhooks though not public, and without TLS",
+)
+WEBHOOKS_TIMEOUT = Setting("webhooks.timeout", _duration, "15s", "for an endpoint to answer")
+WEBHOOKS_SUSPEND_AFTER = Setting(
+    "webhooks.suspend_after", _duration, "72h", "an endpoint that fails for so long is suspended"
+)
+WEBHOOKS_RETENTION = Setting("webhooks.retention", _duration, "7d", "how long the delivery log is kept")
 
 TEST_BUILD = Setting("test.build", _flag, "false", "this installation is a test: allow `test.failpoints`")
 TEST_FAILPOINTS = Setting(

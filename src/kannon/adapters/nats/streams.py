@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from nats.js import JetStreamContext
@@ -63,6 +63,7 @@ class Stream:
         stage: the function it feeds, and the name of its one consumer; none if anyone may read it.
         subjects: what it takes.
         max_age: seconds that messages are kept; 0 for as long as they are not done.
+        takes: which of its subjects the consumer is given; empty: all.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Stream:
     subjects: tuple[str, ...]
     max_bytes: int
     max_age: float = 0.0
+    takes: str = ""
 
     def config(self, replicas: int) -> StreamConfig:
         """How NATS has to keep it.
@@ -99,6 +101,7 @@ class Stream:
             ack_wait=ack_wait,
             max_deliver=-1,
             max_ack_pending=_MAX_ACK_PENDING,
+            filter_subject=self.takes or None,
         )
 
 
@@ -108,6 +111,7 @@ def _stage(stage: str, megabytes: int, *kinds: type[AnyPayload]) -> Stream:
 
 
 _PUBLIC: Final = tuple(f"{subject_of(kind)}.>" for kind in (Outcomes, SuppressionChanges))
+_OUTCOMES: Final = Stream("KANNON_OUTCOMES", "", _PUBLIC, 1024 * _MB, 72 * _HOUR)
 STREAMS: Final = (
     _stage("verify", 128, BatchAccepted),
     _stage("dispatch", 128, RecipientsVerified, DeliveriesDue),
@@ -122,10 +126,16 @@ STREAMS: Final = (
         ReportJudged,
         EngagementsSeen,
     ),
-    Stream("KANNON_OUTCOMES", "", _PUBLIC, 1024 * _MB, 72 * _HOUR),
+    _OUTCOMES,
     Stream(DLQ_STREAM, "", (f"{DLQ_PREFIX}>",), 128 * _MB, 30 * 24 * _HOUR),
 )
 STAGES: Final[Mapping[str, Stream]] = {stream.stage: stream for stream in STREAMS if stream.stage}
+READERS: Final[Mapping[str, Stream]] = {
+    stage: replace(_OUTCOMES, stage=stage, takes=f"{subject_of(Outcomes)}.>") for stage in ("webhooks",)
+}
+"""Stages that read what anyone may read, each by a consumer of its own: others still get it."""
+FED: Final[Mapping[str, Stream]] = {**STAGES, **READERS}
+"""By stage, what the source can carry to it."""
 
 
 def stream_of(kind: type[AnyPayload]) -> Stream:
@@ -151,6 +161,9 @@ async def ensure_streams(js: JetStreamContext, replicas: int = 1, ack_wait: floa
             await _ensure_stream(js, stream.config(replicas))
             if stream.stage:
                 await _ensure_consumer(js, stream, ack_wait)
+    for stream in READERS.values():
+        with translated(f"consumer {stream.stage} of {stream.name}"):
+            await _ensure_consumer(js, stream, ack_wait)
 
 
 async def consumer_created(js: JetStreamContext, stream: Stream) -> str | None:

@@ -1,4 +1,4 @@
-"""Runs the parts of a plan, and the timer that wakes dispatch."""
+"""Runs the parts of a plan, and the timer that wakes some of them."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 from kannon.cli.standalone.errors import Interrupted
-from kannon.cli.standalone.plan import Plan
+from kannon.cli.standalone.plan import TICKED, Plan
 from kannon.cli.standalone.supervisor import Supervisor
 from kannon.events import TICK_TYPE
 
@@ -44,17 +44,20 @@ async def started(plan: Plan, supervisor: Supervisor, tick_every: float) -> Asyn
     await supervisor.start(*plan.workers())
     if source := plan.source():
         await supervisor.start(source)
-    dispatch = plan.stages.get("dispatch")
-    timer = asyncio.create_task(_tick_for_ever(dispatch, tick_every)) if dispatch else None
+    timers = [
+        asyncio.create_task(_tick_for_ever(stage, port, tick_every))
+        for stage, port in plan.stages.items()
+        if stage in TICKED
+    ]
     try:
         yield
     finally:
-        if timer is not None:
+        for timer in timers:
             timer.cancel()
-            await asyncio.gather(timer, return_exceptions=True)
+        await asyncio.gather(*timers, return_exceptions=True)
 
 
-async def _tick_for_ever(port: int, every: float) -> None:
+async def _tick_for_ever(stage: str, port: int, every: float) -> None:
     """What a PingSource does on a cluster."""
     timeout = aiohttp.ClientTimeout(total=60)
     async with aiohttp.ClientSession(timeout=timeout) as session:
@@ -69,7 +72,11 @@ async def _tick_for_ever(port: int, every: float) -> None:
             try:
                 async with session.post(f"http://127.0.0.1:{port}/", headers=headers) as response:
                     if response.status >= 300:
-                        log.warning("the tick was not taken", extra={"status": response.status})
+                        log.warning(
+                            "the tick was not taken", extra={"stage": stage, "status": response.status}
+                        )
             except (aiohttp.ClientError, TimeoutError) as error:
-                # The supervisor tells when dispatch is down, and the next tick comes soon.
-                log.debug("dispatch did not hear the tick", extra={"error": type(error).__name__})
+                # The supervisor tells when a stage is down, and the next tick comes soon.
+                log.debug(
+                    "a stage did not hear the tick", extra={"stage": stage, "error": type(error).__name__}
+                )

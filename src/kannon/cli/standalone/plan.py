@@ -37,6 +37,7 @@ from kannon.runtime.settings import (
     RUN_STATS,
     RUN_TRACK,
     RUN_VERIFIER,
+    RUN_WEBHOOKS,
     SENDER_HOSTNAME,
     SMTP_ADDRESS,
     SOURCE_HEALTH_HOST,
@@ -50,7 +51,9 @@ from kannon.runtime.settings import (
 
 GATEWAY, EDGE, SOURCE, TRACK = "api-gateway", "edge-smtp", "nats-source", "track"
 _READY_SECONDS = 75.0  # more than a part waits for its servers: it says itself what is not there
-STAGES = ("verify", "dispatch", "send", "bounce", "stats")
+STAGES = ("verify", "dispatch", "send", "bounce", "stats", "webhooks")
+TICKED = ("dispatch", "webhooks")
+"""Stages that the timer wakes."""
 EVERYTHING = (EDGE, *STAGES, TRACK, GATEWAY)
 
 COMPONENTS: Mapping[Setting[bool], str] = {
@@ -62,11 +65,12 @@ COMPONENTS: Mapping[Setting[bool], str] = {
     RUN_BOUNCE: "bounce",
     RUN_STATS: "stats",
     RUN_TRACK: TRACK,
+    RUN_WEBHOOKS: "webhooks",
 }
 """The settings that choose parts for `kannon run`."""
 
 _KEYS: Mapping[str, tuple[Purpose, ...]] = {
-    GATEWAY: (Purpose.DKIM_KEYS, Purpose.EVENTS),
+    GATEWAY: (Purpose.DKIM_KEYS, Purpose.EVENTS, Purpose.WEBHOOK_SECRETS),
     "verify": (Purpose.EVENTS,),
     "dispatch": (
         Purpose.DKIM_KEYS,
@@ -78,6 +82,7 @@ _KEYS: Mapping[str, tuple[Purpose, ...]] = {
     "send": (Purpose.EVENTS,),
     "bounce": (Purpose.EVENTS, Purpose.RETURN_PATHS),
     "stats": (Purpose.EVENTS,),
+    "webhooks": (Purpose.EVENTS, Purpose.WEBHOOK_SECRETS),
     EDGE: (Purpose.ENVELOPES, Purpose.EVENTS, Purpose.RETURN_PATHS),
     TRACK: (Purpose.EVENTS,),
     SOURCE: (),
@@ -91,6 +96,7 @@ _NEEDS: Mapping[str, tuple[Setting[Any], ...]] = {
     "send": (NATS_URL, EDGE_TARGETS),
     "bounce": (NATS_URL,),
     "stats": (DATABASE_URL, NATS_URL),
+    "webhooks": (DATABASE_URL,),
     EDGE: (NATS_URL, SENDER_HOSTNAME, EDGE_JOURNAL),
     TRACK: (DATABASE_URL, NATS_URL),
     SOURCE: (NATS_URL,),
