@@ -90,7 +90,7 @@ def services(
                 "ListWebhooks": webhooks.list_webhooks,
                 "GetWebhook": webhooks.get_webhook,
                 "DeleteWebhook": webhooks.delete_webhook,
-                "TestWebhook": webhooks.test_webhook,
+                "TestWebhook": webhooks.try_webhook,
                 "RotateWebhookSecret": webhooks.rotate_webhook_secret,
                 "ListWebhookDeliveries": webhooks.list_webhook_deliveries,
                 "RedeliverWebhook": webhooks.redeliver_webhook,

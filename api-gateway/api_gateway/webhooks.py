@@ -88,7 +88,7 @@ class WebhookDesk:
             raise _no_webhook(domain)
         return pb.DeleteWebhookRes(webhook=_written(deleted, now))
 
-    async def test_webhook(self, request: pb.TestWebhookReq, _call: Call) -> pb.TestWebhookRes:
+    async def try_webhook(self, request: pb.TestWebhookReq, _call: Call) -> pb.TestWebhookRes:
         """Have a test posted; raises BadInput and NotFound."""
         domain, now = await self._known(request.domain), self._clock()
         event_id, webhook_id = secrets.token_hex(16), _id(request.webhook_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable
 from typing import Final
 
@@ -75,7 +76,8 @@ class Posting:
                 room = min(room, TROUBLED_AT_ONCE - len(self._troubled))
             if room <= 0:
                 continue
-            for claimed in await self._queue.claim(room, self._clock(), troubled=troubled):
+            under_way = Counter(claimed.webhook for claimed in self._under_way.values())
+            for claimed in await self._queue.claim(room, self._clock(), under_way, troubled=troubled):
                 task = asyncio.create_task(self._post(claimed))
                 self._under_way[task] = claimed
                 if troubled:

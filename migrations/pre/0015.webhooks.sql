@@ -49,7 +49,6 @@ CREATE TABLE IF NOT EXISTS webhook_deliveries (
     state           text NOT NULL DEFAULT 'owed' CHECK (state IN ('owed', 'delivered', 'failed')),
     due_at          timestamptz CHECK ((due_at IS NOT NULL) = (state = 'owed')),
     give_up_at      timestamptz NOT NULL,
-    claimed_until   timestamptz,
     attempts        integer NOT NULL DEFAULT 0,
     last_attempt_at timestamptz,
     status          integer NOT NULL DEFAULT 0,
@@ -66,9 +65,8 @@ COMMENT ON COLUMN webhook_deliveries.recipient IS 'Whom the event is about, so t
 COMMENT ON COLUMN webhook_deliveries.body IS 'What is posted: the event in structured JSON.';
 COMMENT ON COLUMN webhook_deliveries.created_at IS 'When it was written.';
 COMMENT ON COLUMN webhook_deliveries.state IS 'owed; delivered: answered with 2xx; failed: given up.';
-COMMENT ON COLUMN webhook_deliveries.due_at IS 'When the next try is due; null: none is.';
+COMMENT ON COLUMN webhook_deliveries.due_at IS 'When the next try is due, or the one under way counts as lost; null: none is.';
 COMMENT ON COLUMN webhook_deliveries.give_up_at IS 'No try begins after that.';
-COMMENT ON COLUMN webhook_deliveries.claimed_until IS 'A try is under way, and counts as lost from then on; null: none is.';
 COMMENT ON COLUMN webhook_deliveries.attempts IS 'Tries begun.';
 COMMENT ON COLUMN webhook_deliveries.last_attempt_at IS 'When the last try that ended did.';
 COMMENT ON COLUMN webhook_deliveries.status IS 'How it was answered, HTTP; 0: not at all.';
@@ -76,6 +74,5 @@ COMMENT ON COLUMN webhook_deliveries.error IS 'Why it failed, as a word.';
 COMMENT ON COLUMN webhook_deliveries.milliseconds IS 'How long it took.';
 CREATE INDEX IF NOT EXISTS webhook_deliveries_due ON webhook_deliveries (webhook, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS webhook_deliveries_over ON webhook_deliveries (give_up_at) WHERE due_at IS NOT NULL;
-CREATE INDEX IF NOT EXISTS webhook_deliveries_claimed ON webhook_deliveries (webhook) WHERE claimed_until IS NOT NULL;
 CREATE INDEX IF NOT EXISTS webhook_deliveries_log ON webhook_deliveries (webhook, number);
 CREATE INDEX IF NOT EXISTS webhook_deliveries_age ON webhook_deliveries (created_at);

@@ -1143,8 +1143,14 @@ class WebhookQueue(Protocol):
     async def owe(self, type_: str, events: Sequence[WebhookEvent], now: datetime) -> None:
         """Write what is owed, each event once for each webhook that wants it."""
 
-    async def claim(self, limit: int, now: datetime, *, troubled: bool) -> Sequence[Claimed]:
-        """Take up to `limit` posts that are due, of endpoints in trouble, or of the others."""
+    async def claim(
+        self, limit: int, now: datetime, under_way: Mapping[str, int], *, troubled: bool
+    ) -> Sequence[Claimed]:
+        """Take up to `limit` posts that are due, of endpoints in trouble, or of the others.
+
+        Args:
+            under_way: how many posts to which webhook the caller is making; of each it may only be some.
+        """
 
     async def record(self, answers: Sequence[tuple[Claimed, Answer]], now: datetime) -> Sequence[str]:
         """Write what came of posts; returns the webhooks that are suspended by it."""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from kannon.adapters.nats import streams
+from kannon.cli.standalone.plan import TICKED
 from kannon.runtime.keys import SETTING_OF, encode_key
 from kannon.runtime.settings import (
     ALL,
@@ -26,6 +27,7 @@ from kannon.runtime.settings import (
     KEY_EVENTS,
     KEY_RETURN_PATHS,
     KEY_TRACKING_KEYS,
+    KEY_WEBHOOK_SECRETS,
     NATS_URL,
     SENDER_HOSTNAME,
     SMTP_ADDRESS,
@@ -60,7 +62,7 @@ MANIFESTS = read(BASE)
 PODS = [manifest for manifest in MANIFESTS if pod_spec(manifest)]
 FUNCTION = "serving.knative.dev/Service"
 VERIFY = f"{FUNCTION}/verify"
-STAGES = ("verify", "dispatch", "send", "bounce", "stats")
+STAGES = ("verify", "dispatch", "send", "bounce", "stats", "webhooks")
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Part:
 PARTS = {
     "Job/migrate": Part({DATABASE_URL}),
     "Deployment/gateway": Part(
-        {DATABASE_URL, NATS_URL, API_ADMIN_TOKEN, KEY_EVENTS, KEY_DKIM_KEYS},
+        {DATABASE_URL, NATS_URL, API_ADMIN_TOKEN, KEY_EVENTS, KEY_DKIM_KEYS, KEY_WEBHOOK_SECRETS},
         frozenset({API_PORT, EDGE_TARGETS}),
         frozenset({API_PORT}),
     ),
@@ -90,6 +92,7 @@ PARTS = {
     f"{FUNCTION}/send": Part({NATS_URL, KEY_EVENTS}, frozenset({EDGE_TARGETS})),
     f"{FUNCTION}/bounce": Part({NATS_URL, KEY_EVENTS, KEY_RETURN_PATHS}),
     f"{FUNCTION}/stats": Part({DATABASE_URL, NATS_URL, KEY_EVENTS}),
+    f"{FUNCTION}/webhooks": Part({DATABASE_URL, KEY_EVENTS, KEY_WEBHOOK_SECRETS}),
     f"{FUNCTION}/track": Part({DATABASE_URL, NATS_URL, KEY_EVENTS}, frozenset({TRACK_TRUSTED_PROXIES})),
     **{
         f"Deployment/{stage}-source": Part(
@@ -379,7 +382,7 @@ def test_a_stage_is_for_the_cluster_only_scales_to_zero_and_is_bounded(stage: st
 def test_its_source_brings_it_the_events_of_its_own_stream(stage: str) -> None:
     given = environment(named(f"Deployment/{stage}-source"))
     assert given["K_SOURCE_ROUTE"] == stage
-    assert stage in streams.STAGES
+    assert stage in streams.FED
     binding = named(f"sources.knative.dev/SinkBinding/{stage}-source")
     assert binding["spec"]["sink"]["ref"]["name"] == stage
     # A request must not last longer for the function than for the source, nor the other way round for long.
@@ -388,9 +391,11 @@ def test_its_source_brings_it_the_events_of_its_own_stream(stage: str) -> None:
     assert function["timeoutSeconds"] <= 600
 
 
-def test_the_timer_wakes_dispatch_every_ten_seconds() -> None:
-    tick = named("sources.knative.dev/PingSource/tick")["spec"]
-    assert (tick["schedule"], tick["sink"]["ref"]["name"]) == ("*/10 * * * * *", "dispatch")
+def test_timers_wake_dispatch_and_webhooks_every_ten_seconds() -> None:
+    for name, woken in (("tick", "dispatch"), ("webhooks-tick", "webhooks")):
+        tick = named(f"sources.knative.dev/PingSource/{name}")["spec"]
+        assert (tick["schedule"], tick["sink"]["ref"]["name"]) == ("*/10 * * * * *", woken)
+        assert woken in TICKED
 
 
 def test_all_run_one_image_of_this_version() -> None:

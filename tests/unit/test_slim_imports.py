@@ -40,6 +40,7 @@ print(",".join(name for name in {DEAR} if hasattr(sys.modules.get(name), "__spec
         ("send", "google.protobuf,grpc"),
         ("bounce", ""),
         ("stats", "psycopg"),
+        ("webhooks", "psycopg"),
         ("dispatch", "cryptography,psycopg"),
     ],
 )

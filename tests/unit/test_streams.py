@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from nats.js.api import DiscardPolicy, RetentionPolicy
 
 from kannon.adapters.nats.publisher import headers_of
-from kannon.adapters.nats.streams import STAGES, STREAMS, stream_of
+from kannon.adapters.nats.streams import READERS, STAGES, STREAMS, stream_of
 from kannon.core.payloads import PAYLOADS, DeliveriesDue, Outcomes, SuppressionChanges
 from kannon.events import CloudEvent, Sealer
 
@@ -41,6 +41,14 @@ def test_stages_are_work_queues_that_refuse_when_full() -> None:
         assert stream.consumer(30.0).durable_name == stage
         assert stream.consumer(30.0).max_deliver == -1
         assert stream.consumer(30.0).backoff is None
+
+
+def test_stages_that_read_what_anyone_may_read_have_consumers_of_their_own() -> None:
+    for stage, stream in READERS.items():
+        consumer = stream.consumer(30.0)
+        assert stream.name == "KANNON_OUTCOMES"
+        assert (consumer.durable_name, consumer.filter_subject) == (stage, "kannon.v1.outcomes.>")
+        assert stage not in STAGES
 
 
 def test_what_anyone_may_read_is_kept_by_age() -> None:

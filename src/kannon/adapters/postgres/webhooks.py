@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 SQL = queries("webhooks")
 _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Due before all else."""
-PER_ENDPOINT: Final = 4
-"""Posts to one endpoint at once."""
+PER_ENDPOINT: Final = 8
+"""Posts to one endpoint at once, by one process."""
 KEPT_AT_ONCE: Final = 5000
 _HEALTH = tuple(field.name for field in fields(Health))
 _DELIVERY = tuple(field.name for field in fields(WebhookDelivery))
@@ -177,7 +177,9 @@ class PostgresWebhookQueue:
         async with self._database.statement() as connection:
             await connection.execute(SQL["owe"], values)
 
-    async def claim(self, limit: int, now: datetime, *, troubled: bool) -> Sequence[Claimed]:
+    async def claim(
+        self, limit: int, now: datetime, under_way: Mapping[str, int], *, troubled: bool
+    ) -> Sequence[Claimed]:
         """See `ports.WebhookQueue`; whose secrets were sealed with another key is left out, and logged."""
         values = {
             "limit": limit,
@@ -185,6 +187,7 @@ class PostgresWebhookQueue:
             "troubled": troubled,
             "troubled_from": TROUBLED_FROM,
             "per_endpoint": 1 if troubled else PER_ENDPOINT,
+            "under_way": as_json(under_way),
             "lease_end": now + self._lease,
         }
         async with self._database.statement() as connection:
@@ -194,6 +197,8 @@ class PostgresWebhookQueue:
     async def record(self, answers: Sequence[tuple[Claimed, Answer]], now: datetime) -> Sequence[str]:
         """See `ports.WebhookQueue`."""
         async with self._database.transaction() as connection:
+            # A crash that loses this commit only repeats the same posts: do not wait for the disk.
+            await connection.execute("SET LOCAL synchronous_commit = off")
             ids = sorted({claimed.webhook for claimed, _ in answers})
             rows = await (await connection.execute(SQL["hold"], {"ids": ids})).fetchall()
             before = {row["id"]: _health(row) for row in rows}

@@ -83,8 +83,7 @@ WITH RECURSIVE owing AS (
             ORDER BY d.webhook LIMIT 1)
     FROM owing WHERE owing.webhook IS NOT NULL
 ), open AS MATERIALIZED (
-    SELECT w.id, (SELECT count(*) FROM webhook_deliveries d
-                  WHERE d.webhook = w.id AND d.claimed_until IS NOT NULL AND d.claimed_until > %(now)s) AS under_way
+    SELECT w.id, coalesce((%(under_way)s::jsonb ->> w.id)::integer, 0) AS under_way
     FROM owing JOIN webhooks w ON w.id = owing.webhook
     WHERE w.deleted_at IS NULL AND w.suspended_at IS NULL AND w.rest_until <= %(now)s
       AND (w.is_slow OR w.failures >= %(troubled_from)s) = %(troubled)s
@@ -97,7 +96,7 @@ WITH RECURSIVE owing AS (
     ORDER BY due.due_at LIMIT %(limit)s
 ), claimed AS (
     UPDATE webhook_deliveries d
-    SET attempts = d.attempts + 1, claimed_until = %(lease_end)s, due_at = %(lease_end)s
+    SET attempts = d.attempts + 1, due_at = %(lease_end)s
     FROM chosen WHERE d.number = chosen.number
     RETURNING d.number, d.webhook, d.event_id, d.body, d.attempts, d.give_up_at
 )
@@ -117,26 +116,26 @@ FROM jsonb_array_elements(%(healths)s::jsonb) AS h WHERE w.id = h ->> 0
 
 -- name: note_results
 -- A try that counted as lost says nothing against a later one; that it arrived it does say.
-UPDATE webhook_deliveries d SET state = r ->> 2, due_at = (r ->> 3)::timestamptz, claimed_until = NULL,
+UPDATE webhook_deliveries d SET state = r ->> 2, due_at = (r ->> 3)::timestamptz,
     last_attempt_at = %(now)s, status = (r ->> 4)::integer, error = r ->> 5, milliseconds = (r ->> 6)::integer
 FROM jsonb_array_elements(%(results)s::jsonb) AS r
 WHERE d.number = (r ->> 0)::bigint AND (d.attempts = (r ->> 1)::integer OR (r ->> 2) = 'delivered')
 
 -- name: give_up
--- What was tried for long enough, or waits for an endpoint that was given up.
+-- What was tried for long enough, or waits for an endpoint that was given up. A try under way may still say that it arrived.
 WITH over AS (
     SELECT number FROM webhook_deliveries
-    WHERE due_at IS NOT NULL AND give_up_at <= %(now)s AND coalesce(claimed_until <= %(now)s, true)
+    WHERE due_at IS NOT NULL AND give_up_at <= %(now)s
     ORDER BY give_up_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), lost AS (
     SELECT waiting.number FROM webhooks w CROSS JOIN LATERAL (
         SELECT number FROM webhook_deliveries
-        WHERE webhook = w.id AND due_at IS NOT NULL AND coalesce(claimed_until <= %(now)s, true)
+        WHERE webhook = w.id AND due_at IS NOT NULL
         ORDER BY due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     ) AS waiting
     WHERE w.suspended_at IS NOT NULL AND w.deleted_at IS NULL
 )
-UPDATE webhook_deliveries d SET state = 'failed', due_at = NULL, claimed_until = NULL,
+UPDATE webhook_deliveries d SET state = 'failed', due_at = NULL,
     error = CASE WHEN d.number IN (SELECT number FROM lost) THEN 'suspended' WHEN error = '' THEN 'expired' ELSE error END
 WHERE d.number IN (SELECT number FROM over UNION SELECT number FROM lost)
 
