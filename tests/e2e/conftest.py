@@ -36,6 +36,7 @@ def system(open_folder: Path, sink: SmtpPeer, names: DnsServer) -> Iterator[Syst
         "K_DNS_SERVERS": f"127.0.0.1:{names.port}",
         "K_SMTP_FEEDBACK_ADDRESSES": "fbl@feedback.sender.test",
         "K_SMTP_UNSUBSCRIBING": "true",
+        "K_WEBHOOKS_ALLOW_NETWORKS": "127.0.0.0/8",
     }
     system = System(folder, settings).start()
     yield system
