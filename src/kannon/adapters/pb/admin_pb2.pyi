@@ -2590,7 +2590,9 @@ Global___ExportRecipientReq: _TypeAlias = ExportRecipientReq  # noqa: Y015
 
 @_typing.final
 class ExportRecipientRes(_message.Message):
-    """Any number of whole lines: an object each, whose kind is delivery, outcome, report, soft_bounce or suppression."""
+    """Any number of whole lines: an object each, whose kind is delivery, outcome, report, webhook_delivery, soft_bounce
+    or suppression.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
