@@ -1,5 +1,6 @@
 """Wires webhooks: Outcomes and ticks in, posts out."""
 
+from asyncio.sslproto import SSLProtocol
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
@@ -12,7 +13,7 @@ from kannon import __version__
 from kannon.adapters.dns.exchangers import DnsExchangerLookup
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.webhooks import PostgresWebhookQueue
-from kannon.adapters.webhook_client import HttpWebhookPoster
+from kannon.adapters.webhook_client import MAX_ANSWER, HttpWebhookPoster
 from kannon.core.keys import Purpose
 from kannon.core.payloads import Outcomes
 from kannon.events import Sealer
@@ -32,6 +33,8 @@ USER_AGENT = f"Kannon-Webhooks/{__version__}"
 
 
 async def _build(settings: Settings, stack: AsyncExitStack) -> Wired:
+    # asyncio sets 256 KB aside for what each TLS connection may bring at once: 8 MB for all that are open.
+    SSLProtocol.max_size = MAX_ANSWER
     sealer = Sealer(key_for(settings, Purpose.EVENTS), "/kannon/webhooks")
     secrets = key_for(settings, Purpose.WEBHOOK_SECRETS)
     timeout = settings[WEBHOOKS_TIMEOUT]

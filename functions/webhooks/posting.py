@@ -12,8 +12,8 @@ from kannon.ports import Claimed, Clock, WebhookPoster, WebhookQueue
 
 log = logging.getLogger(__name__)
 
-AT_ONCE: Final = 64
-TROUBLED_AT_ONCE: Final = 32
+AT_ONCE: Final = 32
+TROUBLED_AT_ONCE: Final = 16
 """Of these; slow and failing endpoints leave room for the others."""
 LAST_SECONDS: Final = 10.0
 """For posts under way when the process is to end; what is cut off is posted again at the end of its lease."""

@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from standardwebhooks import WebhookVerificationError
 
 from functions.webhooks.handler import Webhooks
-from functions.webhooks.posting import Posting
+from functions.webhooks.posting import TROUBLED_AT_ONCE, Posting
 from kannon.adapters.dns.exchangers import DnsExchangerLookup
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.webhooks import PER_ENDPOINT, PostgresWebhookQueue, PostgresWebhooks
@@ -253,10 +253,10 @@ async def test_many_dead_ones_leave_room_for_a_live_one(world: World, eventually
         world.sql("UPDATE webhooks SET failures = 50, failing_since = now()")
         lively = await world.hook(live.url)
         await world.happened(*(fact(at, f"d{at % 4}.test") for at in range(80)))
-        await eventually(lambda: len(hanging.got) == 32)
+        await eventually(lambda: len(hanging.got) == TROUBLED_AT_ONCE)
         await world.happened(*(fact(seq) for seq in range(50)))
         await eventually(lambda: delivered(world, lively, 50), within=10)
-        assert hanging.most_at_once == 32
+        assert hanging.most_at_once == TROUBLED_AT_ONCE
 
 
 async def test_what_fails_is_tried_again_under_the_same_id_until_it_arrives(
