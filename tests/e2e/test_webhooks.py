@@ -67,6 +67,13 @@ async def test_an_application_is_told_what_became_of_its_mails(
         await webhook(system, "test", *place)
         assert endpoint.got[-1].verified_by(rotated["secret"])
 
+        spoken = await asyncio.to_thread(
+            kannon, "webhook", "log", *place, KANNON_API=system.api, K_API_ADMIN_TOKEN=system.token
+        )
+        lines = [line.split("\t") for line in spoken.out.splitlines()]
+        assert ["delivered", "1", "204", "webhook.test"] in [line[2:] for line in lines]
+        assert len(lines) == 5
+
         await webhook(system, "delete", *place)
         await webhook(system, "show", *place, code=1)
         assert [one["webhook_id"] for one in await webhook(system, "list", tenant.domain)] == [

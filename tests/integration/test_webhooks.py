@@ -259,6 +259,26 @@ async def test_many_dead_ones_leave_room_for_a_live_one(world: World, eventually
         assert hanging.most_at_once == TROUBLED_AT_ONCE
 
 
+async def test_who_has_much_to_be_told_delays_nobody(world: World, eventually: Eventually) -> None:
+    async def busy(_: Got) -> bytes:
+        await asyncio.sleep(0.02)
+        return OK
+
+    async with receiver("/much") as much, receiver("/little") as little:
+        much.answering = busy
+        for _ in range(10):
+            await world.hook(much.url, domain="much.test")
+        hook = await world.hook(little.url)
+        for start in range(0, 200, 100):
+            await world.happened(*(fact(seq, "much.test") for seq in range(start, start + 100)))
+        await eventually(lambda: len(much.got) > 32)
+        before = len(much.got)
+        await world.happened(fact())
+        await eventually(lambda: little.got)
+        assert len(much.got) - before < 1000  # of 2,000
+        await eventually(lambda: delivered(world, hook, 1))
+
+
 async def test_what_fails_is_tried_again_under_the_same_id_until_it_arrives(
     world: World, eventually: Eventually
 ) -> None:

@@ -74,8 +74,9 @@ ORDER BY w.id, e ->> 1
 ON CONFLICT DO NOTHING
 
 -- name: claim
--- What is due, of each endpoint no more than may be under way at once, the longest due first. Endpoints in trouble are
--- claimed for by themselves. Only webhooks to which something is owed are looked at, from one to the next by index.
+-- What is due, of each endpoint no more than may be under way at once, and in turns: who has much of it delays nobody.
+-- Endpoints in trouble are claimed for by themselves. Only webhooks to which something is owed are looked at, from one to
+-- the next by index, and no more of them locked than can get something.
 WITH RECURSIVE owing AS (
     (SELECT webhook FROM webhook_deliveries WHERE due_at IS NOT NULL ORDER BY webhook LIMIT 1)
     UNION ALL
@@ -87,13 +88,17 @@ WITH RECURSIVE owing AS (
     FROM owing JOIN webhooks w ON w.id = owing.webhook
     WHERE w.deleted_at IS NULL AND w.suspended_at IS NULL AND w.rest_until <= %(now)s
       AND (w.is_slow OR w.failures >= %(troubled_from)s) = %(troubled)s
-), chosen AS MATERIALIZED (
-    SELECT due.number, due.due_at FROM open CROSS JOIN LATERAL (
+      AND EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.webhook = w.id AND d.due_at <= %(now)s)
+    ORDER BY under_way, random() LIMIT %(limit)s
+), held AS MATERIALIZED (
+    SELECT due.number, open.under_way + row_number() OVER (PARTITION BY open.id ORDER BY due.due_at) AS turn
+    FROM open CROSS JOIN LATERAL (
         SELECT number, due_at FROM webhook_deliveries
         WHERE webhook = open.id AND due_at <= %(now)s
         ORDER BY due_at LIMIT greatest(%(per_endpoint)s - open.under_way, 0) FOR UPDATE SKIP LOCKED
     ) AS due
-    ORDER BY due.due_at LIMIT %(limit)s
+), chosen AS (
+    SELECT number FROM held ORDER BY turn LIMIT %(limit)s
 ), claimed AS (
     UPDATE webhook_deliveries d
     SET attempts = d.attempts + 1, due_at = %(lease_end)s
