@@ -3,7 +3,7 @@
 import copy
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -35,7 +35,7 @@ class Refused(Exception):
     """An API server or Knative's webhook would refuse it, or drop a part of it."""
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """Refuses a key that stands twice, which YAML forbids and PyYAML takes."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -67,10 +67,16 @@ def label(manifest: Manifest) -> str:
     return f"{prefix}{manifest['kind']}/{manifest['metadata']['name']}"
 
 
+def pod_template(manifest: Manifest) -> Manifest | None:
+    """The template of the pods that it makes."""
+    spec = manifest.get("spec", {})
+    template: Manifest | None = spec.get("jobTemplate", {}).get("spec", spec).get("template")
+    return template if template and "containers" in template.get("spec", {}) else None
+
+
 def pod_spec(manifest: Manifest) -> Manifest | None:
     """The specification of the pods that it makes."""
-    spec: Manifest | None = manifest.get("spec", {}).get("template", {}).get("spec")
-    return spec
+    return (pod_template(manifest) or {}).get("spec")
 
 
 def containers(manifest: Manifest) -> list[Manifest]:
@@ -168,23 +174,6 @@ def _is_switched_off(schema: Manifest) -> bool:
     return bool(behind) and flag.split()[0] not in _FLAGS_ON_BY_DEFAULT
 
 
-def unresolved(manifests: Sequence[Manifest], secrets: Sequence[tuple[str, str]]) -> list[str]:
-    """What is referred to and not there.
-
-    Args:
-        manifests: all of an installation.
-        secrets: (name, key) of the Secrets that are made by hand.
-    """
-    found: list[str] = []
-    for manifest in manifests:
-        if spec := pod_spec(manifest):
-            wanted = [*_wanted_by_pod(manifest, manifests, spec, set(secrets))]
-        else:
-            wanted = [*_wanted_by_binding(manifest, manifests), *_wanted_by_service(manifest, manifests)]
-        found += [f"{label(manifest)}: {what}" for what in wanted]
-    return found
-
-
 def find(manifests: Sequence[Manifest], kind: str, name: str, api_version: str = "") -> Manifest | None:
     """The manifest of that kind and name."""
     for manifest in manifests:
@@ -192,76 +181,6 @@ def find(manifests: Sequence[Manifest], kind: str, name: str, api_version: str =
         if same and api_version in ("", manifest["apiVersion"]):
             return manifest
     return None
-
-
-def _wanted_by_pod(
-    manifest: Manifest, manifests: Sequence[Manifest], spec: Manifest, secrets: set[tuple[str, str]]
-) -> Iterator[str]:
-    account = spec.get("serviceAccountName", "default")
-    if not find(manifests, "ServiceAccount", account):
-        yield f"no ServiceAccount {account}"
-    if "serviceName" in manifest["spec"] and not find(
-        manifests, "Service", manifest["spec"]["serviceName"], "v1"
-    ):
-        yield f"no Service {manifest['spec']['serviceName']}"
-    templates = [template["metadata"] for template in manifest["spec"].get("volumeClaimTemplates", ())]
-    volumes = {volume["name"] for volume in [*spec.get("volumes", ()), *templates]}
-    mounted = {mount["name"] for c in spec["containers"] for mount in c.get("volumeMounts", ())}
-    yield from (f"volume {name} is mounted or declared, but not both" for name in sorted(volumes ^ mounted))
-    for container in spec["containers"]:
-        for source in container.get("envFrom", ()):
-            if not find(manifests, "ConfigMap", source.get("configMapRef", {}).get("name", "?")):
-                yield f"no ConfigMap for {source}"
-        for variable in container.get("env", ()):
-            source = variable.get("valueFrom", {})
-            ref = source.get("configMapKeyRef")
-            if ref and ref["key"] not in (find(manifests, "ConfigMap", ref["name"]) or {}).get("data", {}):
-                yield f"no key {ref['key']} in ConfigMap {ref['name']}"
-            ref = source.get("secretKeyRef")
-            if ref and (ref["name"], ref["key"]) not in secrets:
-                yield f"no key {ref['key']} in Secret {ref['name']}"
-        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            yield from _wanted_by_probe(probe, container, manifest)
-
-
-def _wanted_by_probe(name: str, container: Manifest, manifest: Manifest) -> Iterator[str]:
-    probe = container.get(name, {})
-    ports = container.get("ports", [])
-    known = {port.get("name") for port in ports} | {port["containerPort"] for port in ports}
-    for handler in ("httpGet", "tcpSocket", "grpc"):
-        if handler not in probe:
-            continue
-        port = probe[handler].get("port")
-        is_serving_port = port is None and manifest["apiVersion"].startswith("serving.knative.dev/")
-        if port not in known and not is_serving_port:
-            yield f"no port {port} for {name}"
-
-
-def _wanted_by_service(manifest: Manifest, manifests: Sequence[Manifest]) -> Iterator[str]:
-    if (manifest["apiVersion"], manifest["kind"]) != ("v1", "Service"):
-        return
-    selector = manifest["spec"]["selector"].items()
-    selected = [
-        other
-        for other in manifests
-        if pod_spec(other) and selector <= other["spec"]["template"]["metadata"]["labels"].items()
-    ]
-    if len(selected) != 1:
-        yield f"selects {[label(other) for other in selected]}, not the pods of one"
-        return
-    names = {port["name"] for c in containers(selected[0]) for port in c.get("ports", ())}
-    for port in manifest["spec"]["ports"]:
-        if port["targetPort"] not in names:
-            yield f"no port {port['targetPort']} in {label(selected[0])}"
-
-
-def _wanted_by_binding(manifest: Manifest, manifests: Sequence[Manifest]) -> Iterator[str]:
-    if manifest["kind"] not in ("SinkBinding", "PingSource"):
-        return
-    spec = manifest["spec"]
-    for ref in filter(None, (spec.get("subject"), spec["sink"]["ref"])):
-        if not find(manifests, ref["kind"], ref["name"], ref["apiVersion"]):
-            yield f"no {ref['kind']} {ref['name']} of {ref['apiVersion']}"
 
 
 def is_runnable(command: Sequence[str]) -> bool:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from functions.dispatch.liquid_parts import LiquidParts
 
 DKIM_SELECTOR = "kannon"
+SIGNERS_REMEMBERED = 64
 REPORTS_TAKEN_FOR = timedelta(days=14)
 """After a Delivery's Retry Budget, for this long its return path takes reports."""
 
@@ -44,6 +45,25 @@ class Keys:
     return_paths: bytes
     return_path_key_id: int = KEY_ID
     unsubscribing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LaidOut:
+    """A message that is still to be signed, and what its Envelope says.
+
+    Attributes:
+        recipient: the address that it goes to.
+        opening: the message up to its closing, without the signature.
+        emission: which publishing of the Attempt it is for.
+        now: when it was laid out.
+    """
+
+    delivery: Delivery
+    recipient: str
+    opening: bytes
+    signature: dkim.Unsigned
+    emission: int
+    now: datetime
 
 
 class TooLarge(BadInput):
@@ -72,7 +92,7 @@ class BatchBuilder:
         self._content = content
         self._keys = keys
         self._max_message = max_message
-        self._signer = dkim.Signer(content.domain, DKIM_SELECTOR, content.dkim_private_key)
+        self._signer = _signer(content.domain, content.dkim_private_key)
         skeleton = Skeleton.make(
             sender=content.sender_email,
             alias=content.sender_alias,
@@ -106,27 +126,11 @@ class BatchBuilder:
             BadTemplate: the Template cannot be written with these fields, or not within its limits.
             TooLarge: the message is larger than is allowed.
         """
-        standing = delivery.standing
-        recipient = EmailAddress.parse(delivery.recipient).wire
-        expires_at = attempt_expires_at(delivery, now)
-        body, rest = self._parted(self._message(delivery, recipient, now), expires_at)
-        unsealed = Envelope(
-            delivery=delivery.id,
-            attempt=standing.current_attempt,
-            emission=emission,
-            sender=self._content.sender_email,
-            recipient=recipient,
-            return_path=self._address(delivery, Use.REPORTS),
-            body=body,
-            first_emitted_at_ms=_unix_ms(delivery.first_emitted_at or now),
-            expires_at_ms=_unix_ms(expires_at),
-            hmac=b"",
-            rest=rest,
-        )
-        return sealed(self._keys.envelopes, unsealed)
+        return self.sign(self.lay_out(delivery, emission, now))
 
-    def _message(self, delivery: Delivery, recipient: str, now: datetime) -> bytes:
-        """The signed message up to its closing."""
+    def lay_out(self, delivery: Delivery, emission: int, now: datetime) -> LaidOut:
+        """What of `build` is work of Python; arguments and errors are the same."""
+        recipient = EmailAddress.parse(delivery.recipient).wire
         fields = merge_fields(delivery.recipient, self._content.global_fields, delivery.fields)
         subject, text, html = self._parts(delivery, fields)
         to, extra = self._added(delivery, fields)
@@ -139,8 +143,33 @@ class BatchBuilder:
             extra=extra,
         )
         body_hash = self._body_hash(delivery, message, html)
-        signature = self._signer.sign(message.headers, body_hash, int(now.timestamp()))
-        return signature + message.opening()
+        signature = self._signer.unsigned(message.headers, body_hash, int(now.timestamp()))
+        return LaidOut(delivery, recipient, message.opening(), signature, emission, now)
+
+    def sign(self, laid_out: LaidOut) -> Envelope:
+        """The rest of `build`: most of its time is the signature, made outside the interpreter's lock.
+
+        Raises:
+            TooLarge: the message is larger than is allowed.
+        """
+        delivery, now = laid_out.delivery, laid_out.now
+        expires_at = attempt_expires_at(delivery, now)
+        signature = self._signer.signature(laid_out.signature)
+        body, rest = self._parted(signature + laid_out.opening, expires_at)
+        unsealed = Envelope(
+            delivery=delivery.id,
+            attempt=delivery.standing.current_attempt,
+            emission=laid_out.emission,
+            sender=self._content.sender_email,
+            recipient=laid_out.recipient,
+            return_path=self._address(delivery, Use.REPORTS),
+            body=body,
+            first_emitted_at_ms=_unix_ms(delivery.first_emitted_at or now),
+            expires_at_ms=_unix_ms(expires_at),
+            hmac=b"",
+            rest=rest,
+        )
+        return sealed(self._keys.envelopes, unsealed)
 
     def _parted(self, opening: bytes, expires_at: datetime) -> tuple[bytes, Rest | None]:
         """The message, as far as it fits into an event, and what of it has to go by the store.
@@ -207,6 +236,12 @@ class BatchBuilder:
             self._content.domain,
             use,
         )
+
+
+@lru_cache(SIGNERS_REMEMBERED)
+def _signer(domain: str, private_key: bytes) -> dkim.Signer:
+    """Remembered: the first signature of a key takes several times as long as any other."""
+    return dkim.Signer(domain, DKIM_SELECTOR, private_key)
 
 
 @lru_cache(BODIES_REMEMBERED)

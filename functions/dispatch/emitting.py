@@ -86,8 +86,10 @@ class Emitter:
         self._max_message = max_message
         self._loading = asyncio.Lock()  # one Batch at a time, and each once
         self._tokens = tokens
-        # The signature is made outside the interpreter's lock: two threads use two cores.
+        # Signatures are made outside the interpreter's lock: two threads use two cores. All before that is
+        # done by one thread at a time: fighting for the interpreter would cost more than it takes.
         self._threads = ThreadPoolExecutor(SIGNING_THREADS, thread_name_prefix="signing")
+        self._laying_out = threading.Lock()
         self._builders: OrderedDict[int, BatchBuilder] = OrderedDict()
         self._remembering = threading.Lock()
 
@@ -172,7 +174,20 @@ class Emitter:
         builder = attached or self._builder(content) or _NotBuilt(CANNOT)
         if isinstance(builder, _NotBuilt):
             return [_Built(delivery, None, builder.failure) for delivery in deliveries]
-        return [_build_one(builder, delivery, now) for delivery in deliveries]
+        return [self._build_one(builder, delivery, now) for delivery in deliveries]
+
+    def _build_one(self, builder: BatchBuilder, delivery: Delivery, now: datetime) -> _Built:
+        passing("dispatch.building")
+        try:
+            with self._laying_out:
+                laid_out = builder.lay_out(delivery, delivery.standing.emission + 1, now)
+            return _Built(delivery, builder.sign(laid_out), "")
+        except (UnsafeField, TooLarge, InvalidAddress, BadTemplate) as error:
+            return _Built(delivery, None, _reason(error))
+        except Exception:
+            # Whatever it is, it is this Delivery's alone: the others of its chunk go on.
+            log.exception("a Delivery cannot be built", extra={"delivery": str(delivery.id)})
+            return _Built(delivery, None, CANNOT)
 
     def _remembered(self, number: int) -> BatchBuilder | None:
         with self._remembering:
@@ -246,18 +261,6 @@ class Emitter:
 def _halves(group: Sequence[Delivery]) -> Iterable[Sequence[Delivery]]:
     middle = (len(group) + 1) // 2
     return [half for half in (group[:middle], group[middle:]) if half]
-
-
-def _build_one(builder: BatchBuilder, delivery: Delivery, now: datetime) -> _Built:
-    passing("dispatch.building")
-    try:
-        return _Built(delivery, builder.build(delivery, delivery.standing.emission + 1, now), "")
-    except (UnsafeField, TooLarge, InvalidAddress, BadTemplate) as error:
-        return _Built(delivery, None, _reason(error))
-    except Exception:
-        # Whatever it is, it is this Delivery's alone: the others of its chunk go on.
-        log.exception("a Delivery cannot be built", extra={"delivery": str(delivery.id)})
-        return _Built(delivery, None, CANNOT)
 
 
 def _postponed_move(one: _Built, now: datetime) -> Move:

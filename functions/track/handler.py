@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 _PATH: Final = re.compile(r"/([ocu])/([A-Za-z0-9_.-]+)")
 _PUBLIC: Final = tracking_host("")
+_PROBED: Final = frozenset({"/", "/_/health", "/_/ready"})
+"""Knative's probes ask for the first, OpenFaaS for the others."""
 _AUDIENCES: Final = {"o": Audience.OPEN, "c": Audience.CLICK, "u": Audience.UNSUBSCRIBE}
 _METHODS: Final = {
     Audience.OPEN: ("GET", "HEAD"),
@@ -73,7 +75,7 @@ class Track:
 
         Where a token is bad it is the same whatever the cause.
         """
-        if request.path == "/" and not request.host.lower().startswith(_PUBLIC):
+        if request.path in _PROBED and not request.host.lower().startswith(_PUBLIC):
             return _fit(told(self._state()), request)
         match = _PATH.fullmatch(request.path)
         if match is None:

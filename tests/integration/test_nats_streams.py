@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from nats.js.api import DiscardPolicy
+from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy
 
 from kannon.adapters.nats.connection import Connection, connect
 from kannon.adapters.nats.consumer import PullConsumer
@@ -124,6 +124,31 @@ async def test_a_stream_that_is_missing_is_made_by_publishing(connection: Connec
     publisher = publisher_on(connection)
     numbers = await asyncio.gather(*(publisher.publish(DeliveriesDue(1, str(n))) for n in range(50)))
     assert sorted(numbers) == list(range(1, 51))
+
+
+async def test_a_stream_that_a_channel_of_knative_made_and_works_off_is_left_to_it(
+    connection: Connection,
+) -> None:
+    """As in the overlay stock-channel: eventing-natss makes stream and push consumer."""
+    js, ours = connection.js, STAGES["dispatch"]
+    subjects = ["kannon.dispatch._knative", *ours.subjects]
+    await js.add_stream(ours.config(replicas=1).evolve(subjects=subjects))
+    pushed = await connection.client.subscribe("kannon.dispatch._knative_consumer.1", queue="KN_SUB_1")
+    await js.add_consumer(
+        ours.name,
+        ConsumerConfig(
+            durable_name="KN_SUB_1",
+            deliver_group="KN_SUB_1",
+            deliver_subject="kannon.dispatch._knative_consumer.1",
+            ack_policy=AckPolicy.EXPLICIT,
+            max_deliver=11,
+        ),
+    )
+    assert await publisher_on(connection).publish(DeliveriesDue(1, "x")) == 1
+    assert (await pushed.next_msg(timeout=10)).subject == "kannon.v1.deliveries.due"
+    states = await NatsStreams(connection).states()
+    assert [state.last_seq for state in states if state.name == ours.name] == [1]
+    assert [found.name for found in await js.consumers_info(ours.name)] == ["KN_SUB_1"]
 
 
 @pytest.mark.parametrize("limit", [{"max_msgs": 2}, {"max_bytes": 1500}])

@@ -141,6 +141,12 @@ async def test_an_event_is_handled_and_its_result_published(function: Function) 
     assert [judged.verdict for judged in event.judgements] == ["bounced", "deferred"]
 
 
+async def test_probes_of_knative_and_of_openfaas_are_answered(function: Function) -> None:
+    for path in ("/", "/_/health", "/_/ready"):
+        async with function.session.get(f"http://127.0.0.1:{function.port}{path}") as response:
+            assert (response.status, await response.json()) == (200, {"stage": "bounce", "ready": True})
+
+
 async def test_an_event_may_be_structured(function: Function) -> None:
     event = SEALER.seal(refused(550), NOW)
     for data in (

@@ -4,42 +4,24 @@ import ast
 import copy
 import re
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from kannon.adapters.nats import streams
-from kannon.cli.standalone.plan import TICKED
 from kannon.runtime.keys import SETTING_OF, encode_key
-from kannon.runtime.settings import (
-    ALL,
-    API_ADMIN_TOKEN,
-    API_PORT,
-    DATABASE_URL,
-    EDGE_ADDRESS,
-    EDGE_JOURNAL,
-    EDGE_NAME,
-    EDGE_TARGETS,
-    KEY_DKIM_KEYS,
-    KEY_ENVELOPES,
-    KEY_EVENTS,
-    KEY_RETURN_PATHS,
-    KEY_TRACKING_KEYS,
-    KEY_WEBHOOK_SECRETS,
-    NATS_URL,
-    SENDER_HOSTNAME,
-    SMTP_ADDRESS,
-    SMTP_DOMAIN,
-    SOURCE_HEALTH_PORT,
-    SOURCE_ROUTE,
-    TRACK_TRUSTED_PROXIES,
-    Setting,
-    Settings,
-    SettingsError,
+from kannon.runtime.settings import ALL, API_PORT, DATABASE_URL, NATS_URL, Settings, SettingsError
+from tests.installations import (
+    FUNCTION,
+    METRICS_PORT,
+    PARTS,
+    Installation,
+    installation,
+    installations,
+    is_ours,
 )
-from tests.kubectl import kustomize
+from tests.manifest_references import unresolved
 from tests.manifests import (
     NEWEST,
     OLDEST,
@@ -47,78 +29,42 @@ from tests.manifests import (
     Manifest,
     Refused,
     containers,
-    find,
     is_runnable,
     label,
     load_all,
     pod_spec,
-    read,
-    unresolved,
+    pod_template,
     validate,
 )
 
-BASE = ROOT / "knative" / "base"
-MANIFESTS = read(BASE)
-PODS = [manifest for manifest in MANIFESTS if pod_spec(manifest)]
-FUNCTION = "serving.knative.dev/Service"
+BASE = installation("base")
 VERIFY = f"{FUNCTION}/verify"
-STAGES = ("verify", "dispatch", "send", "bounce", "stats", "webhooks")
-
-
-@dataclass(frozen=True)
-class Part:
-    """What a part must be given, and the ports that it then listens on."""
-
-    secrets: set[Setting[Any]]
-    settings: frozenset[Setting[Any]] = frozenset()
-    listens: frozenset[Setting[Any]] = frozenset()
-
-
-PARTS = {
-    "Job/migrate": Part({DATABASE_URL}),
-    "Deployment/gateway": Part(
-        {DATABASE_URL, NATS_URL, API_ADMIN_TOKEN, KEY_EVENTS, KEY_DKIM_KEYS, KEY_WEBHOOK_SECRETS},
-        frozenset({API_PORT, EDGE_TARGETS}),
-        frozenset({API_PORT}),
-    ),
-    VERIFY: Part({NATS_URL, KEY_EVENTS}),
-    f"{FUNCTION}/dispatch": Part(
-        {
-            *(DATABASE_URL, NATS_URL, KEY_EVENTS, KEY_ENVELOPES, KEY_RETURN_PATHS),
-            *(KEY_DKIM_KEYS, KEY_TRACKING_KEYS),
-        },
-        frozenset({EDGE_TARGETS}),
-    ),
-    f"{FUNCTION}/send": Part({NATS_URL, KEY_EVENTS}, frozenset({EDGE_TARGETS})),
-    f"{FUNCTION}/bounce": Part({NATS_URL, KEY_EVENTS, KEY_RETURN_PATHS}),
-    f"{FUNCTION}/stats": Part({DATABASE_URL, NATS_URL, KEY_EVENTS}),
-    f"{FUNCTION}/webhooks": Part({DATABASE_URL, KEY_EVENTS, KEY_WEBHOOK_SECRETS}),
-    f"{FUNCTION}/track": Part({DATABASE_URL, NATS_URL, KEY_EVENTS}, frozenset({TRACK_TRUSTED_PROXIES})),
-    **{
-        f"Deployment/{stage}-source": Part(
-            {NATS_URL}, frozenset({SOURCE_ROUTE, SOURCE_HEALTH_PORT}), frozenset({SOURCE_HEALTH_PORT})
-        )
-        for stage in STAGES
-    },
-    "StatefulSet/edge": Part(
-        {NATS_URL, KEY_EVENTS, KEY_ENVELOPES, KEY_RETURN_PATHS},
-        frozenset({SENDER_HOSTNAME, EDGE_NAME, EDGE_ADDRESS, EDGE_JOURNAL, SMTP_ADDRESS, SMTP_DOMAIN}),
-        frozenset({EDGE_ADDRESS, SMTP_ADDRESS}),
-    ),
-}
-
 STAND_INS = {setting.variable: encode_key(bytes(32)) for setting in SETTING_OF.values()} | {
     DATABASE_URL.variable: "postgresql://database/kannon",
     NATS_URL.variable: "nats://nats",
 }
 
-each_manifest = pytest.mark.parametrize("manifest", MANIFESTS, ids=label)
-each_pod = pytest.mark.parametrize("manifest", PODS, ids=label)
+
+def own(place: Installation) -> list[Manifest]:
+    """What an installation has that base has not, or has in another way."""
+    return [manifest for manifest in place.manifests if place is BASE or manifest not in BASE.manifests]
+
+
+EACH = [(place, manifest) for place in installations() for manifest in own(place)]
+PODS = [(place, manifest) for place, manifest in EACH if manifest in place.pods()]
+
+
+def _id(value: Installation | Manifest) -> str:
+    return value.name if isinstance(value, Installation) else label(value)
+
+
+each_pod = pytest.mark.parametrize(("place", "manifest"), PODS, ids=_id)
+each_installation = pytest.mark.parametrize("place", installations(), ids=str)
 
 
 def named(name: str) -> Manifest:
-    """A copy of one of ours, to change."""
-    return copy.deepcopy(next(manifest for manifest in MANIFESTS if label(manifest) == name))
+    """A copy of one of base, to change."""
+    return copy.deepcopy(BASE.named(name))
 
 
 def changed(manifest: Manifest, path: str, value: object) -> Manifest:
@@ -151,23 +97,14 @@ def readme() -> str:
     return (ROOT / "knative" / "README.md").read_text()
 
 
-def environment(manifest: Manifest) -> dict[str, str]:
-    """What the process finds; a stand-in for what comes from a Secret or from the pod."""
-    found: dict[str, str] = {}
-    [container] = containers(manifest)
-    for source in container.get("envFrom", ()):
-        config = find(MANIFESTS, "ConfigMap", source["configMapRef"]["name"])
-        assert config
-        found |= config["data"]
-    for variable in container.get("env", ()):
-        found[variable["name"]] = variable.get("value", STAND_INS.get(variable["name"], "given"))
-    return found
-
-
 @pytest.mark.parametrize("kubernetes", [OLDEST, NEWEST])
-@each_manifest
-def test_is_valid(manifest: Manifest, kubernetes: str) -> None:
-    validate(manifest, kubernetes)
+@each_installation
+def test_all_is_valid(place: Installation, kubernetes: str) -> None:
+    for manifest in own(place):
+        try:
+            validate(manifest, kubernetes)
+        except Refused as error:
+            pytest.fail(f"{label(manifest)}: {error}")
 
 
 @pytest.mark.parametrize(
@@ -214,8 +151,10 @@ def test_a_key_that_stands_twice_is_found() -> None:
         load_all("data:\n  a: x\n  a: y\n")
 
 
-def test_what_is_referred_to_is_there() -> None:
-    assert unresolved(MANIFESTS, list(documented_secrets())) == []
+@each_installation
+def test_what_is_referred_to_is_there(place: Installation) -> None:
+    brings_its_own = any(manifest["kind"] == "Secret" for manifest in place.manifests)
+    assert unresolved(place.manifests, [] if brings_its_own else list(documented_secrets())) == []
 
 
 @pytest.mark.parametrize(
@@ -229,22 +168,31 @@ def test_what_is_referred_to_is_there() -> None:
         ("Deployment/verify-source", "metadata.name", "source"),
         ("StatefulSet/edge", "spec.serviceName", "edges"),
         ("StatefulSet/edge", "spec.volumeClaimTemplates.0.metadata.name", "spool"),
-        ("Service/gateway", "spec.ports.0.targetPort", "h2c"),
+        ("Service/gateway", "spec.ports.0.targetPort", "grpc"),
+        ("PodDisruptionBudget/edge", "spec.selector.matchLabels", {"a": "b"}),
+        ("networking.k8s.io/NetworkPolicy/edge-from-submitters", "spec.ingress.0.ports.0.port", "smpt"),
+        (
+            "networking.k8s.io/NetworkPolicy/parts-to-nats",
+            "spec.podSelector.matchExpressions.0.values",
+            ["a"],
+        ),
+        ("HorizontalPodAutoscaler/gateway", "spec.scaleTargetRef.name", "gate"),
         (VERIFY, "metadata.name", "verifier"),
     ],
 )
 def test_a_reference_into_the_void_is_found(name: str, path: str, value: object) -> None:
-    manifests = [m if label(m) != name else changed(named(name), path, value) for m in MANIFESTS]
+    manifests = [m if label(m) != name else changed(named(name), path, value) for m in BASE.manifests]
     assert unresolved(manifests, list(documented_secrets()))
 
 
 def test_every_pod_is_a_part_we_know() -> None:
-    assert {label(manifest) for manifest in PODS} == set(PARTS)
+    assert {label(manifest) for _, manifest in PODS} == set(PARTS)
 
 
 @each_pod
-def test_its_settings_are_known_complete_and_well_formed(manifest: Manifest) -> None:
-    part, settings = PARTS[label(manifest)], Settings.load(environment=environment(manifest))
+def test_its_settings_are_known_complete_and_well_formed(place: Installation, manifest: Manifest) -> None:
+    part = PARTS[label(manifest)]
+    settings = Settings.load(environment=place.environment(manifest, STAND_INS))
     for setting in ALL.values():
         settings.get(setting)
     for setting in part.settings | part.secrets:
@@ -252,46 +200,53 @@ def test_its_settings_are_known_complete_and_well_formed(manifest: Manifest) -> 
 
 
 @each_pod
-def test_it_is_given_the_secrets_it_needs_and_no_others(manifest: Manifest) -> None:
+def test_it_is_given_the_secrets_it_needs_and_no_others(place: Installation, manifest: Manifest) -> None:
+    del place
     assert set(secret_refs(manifest)) == {setting.variable for setting in PARTS[label(manifest)].secrets}
 
 
 @pytest.mark.parametrize(("name", "value"), [("K_SMPT_DOMAIN", "a"), ("K_API_PORT", "h2c")])
 def test_a_wrong_setting_is_found(name: str, value: str) -> None:
+    given = BASE.environment(named("Deployment/gateway"), STAND_INS)
     with pytest.raises(SettingsError):
-        Settings.load(environment=environment(named("Deployment/gateway")) | {name: value})[API_PORT]
+        Settings.load(environment=given | {name: value})[API_PORT]
 
 
 def test_secrets_are_never_in_the_repository() -> None:
-    assert not [manifest for manifest in MANIFESTS if manifest["kind"] == "Secret"]
+    for place in installations():
+        made = [manifest for manifest in place.manifests if manifest["kind"] == "Secret"]
+        assert not made or place.name == "dev"
     secret = {setting.variable for setting in ALL.values() if setting.secret}
     literal = {
         variable["name"]
-        for manifest in PODS
+        for _, manifest in PODS
         for container in containers(manifest)
         for variable in container.get("env", ())
         if "value" in variable
     }
-    shared = {key for manifest in MANIFESTS if manifest["kind"] == "ConfigMap" for key in manifest["data"]}
+    shared = {key for _, manifest in EACH if manifest["kind"] == "ConfigMap" for key in manifest["data"]}
     assert not secret & (literal | shared)
 
 
 def test_the_readme_names_every_secret_and_its_readers() -> None:
     used: dict[tuple[str, str], set[str]] = {}
-    for manifest in PODS:
-        for variable, (secret, key) in secret_refs(manifest).items():
-            assert key == variable
-            used.setdefault((secret, key), set()).add(manifest["metadata"]["name"])
+    for place in (BASE, installation("production")):
+        for manifest in place.pods():
+            for variable, (secret, key) in secret_refs(manifest).items():
+                assert key == variable
+                used.setdefault((secret, key), set()).add(manifest["metadata"]["name"])
     assert documented_secrets() == used
 
 
 @each_pod
-def test_it_listens_where_its_ports_say(manifest: Manifest) -> None:
-    settings = Settings.load(environment=environment(manifest))
+def test_it_listens_where_its_ports_say(place: Installation, manifest: Manifest) -> None:
+    settings = Settings.load(environment=place.environment(manifest, STAND_INS))
     values = [settings[setting] for setting in PARTS[label(manifest)].listens]
     [container] = containers(manifest)
-    ports = {port["containerPort"] for port in container.get("ports", ())}
-    assert ports == {value[1] if isinstance(value, tuple) else value for value in values}
+    ports = {port["name"]: port["containerPort"] for port in container.get("ports", ())}
+    if values:
+        assert ports.pop("metrics") == METRICS_PORT
+    assert set(ports.values()) == {value[1] if isinstance(value, tuple) else value for value in values}
 
 
 def defined_in(source: Path) -> set[str]:
@@ -303,10 +258,10 @@ def defined_in(source: Path) -> set[str]:
 
 
 @each_pod
-def test_its_command_is_there(manifest: Manifest) -> None:
+def test_its_command_is_there(place: Installation, manifest: Manifest) -> None:
     [container] = containers(manifest)
-    assert is_runnable(container["command"])
-    given = environment(manifest)
+    assert is_runnable(container["command"]) or container["command"][:2] == ["python", "-c"]
+    given = place.environment(manifest, STAND_INS)
     if container["command"][-1].startswith("kannon.runtime.serve"):
         source = ROOT / given["FUNCTION_SOURCE"].removeprefix("/app/")  # where the image puts functions/
         assert given["FUNCTION_TARGET"] in defined_in(source)
@@ -319,86 +274,72 @@ def test_a_command_that_is_not_there_is_found(command: list[str]) -> None:
     assert not is_runnable(command)
 
 
-@each_pod
-def test_it_is_confined(manifest: Manifest) -> None:
+@each_installation
+def test_every_pod_is_confined(place: Installation) -> None:
     """Pod Security Standard `restricted`, and more: no token, nothing to write to but what is mounted."""
-    spec = pod_spec(manifest)
-    assert spec
-    account = find(MANIFESTS, "ServiceAccount", spec["serviceAccountName"])
-    assert account
-    assert account["automountServiceAccountToken"] is False
-    assert spec["automountServiceAccountToken"] is False
-    for container in containers(manifest):
-        assert container["securityContext"] == {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        }
-        assert {"name": "tmp", "mountPath": "/tmp"} in container["volumeMounts"]
-        assert set(container["resources"]["requests"]) == {"cpu", "memory"}
-        assert "memory" in container["resources"]["limits"]
-    assert [volume for volume in spec["volumes"] if volume["name"] == "tmp" and "emptyDir" in volume]
+    for manifest in place.with_pods():
+        spec = pod_spec(manifest)
+        assert spec
+        assert (
+            place.named(f"ServiceAccount/{spec['serviceAccountName']}")["automountServiceAccountToken"]
+            is False
+        )
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+        capabilities = {"drop": ["ALL"]}
+        if label(manifest) == "StatefulSet/edge":  # port 25, and nothing else
+            capabilities["add"] = ["NET_BIND_SERVICE"]
+        for container in containers(manifest):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "capabilities": capabilities,
+                "readOnlyRootFilesystem": True,
+                "runAsNonRoot": True,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            }
+            assert set(container["resources"]["requests"]) == {"cpu", "memory"}
+            assert "memory" in container["resources"]["limits"]
+        written = {volume["name"] for volume in spec.get("volumes", ()) if "emptyDir" in volume}
+        assert "tmp" in written or manifest["kind"] == "CronJob"
 
 
-def test_quantities_are_ones() -> None:
+@each_installation
+def test_quantities_are_ones(place: Installation) -> None:
     """The schemas of core kinds take any text."""
-    written = kustomize(BASE)
+    written = yaml.dump_all(place.manifests, Dumper=yaml.CSafeDumper)
     found = re.findall(r"^ +(?:cpu|memory|storage|sizeLimit): (.+)$", written, re.MULTILINE)
-    assert len(found) > 3 * len(PODS)
-    assert not [value for value in found if not re.fullmatch(r"[1-9]\d*(m|Mi|Gi)?", value)]
+    assert len(found) > 3 * len(place.pods())
+    of_streams = {"File"}
+    assert not [v for v in set(found) - of_streams if not re.fullmatch(r"[1-9]\d*(m|Mi|Gi)?", v)]
 
 
-@each_manifest
-def test_it_can_be_found_by_its_labels(manifest: Manifest) -> None:
-    labels = manifest["metadata"]["labels"]
-    assert labels["app.kubernetes.io/name"] == "kannon"
-    if pod_spec(manifest):
-        template = manifest["spec"]["template"]["metadata"]["labels"]
-        assert template.items() <= labels.items()
-        assert "app.kubernetes.io/component" in template
-        selector = manifest["spec"].get("selector", {"matchLabels": template})
-        assert selector == {"matchLabels": template}
+@each_installation
+def test_everything_can_be_found_by_its_labels(place: Installation) -> None:
+    for manifest in place.manifests:
+        labels = manifest["metadata"]["labels"]
+        assert "app.kubernetes.io/name" in labels
+        assert labels.get("app.kubernetes.io/part-of") == "kannon" or manifest not in BASE.manifests
+        if template := pod_template(manifest):
+            own_labels = template["metadata"]["labels"]
+            assert own_labels.items() <= labels.items()
+            assert "app.kubernetes.io/component" in own_labels or not is_ours(manifest)
+            selector = manifest["spec"].get("selector", {"matchLabels": own_labels})
+            assert selector == {"matchLabels": own_labels}
 
 
-@each_manifest
-def test_its_name_is_one(manifest: Manifest) -> None:
-    """RFC 1035, as names of Services must be."""
-    assert re.fullmatch(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?", manifest["metadata"]["name"])
-    assert manifest["kind"] == "Namespace" or manifest["metadata"]["namespace"] == "kannon"
+@each_installation
+def test_names_are_ones(place: Installation) -> None:
+    """RFC 1035, as names of Services must be; and nothing stands outside our namespace."""
+    for manifest in place.manifests:
+        assert re.fullmatch(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?", manifest["metadata"]["name"])
+        assert manifest["kind"] == "Namespace" or manifest["metadata"]["namespace"] == "kannon"
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_is_for_the_cluster_only_scales_to_zero_and_is_bounded(stage: str) -> None:
-    function = named(f"{FUNCTION}/{stage}")
-    assert function["metadata"]["labels"]["networking.knative.dev/visibility"] == "cluster-local"
-    annotations = function["spec"]["template"]["metadata"]["annotations"]
-    assert annotations["autoscaling.knative.dev/min-scale"] == "0"
-    assert int(annotations["autoscaling.knative.dev/max-scale"]) >= 1
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_its_source_brings_it_the_events_of_its_own_stream(stage: str) -> None:
-    given = environment(named(f"Deployment/{stage}-source"))
-    assert given["K_SOURCE_ROUTE"] == stage
-    assert stage in streams.FED
-    binding = named(f"sources.knative.dev/SinkBinding/{stage}-source")
-    assert binding["spec"]["sink"]["ref"]["name"] == stage
-    # A request must not last longer for the function than for the source, nor the other way round for long.
-    function = pod_spec(named(f"{FUNCTION}/{stage}"))
-    assert function
-    assert function["timeoutSeconds"] <= 600
-
-
-def test_timers_wake_dispatch_and_webhooks_every_ten_seconds() -> None:
-    for name, woken in (("tick", "dispatch"), ("webhooks-tick", "webhooks")):
-        tick = named(f"sources.knative.dev/PingSource/{name}")["spec"]
-        assert (tick["schedule"], tick["sink"]["ref"]["name"]) == ("*/10 * * * * *", woken)
-        assert woken in TICKED
-
-
-def test_all_run_one_image_of_this_version() -> None:
+@each_installation
+def test_all_run_one_image_of_this_version(place: Installation) -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    [image] = {container["image"] for manifest in PODS for container in containers(manifest)}
+    [image] = {container["image"] for manifest in place.pods() for container in containers(manifest)}
     assert image.endswith(f"/kannon:{version}")
+    told = {manifest["metadata"]["labels"].get("app.kubernetes.io/version") for manifest in BASE.manifests}
+    assert told == {version}

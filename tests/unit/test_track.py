@@ -231,9 +231,10 @@ async def test_anonymous_readers_are_told_apart_by_where_they_are(tracking: Trac
 
 
 async def test_who_comes_by_another_host_learns_how_the_process_does(tracking: Tracking) -> None:
-    answer = await tracking.ask("/", host="127.0.0.1:8080")
-    assert (answer.status, json.loads(answer.body)) == (200, {})
-    assert (await tracking.ask("/")).status == 404
+    for path in ("/", "/_/health", "/_/ready"):
+        answer = await tracking.ask(path, host="127.0.0.1:8080")
+        assert (answer.status, json.loads(answer.body)) == (200, {})
+        assert (await tracking.ask(path)).status == 404
 
 
 # keys

@@ -91,7 +91,7 @@ class NatsDeadLetterStore:
         try:
             await store(self._connection, subject, data, headers)
         except StreamMissing:
-            await ensure_streams(self._connection.js, self._replicas)
+            await ensure_streams(self._connection.js, self._replicas, consumers=False)
             await store(self._connection, subject, data, headers)
 
     async def _message(self, sequence: int) -> Msg | None:

@@ -70,5 +70,5 @@ class DeadLetters:
         try:
             await store(self._connection, subject, data, headers)
         except StreamMissing:
-            await ensure_streams(self._connection.js, self._replicas)
+            await ensure_streams(self._connection.js, self._replicas, consumers=False)
             await store(self._connection, subject, data, headers)

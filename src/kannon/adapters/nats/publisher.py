@@ -68,7 +68,7 @@ class NatsPublisher:
         # Many publishings may find the stream missing together; one of them makes it.
         async with self._mending:
             if self._mended == seen:
-                await ensure_streams(self._connection.js, self._replicas)
+                await ensure_streams(self._connection.js, self._replicas, consumers=False)
                 self._mended += 1
 
 
@@ -130,14 +130,14 @@ class NatsStreams:
     async def states(self) -> Sequence[StreamState]:
         """Every stage's stream, made if it is missing; raises EventsUnavailable."""
         if not self._ensured:
-            await ensure_streams(self._connection.js, self._replicas)
+            await ensure_streams(self._connection.js, self._replicas, consumers=False)
             self._ensured = True
         return [await self._state(stream) for stream in STAGES.values()]
 
     async def _state(self, stream: Stream) -> StreamState:
         info = await self._info(stream)
         if info is None:
-            await ensure_streams(self._connection.js, self._replicas)
+            await ensure_streams(self._connection.js, self._replicas, consumers=False)
             info = await self._info(stream)
         if info is None:
             raise EventsUnavailable(f"stream {stream.name}: made, but not there")

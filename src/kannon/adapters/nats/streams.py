@@ -144,7 +144,9 @@ def stream_of(kind: type[AnyPayload]) -> Stream:
     return next(stream for stream in STREAMS if {subject, f"{subject}.>"} & set(stream.subjects))
 
 
-async def ensure_streams(js: JetStreamContext, replicas: int = 1, ack_wait: float = ACK_WAIT) -> None:
+async def ensure_streams(
+    js: JetStreamContext, replicas: int = 1, ack_wait: float = ACK_WAIT, *, consumers: bool = True
+) -> None:
     """Make the streams and consumers that are missing, and change those that differ from the table.
 
     Several processes may do this at once.
@@ -152,6 +154,8 @@ async def ensure_streams(js: JetStreamContext, replicas: int = 1, ack_wait: floa
     Args:
         replicas: of each stream; more than one needs a cluster of NATS.
         ack_wait: seconds, for the consumers.
+        consumers: false for who only publishes: what is published waits for its consumer, and a work queue
+            has one only, which need not be ours.
 
     Raises:
         EventsUnavailable: NATS is away, or refuses a stream that is missing.
@@ -159,7 +163,7 @@ async def ensure_streams(js: JetStreamContext, replicas: int = 1, ack_wait: floa
     for stream in STREAMS:
         with translated(f"stream {stream.name}"):
             await _ensure_stream(js, stream.config(replicas))
-            if stream.stage:
+            if consumers and stream.stage:
                 await _ensure_consumer(js, stream, ack_wait)
     for stream in READERS.values():
         with translated(f"consumer {stream.stage} of {stream.name}"):

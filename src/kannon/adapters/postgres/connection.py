@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+import select
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -86,6 +87,25 @@ async def check_credentials(url: str) -> None:
         await connection.close()
 
 
+async def _fit_to_what_is_between(connection: Connection) -> None:
+    """Prepare no statements where a pooler stands between: the next transaction may be on another session.
+
+    PgBouncer and its like tell a client of a process that is theirs, not the server's.
+    """
+    row = await (await connection.execute(queries("connection")["backend"], prepare=False)).fetchone()
+    if row is None or row["pid"] != connection.info.backend_pid:
+        connection.prepare_threshold = None
+
+
+async def _check(connection: Connection) -> None:
+    """Raise an error if the connection is dead. One that was closed has something to read, others have not:
+    only where there is something the server is asked."""
+    poll = select.poll()
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    if poll.poll(0):
+        await AsyncConnectionPool.check_connection(connection)
+
+
 class Database:
     """A pool of connections to PostgreSQL that survives its restarts.
 
@@ -109,7 +129,8 @@ class Database:
             timeout=CHECKOUT_TIMEOUT,
             max_idle=300,
             reconnect_timeout=2.0,
-            check=AsyncConnectionPool.check_connection,
+            check=_check,
+            configure=_fit_to_what_is_between,
             open=False,
         )
 
