@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import grpc
 
@@ -27,7 +27,14 @@ from tests.edge_samples import SEAL_KEY
 from tests.fakes import FakePublisher
 from tests.smtp_peer import SmtpPeer
 
-_NO_CONTEXT = cast("grpc.aio.ServicerContext[edge_pb2.SubmitRequest, edge_pb2.SubmitResponse]", None)
+
+class _NoMetadata:
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
+
+
+NO_CONTEXT = cast("grpc.aio.ServicerContext[Any, Any]", _NoMetadata())
+"""That of a call by nobody."""
 
 
 class EdgeHarness:
@@ -81,7 +88,7 @@ class EdgeHarness:
     async def submit(self, *envelopes: Envelope) -> list[int]:
         """Submit, and give the verdicts."""
         request = edge_pb2.SubmitRequest.FromString(submit_octets(envelopes))
-        response = await self.submission.Submit(request, _NO_CONTEXT)
+        response = await self.submission.Submit(request, NO_CONTEXT)
         return [answer.verdict for answer in response.answers]
 
     def facts(self) -> dict[int, Delivered | Refused]:

@@ -24,6 +24,7 @@ from kannon.runtime.settings import (
     KEY_RETURN_PATHS,
     KEY_TRACKING_KEYS,
     KEY_WEBHOOK_SECRETS,
+    METRICS_PORT,
     NATS_URL,
     SENDER_HOSTNAME,
     SMTP_ADDRESS,
@@ -39,7 +40,6 @@ from tests.manifests import ROOT, Manifest, find, label, pod_template, read
 KNATIVE = ROOT / "knative"
 FUNCTION = "serving.knative.dev/Service"
 STAGES = ("verify", "dispatch", "send", "bounce", "stats")
-METRICS_PORT = 9090
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ PARTS = {
     "Deployment/gateway": Part(
         {DATABASE_URL, NATS_URL, API_ADMIN_TOKEN, KEY_EVENTS, KEY_DKIM_KEYS, KEY_WEBHOOK_SECRETS, *STORE},
         frozenset({API_PORT, EDGE_TARGETS}),
-        frozenset({API_PORT}),
+        frozenset({API_PORT, METRICS_PORT}),
     ),
     f"{FUNCTION}/verify": Part({NATS_URL, KEY_EVENTS}),
     f"{FUNCTION}/dispatch": Part(
@@ -76,18 +76,22 @@ PARTS = {
     f"{FUNCTION}/track": Part({DATABASE_URL, NATS_URL, KEY_EVENTS}, frozenset({TRACK_TRUSTED_PROXIES})),
     **{
         f"Deployment/{stage}-source": Part(
-            {NATS_URL}, frozenset({SOURCE_ROUTE, SOURCE_HEALTH_PORT}), frozenset({SOURCE_HEALTH_PORT})
+            {NATS_URL},
+            frozenset({SOURCE_ROUTE, SOURCE_HEALTH_PORT}),
+            frozenset({SOURCE_HEALTH_PORT, METRICS_PORT}),
         )
         for stage in (*STAGES, "webhooks")
     },
     "StatefulSet/edge": Part(
         {NATS_URL, KEY_EVENTS, KEY_ENVELOPES, KEY_RETURN_PATHS, *STORE},
         frozenset({SENDER_HOSTNAME, EDGE_NAME, EDGE_ADDRESS, EDGE_JOURNAL, SMTP_ADDRESS, SMTP_DOMAIN}),
-        frozenset({EDGE_ADDRESS, SMTP_ADDRESS}),
+        frozenset({EDGE_ADDRESS, SMTP_ADDRESS, METRICS_PORT}),
     ),
     # On OpenFaaS only.
     "Deployment/nats-source": Part(
-        {NATS_URL}, frozenset({SOURCE_ROUTES, SOURCE_HEALTH_PORT}), frozenset({SOURCE_HEALTH_PORT})
+        {NATS_URL},
+        frozenset({SOURCE_ROUTES, SOURCE_HEALTH_PORT}),
+        frozenset({SOURCE_HEALTH_PORT, METRICS_PORT}),
     ),
     "CronJob/tick": Part(set()),
 }

@@ -57,9 +57,7 @@ class Announcer:
         if not addresses:
             return
         if self.waiting and self.waiting + len(addresses) > MAX_WAITING:
-            log.info(
-                "left for the tick", extra={"batch": batch, "reason": "too much waits", "trace": traceparent}
-            )
+            log.info("left for the tick", extra={"batch": batch, "reason": "too much waits"})
             return
         self.waiting += len(addresses)
         self._under_way.add(batch)
@@ -92,13 +90,13 @@ class Announcer:
         except (Unavailable, TimeoutError) as error:
             reason = str(error) or "NATS did not answer in time"
         except Exception:
-            log.exception("announcing failed", extra={"batch": batch, "trace": traceparent})
+            log.exception("announcing failed", extra={"batch": batch})
             return
         finally:
             self.waiting -= len(addresses)
             self._under_way.discard(batch)
         if reason:
-            log.info("left for the tick", extra={"batch": batch, "reason": reason, "trace": traceparent})
+            log.info("left for the tick", extra={"batch": batch, "reason": reason})
 
     async def _publish_at_once(self, batch: int, addresses: Sequence[str], traceparent: str) -> str:
         """Publish all chunks; gives back why not, if so."""

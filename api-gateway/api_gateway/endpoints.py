@@ -21,7 +21,6 @@ from api_gateway.credentials import (
     is_attribution,
 )
 from api_gateway.refusals import Foreign, NotBuilt, PermissionDenied, Unauthenticated
-from api_gateway.traces import traceparent_of
 from kannon.core.access import ADMINISTRATOR, Caller, Role, rule_for
 from kannon.core.audit import Decision
 from kannon.core.errors import BadInput
@@ -55,6 +54,7 @@ class Call:
             admin token named; empty where that may be any.
         idempotency_key: under which a Domain may repeat it; empty if it came without one.
         limits: what that Domain may send.
+        begins_trace: it came without a `traceparent`.
     """
 
     procedure: str
@@ -63,6 +63,7 @@ class Call:
     idempotency_key: str = ""
     limits: Limits = UNLIMITED
     caller: Caller = ADMINISTRATOR
+    begins_trace: bool = False
 
 
 Procedure = Callable[[Any, Call], Awaitable[Message]]
@@ -186,11 +187,6 @@ def endpoints(services: Iterable[Service], auditor: Auditor) -> dict[str, Endpoi
             endpoint = _endpoint(service, method, auditor)
             found[endpoint.name] = endpoint
     return found
-
-
-def trace_of(headers: Headers) -> str:
-    """The `traceparent` under which a call is followed: the caller's, or a new one."""
-    return traceparent_of(headers("traceparent"))
 
 
 def _endpoint(service: Service, method: MethodDescriptor, auditor: Auditor) -> Endpoint:

@@ -28,6 +28,7 @@ from kannon.core.batches import KeyedAnswer, NewBatch
 from kannon.core.failpoints import passing
 from kannon.core.limits import check_mails, check_recipients
 from kannon.ports import Clock, Intake
+from kannon.telemetry.catalogue import RECIPIENTS
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ class Mailer:
             return repeated(number, content_hash)
         passing("gateway.committed")
         self._announcer.announce(number, list(reader.taken), batch.traceparent)
-        _log_accepted(batch, number)
+        _tell_accepted(batch, number, answer.rejected_count)
         return answer
 
 
@@ -144,13 +145,14 @@ def _answered(answer: SendRes, batch: NewBatch) -> SendRes:
     return answer
 
 
-def _log_accepted(batch: NewBatch, number: int) -> None:
+def _tell_accepted(batch: NewBatch, number: int, rejected: int) -> None:
+    RECIPIENTS.add(len(batch.recipients), "accepted")
+    RECIPIENTS.add(rejected, "rejected")
     log.info(
         "accepted",
         extra={
             "message_id": batch.message_id,
             "batch": number,
             "recipients": len(batch.recipients),
-            "trace": batch.traceparent,
         },
     )

@@ -26,6 +26,7 @@ from api_gateway.deliveries import Deliveries
 from api_gateway.diagnosis import Diagnosis
 from api_gateway.endpoints import Doorkeeper, endpoints
 from api_gateway.front import Front
+from api_gateway.gauges import Gauges
 from api_gateway.grpc_server import GrpcServer
 from api_gateway.http_on_demand import HttpOnDemand
 from api_gateway.hz import HZ, Check
@@ -79,6 +80,7 @@ from kannon.runtime.clock import utc_now
 from kannon.runtime.failpoints import arm_failpoints
 from kannon.runtime.keys import key_for
 from kannon.runtime.logs import start_logging
+from kannon.runtime.metrics import serve_metrics
 from kannon.runtime.settings import (
     API_ADMIN_TOKEN,
     API_CORS_ORIGINS,
@@ -97,6 +99,8 @@ from kannon.runtime.settings import (
     LIMITS_MAILS_PER_DAY,
     LIMITS_MAILS_PER_MINUTE,
     LIMITS_RECIPIENTS_PER_CALL,
+    METRICS_HOST,
+    METRICS_PORT,
     NATS_URL,
     SENDER_MAX_MESSAGE,
     SENDER_RETRY_BUDGET,
@@ -106,6 +110,7 @@ from kannon.runtime.settings import (
     SettingsError,
 )
 from kannon.runtime.suppression import suppression_rules
+from kannon.runtime.tracing import start_tracing
 
 CONNECTIONS = 10
 """To PostgreSQL: enough that commits are grouped, few enough for several gateways."""
@@ -141,6 +146,7 @@ class Wanted:
     audit_enabled: bool = False
     audit_retention: timedelta = timedelta(hours=720)
     webhooks_allowed: tuple[IpNetwork, ...] = ()
+    metrics: tuple[str, int] = ("", 0)
 
 
 def read_settings(settings: Settings) -> Wanted:
@@ -180,6 +186,7 @@ def read_settings(settings: Settings) -> Wanted:
         audit_retention=settings[AUDIT_RETENTION],
         webhooks_key=key_for(settings, Purpose.WEBHOOK_SECRETS),
         webhooks_allowed=settings[WEBHOOKS_ALLOW_NETWORKS],
+        metrics=(settings[METRICS_HOST], settings[METRICS_PORT]),
     )
 
 
@@ -222,6 +229,9 @@ class Gateway:
             wanted.retry_budget,
             desk,
         )
+        ledger_look = PostgresLedgerLook(database, wanted.in_hand, wanted.lease)
+        streams_look = NatsStreamsLook(nats)
+        self.gauges = Gauges(ledger_look, streams_look, self.announcer, clock)
         built = services(
             mailer,
             PreviewDesk(bodies),
@@ -231,12 +241,7 @@ class Gateway:
             Deliveries(directory, PostgresDeliveryQueries(database)),
             DeadLetterDesk(NatsDeadLetterStore(nats, wanted.replicas), sealer),
             ReportDesk(PostgresReports(database), database.clock),
-            Diagnosis(
-                PostgresLedgerLook(database, wanted.in_hand, wanted.lease),
-                NatsStreamsLook(nats),
-                self.edges,
-                database.clock,
-            ),
+            Diagnosis(ledger_look, streams_look, self.edges, database.clock),
             SuppressionDesk(directory, suppressions, wanted.suppression, clock),
             WebhookDesk(
                 directory, PostgresWebhooks(database, wanted.webhooks_key), wanted.webhooks_allowed, clock
@@ -279,6 +284,7 @@ async def serve(wanted: Wanted, stop: asyncio.Event) -> None:
         gateway = Gateway(wanted, database, nats)
         port = await gateway.server.start(wanted.host, wanted.port)
         log.info("ready", extra={"host": wanted.host, "port": port})
+        await stack.enter_async_context(serve_metrics(*wanted.metrics, gateway.gauges.look))
         pruning = asyncio.create_task(prune(gateway.trail, wanted.audit_retention, database.clock))
         stack.callback(pruning.cancel)
         try:
@@ -328,6 +334,7 @@ def main() -> int:
         settings = Settings.load()
         start_logging("gateway", settings[DEBUG])
         arm_failpoints(settings)
+        start_tracing("gateway", settings)
         uvloop.run(_run(read_settings(settings)))
     except KannonError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)

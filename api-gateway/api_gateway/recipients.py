@@ -37,7 +37,7 @@ class RecipientDesk:
             if lines:
                 yield pb.ExportRecipientRes(data=b"".join(lines))
 
-    async def erase_recipient(self, request: pb.EraseRecipientReq, call: Call) -> pb.EraseRecipientRes:
+    async def erase_recipient(self, request: pb.EraseRecipientReq, _call: Call) -> pb.EraseRecipientRes:
         """Erase the address wherever it stands; raises BadInput and NotFound."""
         domain, address = await self._whom(request)
         # Edges first: once the ledger has forgotten, nobody knows any more which mails these were.
@@ -46,7 +46,7 @@ class RecipientDesk:
         erased = await self._recipients.erase(domain, address, self._clock())
         log.info(
             "recipient erased",
-            extra={"domain": domain, "deliveries": erased.deliveries, "trace": call.traceparent},
+            extra={"domain": domain, "deliveries": erased.deliveries},
         )
         return pb.EraseRecipientRes(
             deliveries=erased.deliveries,

@@ -18,6 +18,7 @@ from edge_smtp.health import Patience
 from edge_smtp.inbound import wiring
 from edge_smtp.inbound.server import ReportServer
 from edge_smtp.journal import KEEP_PUBLISHED_MS, Journal, JournalUnavailable
+from edge_smtp.observing import BatchTraces
 from edge_smtp.opening import Timeouts
 from edge_smtp.results import ResultPublisher
 from edge_smtp.server import EdgeServer
@@ -40,6 +41,9 @@ from kannon.runtime.collector import collect_rarely
 from kannon.runtime.failpoints import arm_failpoints
 from kannon.runtime.keys import key_for
 from kannon.runtime.logs import start_logging
+from kannon.runtime.metrics import serve_metrics
+from kannon.runtime.tracing import start_tracing
+from kannon.telemetry import catalogue as c
 
 GRACE_SECONDS: Final = 20.0
 PRUNE_EVERY: Final = 3600.0
@@ -64,6 +68,7 @@ class Wanted:
     replicas: int
     inbound: wiring.Inbound
     store: StorePlace | None
+    metrics: tuple[str, int] = ("", 0)
 
 
 def read_settings(settings: s.Settings) -> Wanted:
@@ -96,6 +101,7 @@ def read_settings(settings: s.Settings) -> Wanted:
         replicas=settings[s.STREAM_REPLICAS],
         inbound=wiring.read_settings(settings),
         store=store_place(settings),
+        metrics=(settings[s.METRICS_HOST], settings[s.METRICS_PORT]),
     )
 
 
@@ -125,9 +131,12 @@ class Edge:
 
     def __init__(self, wanted: Wanted, journal: Journal, publisher: EventPublisher) -> None:
         self._journal = journal
-        self._results = ResultPublisher(journal, publisher)
+        traces = BatchTraces()
+        self._results = ResultPublisher(journal, publisher, traces)
         self.transmitter = Transmitter(journal, wanted.carrier, wanted.limits, now_ms)
-        self.server = EdgeServer(Submission(wanted.envelopes_key, journal, self.transmitter, wanted.name))
+        self.server = EdgeServer(
+            Submission(wanted.envelopes_key, journal, self.transmitter, wanted.name, traces)
+        )
         self._running: list[asyncio.Task[None]] = []
 
     async def start(self, host: str, port: int) -> int:
@@ -145,6 +154,17 @@ class Edge:
         collect_rarely()
         log.info("ready", extra={"host": host, "port": port, "journal": self._journal.id, "in_hand": left})
         return port
+
+    async def look(self) -> None:
+        """Set the gauges to what they are now; raises JournalUnavailable."""
+        transmitter = self.transmitter
+        c.CAPACITY.set(transmitter.capacity)
+        c.TRANSMITTING.set(transmitter.transmitting)
+        c.SUSPENDED.set(len(transmitter.suspended()))
+        c.AMBIGUOUS.set(len(transmitter.ambiguous()))
+        counts = await self._journal.counts()
+        c.HELD.set(counts.held)
+        c.UNPUBLISHED.set(counts.unpublished)
 
     async def stop(self, grace: float) -> None:
         """Take nothing more, and finish what is under way; the journal has the rest.
@@ -186,6 +206,7 @@ async def serve(wanted: Wanted, stop: asyncio.Event) -> None:
         stack.push_async_callback(_stop, edge, reports)
         await reports.start(wanted.inbound.host, wanted.inbound.port)
         await edge.start(wanted.host, wanted.port)
+        await stack.enter_async_context(serve_metrics(*wanted.metrics, edge.look))
         await _until(stop, connecting)
         log.info("stopping")
     log.info("stopped")
@@ -229,6 +250,7 @@ def main() -> int:
         settings = s.Settings.load()
         start_logging("edge", settings[s.DEBUG])
         arm_failpoints(settings)
+        start_tracing("edge", settings)
         uvloop.run(_run(read_settings(settings)))
     except KannonError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)

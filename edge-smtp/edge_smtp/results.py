@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Final, TypeVar
 
 from edge_smtp.journal import Journal
+from edge_smtp.observing import BatchTraces
 from kannon.core.envelopes import MAX_CHUNK_ITEMS
 from kannon.core.errors import Unavailable
 from kannon.core.failpoints import passing
 from kannon.core.payloads import Delivered, Refused, TransmissionsDelivered, TransmissionsRefused
 from kannon.ports import EventPublisher
+from kannon.telemetry.tracing import Kind, onward, step, trace_id_of
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -30,9 +32,15 @@ class ResultPublisher:
     """Publishes results in chunks, and marks them in the journal; what fails is tried again for ever.
 
     Results are read from the journal, never kept: however long NATS is away, memory stays as it is.
+
+    Args:
+        traces: tells which trace results belong to.
     """
 
-    def __init__(self, journal: Journal, publisher: EventPublisher) -> None:
+    def __init__(
+        self, journal: Journal, publisher: EventPublisher, traces: BatchTraces | None = None
+    ) -> None:
+        self._traces = traces or BatchTraces()
         self._journal = journal
         self._publisher = publisher
 
@@ -83,7 +91,11 @@ class ResultPublisher:
 
     async def _publish(self, payload: TransmissionsDelivered | TransmissionsRefused) -> None:
         passing("edge.journalled")
-        await self._publisher.publish(payload)
+        traces = self._traces.of({result.emitted.batch for result in payload.transmissions})
+        given = traces[0] if len(set(map(trace_id_of, traces))) == 1 else ""
+        attributes = {"messaging.batch.message_count": len(payload.transmissions)}
+        with step("edge results", given, Kind.CLIENT, attributes):
+            await self._publisher.publish(payload, onward(traces))
         await self._journal.mark_published([result.emitted for result in payload.transmissions])
 
 

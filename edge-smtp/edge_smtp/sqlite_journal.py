@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from edge_smtp.journal_file import MOST, JournalFile, Writes, Written
 from kannon.core.deliveries import DeliveryId
 from kannon.core.envelopes import Envelope
 from kannon.core.payloads import Delivered, Emitted, Refused
+from kannon.telemetry.catalogue import JOURNAL_CALLS, JOURNAL_FAILURES, JOURNAL_SECONDS
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -211,9 +213,11 @@ class SqliteJournal:
             self._writing = None
 
     async def _write(self, group: _Group) -> None:
+        began = time.perf_counter()
         try:
             written = await self._loop.run_in_executor(self._thread, self._file.write, group.writes())
         except sqlite3.Error as error:
+            JOURNAL_FAILURES.add(1)
             _log.exception("the journal cannot be written")
             group.fail(JournalUnavailable(f"the journal cannot be written: {error}"))
             self._line.results[:0] = group.results
@@ -224,6 +228,8 @@ class SqliteJournal:
             group.fail(JournalUnavailable("the journal failed"))
             group.give_up(error)
         else:
+            JOURNAL_SECONDS.observe(time.perf_counter() - began)
+            JOURNAL_CALLS.add(len(group))
             group.settle(written)
             if written.has_results:
                 self.results_waiting.set()

@@ -1,6 +1,8 @@
 """The edge's calls: takes Envelopes into the journal before any is transmitted, and tells of itself."""
 
 import asyncio
+import contextvars
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -8,6 +10,7 @@ import grpc
 
 from edge_smtp.attempts import AttemptId
 from edge_smtp.journal import Answer, Journal, JournalUnavailable
+from edge_smtp.observing import BatchTraces
 from edge_smtp.transmitter import InHand, Suspended, Transmitter
 from kannon.adapters.envelope_messages import from_submitted
 from kannon.adapters.pb import edge_pb2, edge_pb2_grpc
@@ -16,6 +19,8 @@ from kannon.core.envelope_seal import is_sealed
 from kannon.core.envelopes import MAX_CHUNK_BYTES, Envelope
 from kannon.core.errors import MalformedEvent
 from kannon.ports import SubmitVerdict
+from kannon.telemetry.catalogue import SUBMITTED
+from kannon.telemetry.tracing import Kind, step
 
 MAX_LISTED: Final = 100
 """How much of each kind a description lists."""
@@ -34,13 +39,22 @@ class Submission(edge_pb2_grpc.EdgeServicer):
     Args:
         key: the subkey for Envelopes; what is not sealed with it is refused.
         name: this edge's, as Deliveries are pinned to it.
+        traces: is told under which `traceparent` mail of a Batch came.
     """
 
-    def __init__(self, key: bytes, journal: Journal, transmitter: Transmitter, name: str) -> None:
+    def __init__(
+        self,
+        key: bytes,
+        journal: Journal,
+        transmitter: Transmitter,
+        name: str,
+        traces: BatchTraces | None = None,
+    ) -> None:
         self._key = key
         self._name = name
         self._journal = journal
         self._transmitter = transmitter
+        self._traces = traces or BatchTraces()
 
     async def Submit(
         self,
@@ -48,21 +62,36 @@ class Submission(edge_pb2_grpc.EdgeServicer):
         context: grpc.aio.ServicerContext[edge_pb2.SubmitRequest, edge_pb2.SubmitResponse],
     ) -> edge_pb2.SubmitResponse:
         """One answer an Envelope, in order; UNAVAILABLE if the journal cannot be written."""
+        given = dict(context.invocation_metadata() or ()).get("traceparent", "")
+        attributes = {"messaging.batch.message_count": len(request.envelopes)}
+        with step("edge submit", str(given), Kind.SERVER, attributes) as span:
+            return await self._submit(request, context, span.traceparent)
+
+    async def _submit(
+        self,
+        request: edge_pb2.SubmitRequest,
+        context: grpc.aio.ServicerContext[edge_pb2.SubmitRequest, edge_pb2.SubmitResponse],
+        traceparent: str,
+    ) -> edge_pb2.SubmitResponse:
         checked = [self._checked(message) for message in request.envelopes]
         envelopes = [envelope for envelope in checked if isinstance(envelope, Envelope)]
         # A caller that goes away must not part what the journal takes from what is transmitted.
         without_room = self._transmitter.without_room(envelopes)
-        taking = asyncio.create_task(self._take(envelopes, without_room))
+        # And what is begun by this call goes on with others' mail, so it is not of this call's trace.
+        taking = asyncio.create_task(
+            self._take(envelopes, without_room, traceparent), context=contextvars.Context()
+        )
         try:
             answers = iter(await asyncio.shield(taking))
         except JournalUnavailable:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the journal cannot be written")
+        answered = [next(answers) if isinstance(it, Envelope) else it for it in checked]
+        for verdict, count in Counter(answer.verdict for answer in answered).items():
+            SUBMITTED.add(count, verdict.name.lower())
         return edge_pb2.SubmitResponse(
             answers=[
-                _message(message, next(answers), without_room.get(it.delivery))
-                if isinstance(it, Envelope)
-                else _message(message, it, None)
-                for message, it in zip(request.envelopes, checked, strict=True)
+                _message(message, answer, without_room.get(it.delivery) if isinstance(it, Envelope) else None)
+                for message, it, answer in zip(request.envelopes, checked, answered, strict=True)
             ]
         )
 
@@ -107,7 +136,7 @@ class Submission(edge_pb2_grpc.EdgeServicer):
         return edge_pb2.ForgetResponse(forgotten=forgotten)
 
     async def _take(
-        self, envelopes: Sequence[Envelope], without_room: Mapping[DeliveryId, float]
+        self, envelopes: Sequence[Envelope], without_room: Mapping[DeliveryId, float], traceparent: str
     ) -> Sequence[Answer]:
         if not envelopes:
             return ()
@@ -118,7 +147,8 @@ class Submission(edge_pb2_grpc.EdgeServicer):
             for envelope, answer in zip(envelopes, answers, strict=True)
             if answer.is_new
         }
-        self._transmitter.accept(taken.values())
+        self._traces.note({envelope.delivery.batch for envelope in envelopes}, traceparent)
+        self._transmitter.accept(taken.values(), traceparent)
         return answers
 
     def _checked(self, message: edge_pb2.Envelope) -> Envelope | Answer:

@@ -14,6 +14,7 @@ from edge_smtp.carriers import Carried, Carrier, most_telling
 from edge_smtp.health import Patience, failure_of
 from edge_smtp.hosts import Host
 from edge_smtp.journal import Journal, JournalUnavailable, Unfinished
+from edge_smtp.observing import transmitted
 from edge_smtp.opening import NotTransmitted
 from edge_smtp.queues import Destination, DestinationQueues, Elsewhere, Turn
 from edge_smtp.room import Room
@@ -26,6 +27,7 @@ from kannon.core.exchangers import Exchanger, UndeliverableDomain
 from kannon.core.failpoints import passing
 from kannon.core.replies import Refusal, Stage
 from kannon.runtime.logs import mask_address
+from kannon.telemetry.tracing import follow
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +72,8 @@ class InHand:
         envelope: unless it is to be read from the journal.
         intended: the exchanger that the last intent named.
         bound_to: the only exchanger that it may go to, for that one may have it already; empty before.
+        traceparent: under which it came; empty where an earlier run took it.
+        began: when its turn came, by the transmitter's clock.
     """
 
     attempt: AttemptId
@@ -79,12 +83,16 @@ class InHand:
     envelope: Envelope | None = None
     intended: str = ""
     bound_to: str = ""
+    traceparent: str = ""
+    began: float = 0.0
 
     @classmethod
-    def of(cls, envelope: Envelope, ambiguities: int) -> Self:
+    def of(cls, envelope: Envelope, ambiguities: int, traceparent: str) -> Self:
         """A new one."""
         attempt = AttemptId.of(envelope)
-        return cls(attempt, envelope.recipient, envelope.expires_at_ms, ambiguities, envelope)
+        it = cls(attempt, envelope.recipient, envelope.expires_at_ms, ambiguities, envelope)
+        it.traceparent = traceparent
+        return it
 
     @classmethod
     def found(cls, left: Unfinished) -> Self:
@@ -216,9 +224,9 @@ class Transmitter:
         self._accept(InHand.found(unfinished) for unfinished in left)
         return len(left)
 
-    def accept(self, taken: Iterable[tuple[Envelope, int]]) -> None:
+    def accept(self, taken: Iterable[tuple[Envelope, int]], traceparent: str = "") -> None:
         """Transmit Envelopes that the journal has just taken, each with the ambiguities of its Delivery."""
-        self._accept(InHand.of(envelope, ambiguities) for envelope, ambiguities in taken)
+        self._accept(InHand.of(envelope, ambiguities, traceparent) for envelope, ambiguities in taken)
 
     async def stop(self, grace: float) -> None:
         """Begin nothing more, and wait for what is under way.
@@ -353,6 +361,8 @@ class Transmitter:
 
     async def _transmit(self, turn: Turn[InHand]) -> None:
         it = turn.item
+        follow(it.traceparent)
+        it.began = self._clock()
         try:
             carried = await self._carry(turn)
         except _NotNow:
@@ -453,6 +463,8 @@ class Transmitter:
 
     def _finish(self, it: InHand, carried: Carried) -> None:
         self._let_go(it)
+        seconds = self._clock() - it.began if it.began else 0.0
+        transmitted(it.attempt, carried, it.traceparent, seconds)
         answer = carried.answer
         if isinstance(answer, Refusal):
             stage, enhanced, text = answer.stage.value, answer.enhanced, answer.text
@@ -461,7 +473,8 @@ class Transmitter:
         said = (stage, answer.code, enhanced, text, carried.exchanger, it.ambiguities)
         if _log.isEnabledFor(logging.DEBUG):
             to = mask_address(it.recipient)
-            _log.debug("transmitted", extra={"attempt": str(it.attempt), "to": to, "result": said})
+            about = {"delivery": str(it.attempt.delivery), "attempt": it.attempt.attempt, "to": to}
+            _log.debug("transmitted", extra=about | {"result": said})
         # Nobody waits for the disk here: what is not written yet is not published yet.
         self._written = self._journal.finish(it.attempt, Result(self._now_ms(), *said))
 

@@ -31,6 +31,7 @@ from kannon.core.fields import UnsafeField
 from kannon.core.payloads import EnvelopesReady
 from kannon.core.template_errors import BadTemplate, TemplateLimit
 from kannon.ports import EventPublisher, LedgerWork, ObjectStore
+from kannon.telemetry.tracing import onward
 
 CANNOT = "cannot_be_built"
 SIGNING_THREADS = 2
@@ -215,7 +216,7 @@ class Emitter:
 
     async def _publish(self, ready: Sequence[_Built], work: LedgerWork) -> list[Move]:
         chunks = list(self._chunks(ready))
-        traces = [(await work.batch(chunk[0].delivery.id.batch)).traceparent for _, chunk in chunks]
+        traces = [await _trace_of(chunk, work) for _, chunk in chunks]
         sequences = await asyncio.gather(
             *(
                 self._publisher.publish(
@@ -256,6 +257,12 @@ class Emitter:
             return delivery.edge
         digest = hashlib.blake2b(str(delivery.id).encode(), digest_size=8).digest()
         return self._edges[int.from_bytes(digest) % len(self._edges)]
+
+
+async def _trace_of(chunk: Sequence[_Built], work: LedgerWork) -> str:
+    """Under which `traceparent` a chunk goes on, which may hold mail of several Batches."""
+    batches = dict.fromkeys(one.delivery.id.batch for one in chunk)
+    return onward([(await work.batch(number)).traceparent for number in batches])
 
 
 def _halves(group: Sequence[Delivery]) -> Iterable[Sequence[Delivery]]:

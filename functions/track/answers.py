@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import quote
 
+from kannon.telemetry.metrics import CONTENT_TYPE
+
 Headers = tuple[tuple[bytes, bytes], ...]
 
 _ALWAYS: Final[Headers] = (
@@ -78,6 +80,11 @@ def page(status: int, html: str, policy: str, *more: tuple[bytes, bytes]) -> Ans
     """A page for people; `policy` is its content security policy."""
     security = ((b"content-security-policy", policy.encode()), (b"x-frame-options", b"DENY"))
     return _answer(status, b"text/html; charset=utf-8", html.encode(), *security, *more)
+
+
+def exposed(metrics: bytes) -> Answer:
+    """Metrics, for Prometheus."""
+    return _answer(200, CONTENT_TYPE.encode(), metrics, *_NOTHING_LOADED)
 
 
 def told(json: bytes) -> Answer:

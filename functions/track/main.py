@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 import msgspec
 
 from functions.track.handler import Track
+from functions.track.measured import measured
 from functions.track.outgoing import Outgoing
 from functions.track.protocol import Connections
 from functions.track.tokens import Tokens
@@ -19,6 +20,7 @@ from kannon.core.tracking.clients import Proxies
 from kannon.events import Sealer
 from kannon.runtime.clock import utc_now
 from kannon.runtime.keys import key_for
+from kannon.runtime.metrics import metrics
 from kannon.runtime.public import START_PATIENCE, PublicFunction, Service
 from kannon.runtime.settings import (
     DATABASE_URL,
@@ -27,6 +29,7 @@ from kannon.runtime.settings import (
     TRACK_TRUSTED_PROXIES,
     Settings,
 )
+from kannon.telemetry.catalogue import ENGAGEMENTS, ENGAGEMENTS_PENDING
 
 
 def _new_id() -> str:
@@ -49,6 +52,12 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> Service:
     def state() -> bytes:
         return msgspec.json.encode({"function": "track", "nats": nats.is_up, **outgoing.counts()})
 
+    async def look() -> None:
+        counts = outgoing.counts()
+        for result in ("published", "lost"):
+            ENGAGEMENTS.add(counts[result] - ENGAGEMENTS.value(result), result)
+        ENGAGEMENTS_PENDING.set(counts["pending"])
+
     track = Track(
         Tokens(PostgresTrackingKeys(database)),
         outgoing,
@@ -58,7 +67,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> Service:
         _new_id,
         state,
     )
-    return Connections(track.answer)
+    return Connections(measured(track.answer, lambda: metrics(look)))
 
 
 track = PublicFunction("track", _build)

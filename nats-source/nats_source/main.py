@@ -19,8 +19,11 @@ from kannon.adapters.nats.streams import ACK_WAIT, FED, ensure_streams
 from kannon.core.errors import KannonError
 from kannon.runtime.collector import collect_rarely
 from kannon.runtime.logs import start_logging
+from kannon.runtime.metrics import serve_metrics
 from kannon.runtime.settings import (
     DEBUG,
+    METRICS_HOST,
+    METRICS_PORT,
     NATS_URL,
     SOURCE_CONCURRENCY,
     SOURCE_CONNECT_TIMEOUT,
@@ -33,6 +36,8 @@ from kannon.runtime.settings import (
     Settings,
     SettingsError,
 )
+from kannon.runtime.tracing import start_tracing
+from kannon.telemetry.catalogue import SOURCE_BOUND, SOURCE_IN_HAND
 from nats_source.binding import Binding
 from nats_source.delivery import Pace
 from nats_source.health import serve_health
@@ -51,6 +56,7 @@ def main() -> None:
         binding = Binding.read(os.environ)
         routes = routes_of(settings, binding)
         start_logging("nats-source", settings[DEBUG])
+        start_tracing("nats-source", settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings, binding, routes))
     except KannonError as error:
@@ -120,9 +126,18 @@ async def serve(settings: Settings, binding: Binding, routes: Mapping[str, str])
         await stack.enter_async_context(
             serve_health(settings[SOURCE_HEALTH_HOST], settings[SOURCE_HEALTH_PORT], running)
         )
+        await stack.enter_async_context(
+            serve_metrics(settings[METRICS_HOST], settings[METRICS_PORT], lambda: _look(running))
+        )
         collect_rarely()
         _log.info("ready", extra={"routes": sorted(running)})
         async with asyncio.TaskGroup() as group:
             for route in running.values():
                 group.create_task(route.run(stopping))
     _log.info("stopped")
+
+
+async def _look(routes: Mapping[str, Route]) -> None:
+    for stage, route in routes.items():
+        SOURCE_BOUND.set(route.is_bound, stage)
+        SOURCE_IN_HAND.set(route.in_hand, stage)

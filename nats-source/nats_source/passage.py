@@ -2,17 +2,23 @@
 
 import logging
 import re
+import time
 from collections.abc import Callable
 from typing import Final
 
 from kannon.adapters.nats.consumer import Pulled
 from kannon.adapters.nats.dead_letters import RANGE, DeadLetters
+from kannon.adapters.nats.streams import STREAMS
 from kannon.core.errors import EventsUnavailable
-from nats_source.delivery import Action, Bury, Done, Pace, Part, Split, TryAgain, WaitOut, decide
+from kannon.telemetry.catalogue import SOURCE_REQUESTS, SOURCE_SECONDS
+from kannon.telemetry.tracing import Attributes, Kind, step, take_over
+from nats_source.delivery import Action, Answer, Bury, Done, Pace, Part, Split, TryAgain, WaitOut, decide
 from nats_source.sink import Sink
 
 _log = logging.getLogger(__name__)
 
+_ACTIONS: Final = {Done: "done", WaitOut: "wait_out", TryAgain: "try_again", Split: "split", Bury: "bury"}
+_STAGES: Final = {stream.name: stream.stage for stream in STREAMS}
 _MAX_DIGITS: Final = 5
 _WRITTEN_RANGE: Final = re.compile(rf"([0-9]{{1,{_MAX_DIGITS}}})-([0-9]{{1,{_MAX_DIGITS}}})")
 
@@ -50,12 +56,26 @@ class Passage:
         if self._doom:
             return await self._bury(self._doom)
         part = self._parts[-1]
-        answer = await self._sink.post(self.event.headers, self.event.data, self._said(part))
+        answer = await self._post(part)
         action = decide(answer, part, self._failures, self._waits, self._pace, self._chance())
+        SOURCE_REQUESTS.add(1, _STAGES.get(self.event.stream, ""), _ACTIONS[type(action)])
         self.was_waited_out = isinstance(action, WaitOut)
         if not isinstance(action, Done | WaitOut):
             _log.warning("event failed", extra=self._about(answer.reason, action))
         return await self._act(action)
+
+    async def _post(self, part: Part) -> Answer:
+        stage = _STAGES.get(self.event.stream, "")
+        headers, began = self.event.headers, time.perf_counter()
+        attributes: Attributes = {
+            "messaging.message.id": headers.get("ce-id", ""),
+            "kannon.deliveries": self.event.deliveries,
+        }
+        given, is_root = take_over(headers.get("ce-traceparent", ""))
+        with step(f"source {stage}", given, Kind.CLIENT, attributes, is_root=is_root) as span:
+            answer = await self._sink.post(headers, self.event.data, self._said(part), span.traceparent)
+        SOURCE_SECONDS.observe(time.perf_counter() - began, stage)
+        return answer
 
     async def _act(self, action: Action) -> float | None:
         match action:

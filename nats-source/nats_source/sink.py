@@ -59,12 +59,15 @@ class Sink:
         if self._session:
             await self._session.close()
 
-    async def post(self, attributes: Mapping[str, str], data: bytes, items: str = "") -> Answer:
+    async def post(
+        self, attributes: Mapping[str, str], data: bytes, items: str = "", traceparent: str = ""
+    ) -> Answer:
         """Post an event.
 
         Args:
             attributes: its headers; those of CloudEvents and the content type are passed on.
             items: of a chunk only these are to be handled; the signed event itself travels whole.
+            traceparent: of this request, for the event and for what is on its way (W3C trace context).
         """
         assert self._session, "a Sink is a context"
         headers = {
@@ -72,6 +75,8 @@ class Sink:
             for name, value in attributes.items()
             if _ATTRIBUTE.fullmatch(name) or name == "content-type"
         }
+        if traceparent:
+            headers |= {"ce-traceparent": traceparent, "traceparent": traceparent}
         headers |= self._overrides
         headers |= self._token.headers()
         if items:

@@ -62,6 +62,11 @@ class Route:
         """Whether its consumer is there."""
         return self._consumer.is_bound
 
+    @property
+    def in_hand(self) -> int:
+        """Events that were pulled and are not settled."""
+        return len(self._held)
+
     async def run(self, stopping: asyncio.Event, grace: float = GRACE_SECONDS) -> None:
         """Carry events until `stopping` is set, then finish what is under way.
 

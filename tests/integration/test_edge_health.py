@@ -3,9 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
 
-import grpc
 import pytest
 
 from edge_smtp.health import Patience
@@ -15,7 +13,7 @@ from kannon.adapters.pb import edge_pb2
 from kannon.core.exchangers import Exchanger
 from kannon.core.payloads import Delivered, Refused
 from kannon.core.replies import Stage
-from tests.edge_harness import Edge, EdgeHarness, Exchangers
+from tests.edge_harness import NO_CONTEXT, Edge, EdgeHarness, Exchangers
 from tests.edge_samples import an_envelope
 from tests.smtp_peer import Behaviour, SmtpPeer
 
@@ -23,11 +21,10 @@ pytest_plugins = ("tests.edge_fixtures",)
 Eventually = Callable[..., Awaitable[object]]
 
 QUICK = Patience(failures=4, first=0.4, longest=0.8)
-_NO_CONTEXT = cast("grpc.aio.ServicerContext[Any, Any]", None)
 
 
 async def described(one: EdgeHarness) -> edge_pb2.DescribeResponse:
-    return await one.submission.Describe(edge_pb2.DescribeRequest(), _NO_CONTEXT)
+    return await one.submission.Describe(edge_pb2.DescribeRequest(), NO_CONTEXT)
 
 
 def routes(**peers: SmtpPeer) -> dict[str, Exchanger]:
@@ -128,7 +125,7 @@ async def test_the_rest_of_a_suspended_ones_mail_is_to_come_later(edge: Edge, ev
         await eventually(lambda: not one.transmitter.transmitting)
         known, *more = (an_envelope(n, recipient=f"r{n}@away.test") for n in (20, 100, 101))
         request = edge_pb2.SubmitRequest.FromString(submit_octets([known, *more]))
-        response = await one.submission.Submit(request, _NO_CONTEXT)
+        response = await one.submission.Submit(request, NO_CONTEXT)
         assert [(answer.verdict, answer.wait_ms) for answer in response.answers] == [
             (edge_pb2.VERDICT_TAKEN, 0),
             (edge_pb2.VERDICT_UNTAKEN, 60_000),

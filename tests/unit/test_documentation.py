@@ -22,6 +22,7 @@ DOCUMENTS = [
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/guarantees.md",
+    "docs/metrics.md",
     *ADRS,
 ]
 

@@ -1,16 +1,11 @@
 """Errors as callers see them, and traces."""
 
-import re
-
 import pytest
 from grpc import StatusCode
-from hypothesis import given
-from hypothesis import strategies as st
 
 from api_gateway.large_calls import TooManyLargeCalls
 from api_gateway.refusals import NotBuilt, NotFound, PermissionDenied, Unauthenticated
 from api_gateway.statuses import MAX_TEXT, status_of
-from api_gateway.traces import traceparent_of
 from kannon.core.addresses import InvalidAddress
 from kannon.core.errors import (
     BadInput,
@@ -72,34 +67,3 @@ def test_all_else_stays_inside(error: Exception) -> None:
 
 def test_texts_fit_into_a_header() -> None:
     assert len(status_of(BadInput("x" * 100_000)).text) == MAX_TEXT
-
-
-@pytest.mark.parametrize(
-    "given_trace", [TRACE, TRACE[:-1] + "0", "cc" + TRACE[2:], "cc" + TRACE[2:] + "-more"]
-)
-def test_a_callers_trace_is_taken_over(given_trace: str) -> None:
-    assert traceparent_of(given_trace) == given_trace
-
-
-@pytest.mark.parametrize(
-    "given_trace",
-    [
-        "",
-        TRACE.upper(),
-        TRACE + "-more",
-        TRACE + "\n",
-        "ff" + TRACE[2:],
-        "00-" + "0" * 32 + "-b7ad6b7169203331-01",
-        "00-0af7651916cd43dd8448eb211c80319c-" + "0" * 16 + "-01",
-        "cc" + TRACE[2:] + "-" + "x" * 5000,
-    ],
-)
-def test_another_begins_a_new_one(given_trace: str) -> None:
-    made = traceparent_of(given_trace)
-    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", made)
-    assert made != traceparent_of(given_trace)
-
-
-@given(st.text())
-def test_a_trace_never_breaks_a_line(text: str) -> None:
-    assert not set("\r\n\0") & set(traceparent_of(text))

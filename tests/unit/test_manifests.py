@@ -14,7 +14,6 @@ from kannon.runtime.keys import SETTING_OF, encode_key
 from kannon.runtime.settings import ALL, API_PORT, DATABASE_URL, NATS_URL, Settings, SettingsError
 from tests.installations import (
     FUNCTION,
-    METRICS_PORT,
     PARTS,
     Installation,
     installation,
@@ -244,8 +243,6 @@ def test_it_listens_where_its_ports_say(place: Installation, manifest: Manifest)
     values = [settings[setting] for setting in PARTS[label(manifest)].listens]
     [container] = containers(manifest)
     ports = {port["name"]: port["containerPort"] for port in container.get("ports", ())}
-    if values:
-        assert ports.pop("metrics") == METRICS_PORT
     assert set(ports.values()) == {value[1] if isinstance(value, tuple) else value for value in values}
 
 

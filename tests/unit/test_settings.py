@@ -134,6 +134,8 @@ def test_a_required_setting_that_is_missing_names_key_and_variable() -> None:
         (s.SMTP_MAILBOX_DOMAINS, "a.example, b.example", ("a.example", "b.example")),
         (s.SMTP_FEEDBACK_ADDRESSES, "fbl@a.example,x+y@b.example", ("fbl@a.example", "x+y@b.example")),
         (s.RUN_API, "true", True),
+        (s.TRACES_RATIO, "0.05", 0.05),
+        (s.TRACES_ENDPOINT, "http://collector:4318", "http://collector:4318"),
     ],
 )
 def test_values_are_read_as_people_write_them(setting: s.Setting, written: str, meant: object) -> None:
@@ -147,6 +149,9 @@ def test_values_are_read_as_people_write_them(setting: s.Setting, written: str, 
         (s.SENDER_RETRY_MIN, "5 minutes"),
         (s.API_MAX_MESSAGE, "big"),
         (s.API_PORT, "70000"),
+        (s.TRACES_RATIO, "1.5"),
+        (s.TRACES_RATIO, "often"),
+        (s.TRACES_ENDPOINT, "collector:4318"),
         (s.API_PORT, "-1"),
         (s.DEBUG, "perhaps"),
         (s.SENDER_MAX_JOBS, "0"),

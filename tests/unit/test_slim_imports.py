@@ -18,6 +18,7 @@ def told_by(code: str) -> str:
 DEAR = (
     *("flask", "werkzeug", "aiohttp", "yaml", "click", "multiprocessing"),
     *("csv", "ctypes.util", "logging.config", "zipfile"),
+    *("opentelemetry.sdk", "opentelemetry.exporter", "requests", "prometheus_client"),
     *("liquid", "css_inline", "cryptography", "psycopg", "google.protobuf", "grpc"),
 )
 LOADED = f"""

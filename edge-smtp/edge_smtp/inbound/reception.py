@@ -14,6 +14,7 @@ from kannon.core.errors import Unavailable
 from kannon.core.payloads import MAX_REPORT_BYTES, MAX_REPORT_HEAD, ReportReceived, ReportRecipient
 from kannon.core.stored_objects import REPORTS, REPORTS_STORED_FOR, StoredObject, passing_name
 from kannon.ports import Clock, EventPublisher, ObjectStore
+from kannon.telemetry.catalogue import REPORTS as TOLD_REPORTS
 
 PUBLISHING_AT_ONCE: Final = 4
 """Reports that are encoded and published at once: the loop is the outbound mail's, too."""
@@ -111,8 +112,10 @@ class Reception:
                     )
                 )
         except (Unavailable, TimeoutError) as error:
+            TOLD_REPORTS.add(1, "put_off")
             log.warning("report not taken", extra=told | {"reason": str(error) or "no answer in time"})
             return "451 4.3.0 Cannot be stored now, try again later"
+        TOLD_REPORTS.add(1, "taken")
         log.info("report taken", extra=told)
         return "250 2.0.0 OK"
 

@@ -12,6 +12,7 @@ from kannon.core.diagnosis import AmbiguousDiagnosis, EdgeDiagnosis, ExchangerDi
 from kannon.core.envelopes import MAX_MESSAGE_BYTES, Envelope
 from kannon.core.errors import EdgeUnavailable
 from kannon.ports import SubmitAnswer, SubmitVerdict
+from kannon.telemetry.tracing import current
 
 TIMEOUT = 30.0
 """Seconds for one Submit: it only journals, so more means that the edge is stuck."""
@@ -51,7 +52,7 @@ class GrpcEdgeClient:
             raise EdgeUnavailable(f"edge.targets (K_EDGE_TARGETS) has no edge named {edge}", retry_after=10.0)
         submit = channel.unary_unary(SUBMIT, None, edge_pb2.SubmitResponse.FromString)
         try:
-            response = await submit(submit_octets(envelopes), timeout=TIMEOUT)
+            response = await submit(submit_octets(envelopes), timeout=TIMEOUT, metadata=_trace())
         except grpc.aio.AioRpcError as error:
             raise EdgeUnavailable(f"the edge {edge} answers {error.code().name}") from None
         if len(response.answers) != len(envelopes):
@@ -97,6 +98,11 @@ class GrpcEdgeClient:
         """Close the channels."""
         for channel in self._channels.values():
             await channel.close(grace=None)
+
+
+def _trace() -> tuple[tuple[str, str], ...]:
+    """The trace of the step under way, as metadata (W3C trace context)."""
+    return (("traceparent", traceparent),) if (traceparent := current()) else ()
 
 
 def _diagnosis(edge: str, said: edge_pb2.DescribeResponse) -> EdgeDiagnosis:

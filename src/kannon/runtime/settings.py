@@ -97,6 +97,16 @@ def _factor(value: str) -> float:
     return float(value)
 
 
+def _ratio(value: str) -> float:
+    if not re.fullmatch(r"0(\.\d+)?|1(\.0+)?", value):
+        raise ValueError("a number from 0 to 1 is needed")
+    return float(value)
+
+
+def _collector(value: str) -> str:
+    return _url("http", "https")(value) if value else value
+
+
 def _whole(value: str) -> int:
     if not value.isdecimal():
         raise ValueError("a whole number from 0 is needed")
@@ -288,6 +298,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Attachments": ("attachments",),
     "Source": ("source",),
     "Taking reports": ("smtp",),
+    "Telemetry": ("metrics", "traces"),
     "Fault tests": ("test",),
 }
 """Headings, and the first words of the keys that stand under each."""
@@ -506,6 +517,20 @@ WEBHOOKS_SUSPEND_AFTER = Setting(
     "webhooks.suspend_after", _duration, "72h", "an endpoint that fails for so long is suspended"
 )
 WEBHOOKS_RETENTION = Setting("webhooks.retention", _duration, "7d", "how long the delivery log is kept")
+METRICS_PORT = Setting("metrics.port", _port, "0", "port of /metrics of gateway, edge and source; 0 for none")
+METRICS_HOST = Setting(
+    "metrics.host",
+    _text,
+    "0.0.0.0",  # noqa: S104 - a container's address is its own
+    "the address on which that port is",
+)
+TRACES_ENDPOINT = Setting(
+    "traces.endpoint",
+    _collector,
+    "",
+    "URL of a collector that spans are sent to by OTLP over HTTP; off without",
+)
+TRACES_RATIO = Setting("traces.ratio", _ratio, "1", "part of the traces begun here that is sampled, 0 to 1")
 
 TEST_BUILD = Setting("test.build", _flag, "false", "this installation is a test: allow `test.failpoints`")
 TEST_FAILPOINTS = Setting(

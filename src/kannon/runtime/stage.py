@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Protocol
@@ -25,10 +26,15 @@ from starlette.responses import JSONResponse, Response
 
 from kannon.core.errors import BadInput, MalformedEvent, Unavailable
 from kannon.core.payloads import AnyPayload
-from kannon.events import TICK_TYPE, CloudEvent, Sealer, items_of, part_of
+from kannon.events import TICK_TYPE, CloudEvent, Sealer, items_of, name_of, part_of
 from kannon.runtime.failpoints import arm_failpoints
 from kannon.runtime.logs import start_logging
+from kannon.runtime.metrics import PATH, metrics
 from kannon.runtime.settings import DEBUG, Settings
+from kannon.runtime.tracing import start_tracing
+from kannon.telemetry.catalogue import STAGE_EVENTS, STAGE_ITEMS, STAGE_SECONDS, STAGE_UNDER_WAY
+from kannon.telemetry.metrics import CONTENT_TYPE
+from kannon.telemetry.tracing import Attributes, Kind, step, take_over
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +50,8 @@ _UNREADABLE = (
     AttributeError,
     RecursionError,
 )
+_DONE = 204
+_RESULTS = {_DONE: "done", 400: "refused", 503: "not_now", 500: "failed"}
 START_PATIENCE = 60.0
 """Seconds for which a starting stage waits for PostgreSQL or NATS before it gives up."""
 
@@ -111,6 +119,7 @@ class Stage:
                 settings = Settings.load()
                 start_logging(self.name, settings[DEBUG])
                 arm_failpoints(settings)
+                start_tracing(self.name, settings)
                 self._wired = await self._build(settings, self._stack)
                 log.info("ready")
             return self._wired
@@ -123,10 +132,26 @@ class Stage:
     async def answer(self, request: Request) -> Response:
         """The HTTP function."""
         if request.method in ("GET", "HEAD"):
+            if request.url.path == PATH:
+                return Response(await metrics(), media_type=CONTENT_TYPE)
             return JSONResponse({"stage": self.name, "ready": self._wired is not None})
+        work = _Work()
+        began = time.perf_counter()
+        STAGE_UNDER_WAY.set(STAGE_UNDER_WAY.value(self.name) + 1, self.name)
+        try:
+            response = await self._answer(request, work)
+        finally:
+            STAGE_UNDER_WAY.set(STAGE_UNDER_WAY.value(self.name) - 1, self.name)
+        STAGE_SECONDS.observe(time.perf_counter() - began, self.name, work.event)
+        STAGE_EVENTS.add(1, self.name, work.event, _RESULTS[response.status_code])
+        if response.status_code == _DONE and work.items:
+            STAGE_ITEMS.add(work.items, self.name, work.event)
+        return response
+
+    async def _answer(self, request: Request, work: "_Work") -> Response:
         try:
             wired = self._wired or await self.open()
-            await _dispatch(wired, request)
+            await self._dispatch(wired, request, work)
         except BadInput as error:
             log.warning("event refused", extra={"reason": str(error)})
             return JSONResponse({"error": str(error)}, status_code=400)
@@ -137,17 +162,37 @@ class Stage:
         except Exception:
             log.exception("event failed")
             return JSONResponse({"error": "internal error"}, status_code=500)
-        return Response(status_code=204)
+        return Response(status_code=_DONE)
+
+    async def _dispatch(self, wired: Wired, request: Request, work: "_Work") -> None:
+        body = await _body(request)
+        event = parse_event(request.headers, body)
+        if wired.on_tick is not None and event.type == TICK_TYPE:
+            work.event = "tick"
+            await wired.on_tick.tick()
+            return
+        payload = _chosen(wired.sealer.open(event, wired.accepts), request.headers.get(ITEMS_HEADER))
+        work.event, work.items = name_of(payload), len(items_of(payload))
+        attributes: Attributes = {
+            "messaging.system": "nats",
+            "messaging.message.id": event.id,
+            "messaging.batch.message_count": work.items,
+        }
+        given, is_root = take_over(event.traceparent)
+        name = f"{self.name} {work.event}"
+        with step(name, given, Kind.CONSUMER, attributes, is_root=is_root) as span:
+            log.debug("event taken", extra={"event": work.event, "id": event.id, "items": work.items})
+            await wired.handler.handle(payload, span.traceparent)
 
 
-async def _dispatch(wired: Wired, request: Request) -> None:
-    body = await _body(request)
-    event = parse_event(request.headers, body)
-    if wired.on_tick is not None and event.type == TICK_TYPE:
-        await wired.on_tick.tick()
-        return
-    payload = wired.sealer.open(event, wired.accepts)
-    await wired.handler.handle(_chosen(payload, request.headers.get(ITEMS_HEADER)), event.traceparent)
+class _Work:
+    """What a request is about, as far as that is known."""
+
+    __slots__ = ("event", "items")
+
+    def __init__(self) -> None:
+        self.event = "unknown"
+        self.items = 0
 
 
 async def _body(request: Request) -> bytes:

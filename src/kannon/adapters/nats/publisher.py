@@ -12,9 +12,10 @@ from nats.js.api import StreamInfo
 from kannon.adapters.nats.connection import API_TIMEOUT, Connection, translated
 from kannon.adapters.nats.streams import STAGES, Stream, ensure_streams, stream_of
 from kannon.core.errors import EventsUnavailable
-from kannon.core.payloads import AnyPayload
-from kannon.events import CloudEvent, Sealer, subject_of
+from kannon.core.payloads import AnyPayload, Outcomes
+from kannon.events import CloudEvent, Sealer, items_of, name_of, subject_of
 from kannon.ports import Clock, StreamState
+from kannon.telemetry.catalogue import OUTCOMES, PUBLISHED_EVENTS, PUBLISHED_ITEMS
 
 MESSAGE_ID: Final = "Nats-Msg-Id"
 _HEADER_ROOM: Final = 8192
@@ -56,6 +57,15 @@ class NatsPublisher:
             EventsUnavailable: NATS is away, or the stream is full; nothing is known to be stored.
         """
         event = self._sealer.seal(payload, self._clock(), traceparent)
+        try:
+            sequence = await self._store(payload, event)
+        except EventsUnavailable:
+            PUBLISHED_EVENTS.add(1, name_of(payload), "refused")
+            raise
+        _count(payload)
+        return sequence
+
+    async def _store(self, payload: AnyPayload, event: CloudEvent) -> int:
         headers = headers_of(event) | {MESSAGE_ID: event.id}
         mended = self._mended
         try:
@@ -70,6 +80,15 @@ class NatsPublisher:
             if self._mended == seen:
                 await ensure_streams(self._connection.js, self._replicas, consumers=False)
                 self._mended += 1
+
+
+def _count(payload: AnyPayload) -> None:
+    name, items = name_of(payload), len(items_of(payload))
+    PUBLISHED_EVENTS.add(1, name, "stored")
+    if items:
+        PUBLISHED_ITEMS.add(items, name)
+    if isinstance(payload, Outcomes):
+        OUTCOMES.add(items, payload.outcome)
 
 
 class StreamMissing(EventsUnavailable):

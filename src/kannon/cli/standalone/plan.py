@@ -28,6 +28,8 @@ from kannon.runtime.settings import (
     EDGE_JOURNAL,
     EDGE_NAME,
     EDGE_TARGETS,
+    METRICS_HOST,
+    METRICS_PORT,
     NATS_URL,
     RUN_API,
     RUN_BOUNCE,
@@ -54,6 +56,8 @@ _READY_SECONDS = 75.0  # more than a part waits for its servers: it says itself 
 STAGES = ("verify", "dispatch", "send", "bounce", "stats", "webhooks")
 TICKED = ("dispatch", "webhooks")
 """Stages that the timer wakes."""
+MEASURED = (GATEWAY, EDGE, SOURCE)
+"""Parts whose metrics have a port of their own; functions serve theirs where they serve all else."""
 EVERYTHING = (EDGE, *STAGES, TRACK, GATEWAY)
 
 COMPONENTS: Mapping[Setting[bool], str] = {
@@ -141,6 +145,7 @@ def on_this_machine(settings: Settings, parts: Collection[str]) -> Settings:
         {
             API_HOST: "127.0.0.1",
             EDGE_ADDRESS: f"127.0.0.1:{edge_port}",
+            METRICS_HOST: "127.0.0.1",
             SOURCE_HEALTH_HOST: "127.0.0.1",
             TRACK_ADDRESS: f"127.0.0.1:{track_port}",
         }
@@ -170,6 +175,11 @@ def check_ports(settings: Settings, parts: Collection[str]) -> None:
         places.append((TRACK_ADDRESS, *settings[TRACK_ADDRESS]))
     if settings[SOURCE_HEALTH_PORT] and not set(parts) <= {GATEWAY, EDGE, TRACK}:
         places.append((SOURCE_HEALTH_PORT, settings[SOURCE_HEALTH_HOST], settings[SOURCE_HEALTH_PORT]))
+    places += [
+        (METRICS_PORT, settings[METRICS_HOST], port)
+        for part in (*parts, SOURCE)
+        if (port := _metrics_port(settings, part))
+    ]
     for setting, host, port in places:
         check_port(port, setting.key, host=host)
 
@@ -311,6 +321,7 @@ class Plan:
         path = os.pathsep.join(filter(None, (str(self._root), os.environ.get("PYTHONPATH"))))
         # The file was read here already; a part is told by variables, and only what concerns it.
         own = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "K_CONFIG": os.devnull}
+        own[METRICS_PORT.variable] = str(_metrics_port(self._settings, name))
         return inherited | dict(self._settings.written()) | secrets | keys | own
 
     def _check_needs(self, part: str) -> None:
@@ -322,6 +333,12 @@ class Plan:
                 )
         for purpose in _KEYS[part]:
             key_for(self._settings, purpose)
+
+
+def _metrics_port(settings: Settings, part: str) -> int:
+    """Where a part whose metrics have their own port serves them, one each from `metrics.port` on; or 0."""
+    first = settings[METRICS_PORT]
+    return first + MEASURED.index(part) if first and part in MEASURED else 0
 
 
 def _reached_at(host: str, port: int) -> str:
