@@ -1,5 +1,7 @@
 # One image for every stage and every pod: a node pulls it once, and starts any of them fast. Pods choose by command:
-#   python -m kannon.runtime.serve    a function: FUNCTION_SOURCE=/app/functions/<stage>/main.py, FUNCTION_TARGET=<stage>
+#   python -m kannon.runtime          a function, by FUNCTION_TARGET=<stage> alone; what it does without a command
+#   python -m kannon.runtime.serve    the same, a step sooner: FUNCTION_SOURCE=/app/functions/<stage>/main.py, too
+#   python -m kannon.runtime.serve_public    likewise, of those that the public asks: track
 #   python -m nats_source
 #   python -m api_gateway
 #   python -m edge_smtp
@@ -42,4 +44,4 @@ COPY --from=build /app /app
 WORKDIR /app
 # A number, so that a cluster can tell that it is not root.
 USER 65532:65532
-CMD ["kannon", "--help"]
+CMD ["python", "-m", "kannon.runtime"]

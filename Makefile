@@ -7,9 +7,11 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 CODE := src functions nats-source edge-smtp api-gateway
 SEEDS ?= 1
+ENGINES ?= docker podman buildah
+IMAGE ?= kannon:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bytecode check lint format test unit fuzz contract integration e2e bench bench-stats faults demo run generate lock clean
+.PHONY: help setup bytecode check lint format test unit fuzz contract integration e2e bench bench-stats bench-source image faults demo run generate lock clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -73,6 +75,17 @@ bench-stats: setup ## how long statistics take to answer over 10,000,000 rows: a
 
 faults: setup ## breaks a whole system in every way there is: a table, and a line of JSON (SEEDS=5, OPTIONS="--only 3,6")
 	@$(BIN)/python -m faults --seeds $(SEEDS) $(OPTIONS)
+
+bench-source: setup ## how many events a second each route carries: a table, and a line of JSON (OPTIONS="--events 500")
+	@$(BIN)/python -m bench.routes $(OPTIONS)
+
+image: ## the image, by docker, podman or buildah, whichever runs here (IMAGE=registry/kannon:0.1.0 PYTHON_IMAGE=python:3.13-slim)
+	@for engine in $(ENGINES); do \
+	  command -v $$engine > /dev/null || continue; \
+	  $$engine info > /dev/null 2>&1 || { echo "$$engine is here, but does not run: see '$$engine info'"; continue; }; \
+	  exec $$engine build $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) --tag $(IMAGE) .; \
+	done; \
+	echo "none of $(ENGINES) runs here: no image was made"; exit 1
 
 demo: bytecode ## 1,000 mails through everything, on this machine
 	@$(BIN)/kannon demo

@@ -20,9 +20,25 @@ from kannon.cli.standalone.postgres import EmbeddedPostgres
 
 Condition = Callable[[], object | Awaitable[object]]
 Eventually = Callable[..., Awaitable[object]]
+Figure = Callable[[str], None]
 
 
 @pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Figure:
+    """`figure("12 ms")`: what was measured, told when all tests are done: no test fails by it."""
+    return lambda told: record_property("figure", told)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell the figures."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, ())]
+    told = sorted(value for report in reports for name, value in report.user_properties if name == "figure")
+    if told:
+        terminalreporter.section("figures")
+        terminalreporter.write("".join(f"{line}\n" for line in told))
+
+
+@pytest.fixture(scope="session")
 def eventually() -> Eventually:
     """`await eventually(condition, within=20.0)`: poll until it is true, and give what it returned."""
 
@@ -77,13 +93,13 @@ def postgres_url(postgres_server: EmbeddedPostgres) -> str:
 @pytest.fixture
 def fresh_database(postgres_url: str) -> str:
     """The URL of an empty database, for one test."""
-    return _create_database(postgres_url)
+    return create_database(postgres_url)
 
 
 @pytest.fixture(scope="session")
 def shared_database(postgres_url: str) -> str:
     """A database with all tables, which tests use one after another."""
-    url = _create_database(postgres_url)
+    url = create_database(postgres_url)
     migrate(url)
     return url
 
@@ -103,7 +119,8 @@ def migrated_database(shared_database: str) -> str:
     return shared_database
 
 
-def _create_database(server_url: str) -> str:
+def create_database(server_url: str) -> str:
+    """The URL of a new, empty database."""
     # None is dropped: that waits for a checkpoint each time, and the server goes at the end anyway.
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(server_url, autocommit=True) as connection:

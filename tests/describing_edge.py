@@ -28,10 +28,12 @@ class DescribingEdge(edge_pb2_grpc.EdgeServicer):
 
 
 @asynccontextmanager
-async def describing_edge(said: edge_pb2.DescribeResponse) -> AsyncIterator[str]:
+async def describing_edge(
+    said: edge_pb2.DescribeResponse, kind: type[DescribingEdge] = DescribingEdge
+) -> AsyncIterator[str]:
     """One that listens on 127.0.0.1; gives its `host:port`."""
     server = aio.server()
-    edge_pb2_grpc.add_EdgeServicer_to_server(DescribingEdge(said), server)
+    edge_pb2_grpc.add_EdgeServicer_to_server(kind(said), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield f"127.0.0.1:{port}"

@@ -44,18 +44,29 @@ class Surroundings:
         return SEALER.seal(payload, utc_now()).id
 
     @asynccontextmanager
-    async def route(self, grace: float = 5.0) -> AsyncIterator[Route]:
-        """A route for the stage `dispatch`, running."""
+    async def route(
+        self,
+        grace: float = 5.0,
+        to: ScriptedSink | None = None,
+        connection: Connection | None = None,
+    ) -> AsyncIterator[Route]:
+        """A route for the stage `dispatch`, running.
+
+        Args:
+            to: another sink.
+            connection: to NATS, another one: as if it were another process.
+        """
         stopping = asyncio.Event()
-        sink = Sink(self.sink.url, self.binding, timeout=self.timeout, connect_timeout=1)
+        connection = connection or self.connection
+        sink = Sink((to or self.sink).url, self.binding, timeout=self.timeout, connect_timeout=1)
         consumer = PullConsumer(
-            self.connection, STAGES["dispatch"], ack_wait=self.ack_wait, expires=2, heartbeat=0.5
+            connection, STAGES["dispatch"], ack_wait=self.ack_wait, expires=2, heartbeat=0.5
         )
         async with sink:
             route = Route(
                 consumer,
                 sink,
-                DeadLetters(self.connection),
+                DeadLetters(connection),
                 concurrency=self.concurrency,
                 pace=self.pace,
                 keep_every=self.keep_every,
@@ -66,6 +77,12 @@ class Surroundings:
             finally:
                 stopping.set()
                 await running
+
+    async def handed_out(self) -> int:
+        """How often a message was handed out to a source."""
+        info = await self.connection.js.consumer_info("KANNON_DISPATCH", "dispatch")
+        assert info.delivered
+        return int(info.delivered.consumer_seq)
 
     async def waiting(self) -> int:
         """Messages in the stream."""

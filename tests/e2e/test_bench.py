@@ -11,6 +11,7 @@ import pytest
 from bench.__main__ import FUNCTIONS
 from bench.limits import MAILS, sink_limit
 from bench.sink import PostfixSink
+from kannon.adapters.nats.streams import STAGES
 from tests.conftest import Eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,3 +73,16 @@ def test_a_small_benchmark_of_the_statistics_asks_everything() -> None:
     assert told["rows"] > 10_000
     assert told["median_ms"].keys() == told["processor_ms"].keys()
     assert "search by recipient" in told["median_ms"]
+
+
+def test_a_small_benchmark_of_the_source_carries_the_events_of_every_stage() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.routes", "--events", "10"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.rstrip().rpartition("\n")[2])
+    assert told["routes"].keys() == STAGES.keys()
+    assert all(route["events_per_s"] for route in told["routes"].values())

@@ -2,84 +2,26 @@
 
 import json
 import re
-import shlex
 import shutil
+import subprocess
 import tomllib
 import zipfile
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
+from tests.dockerfile import ARGUMENTS, BUILD, DOCKERFILE, FINAL, STAGES, is_ignored
 from tests.manifests import ROOT, is_runnable, pod_spec, read
 
 LOCKS = ["requirements-image.lock", "requirements-build.lock"]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-@dataclass
-class Stage:
-    """From one FROM to the next."""
-
-    base: str
-    name: str
-    steps: list[tuple[str, str]] = field(default_factory=list)
-
-    def all(self, instruction: str) -> list[str]:
-        """The arguments of every such instruction."""
-        return [arguments for name, arguments in self.steps if name == instruction]
-
-    def copies(self) -> list[tuple[str, list[str], str]]:
-        """Of every COPY: the stage it takes from ("" for the context), sources, destination."""
-        found = []
-        for arguments in self.all("COPY"):
-            words = shlex.split(arguments)
-            origin = words.pop(0).removeprefix("--from=") if words[0].startswith("--from=") else ""
-            found.append((origin, words[:-1], words[-1]))
-        return found
-
-
-def parse(text: str) -> tuple[dict[str, str], list[Stage]]:
-    """The arguments before the first stage, and the stages."""
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    arguments: dict[str, str] = {}
-    stages: list[Stage] = []
-    for line in "\n".join(lines).replace("\\\n", " ").splitlines():
-        instruction, rest = line.split(maxsplit=1)
-        if instruction == "FROM":
-            base, _, name = rest.partition(" AS ")
-            stages.append(Stage(base, name))
-        elif stages:
-            stages[-1].steps.append((instruction, rest))
-        else:
-            assert instruction == "ARG"
-            name, _, default = rest.partition("=")
-            arguments[name] = default
-    return arguments, stages
-
-
-DOCKERFILE = (ROOT / "Dockerfile").read_text()
-ARGUMENTS, STAGES = parse(DOCKERFILE)
-BUILD, FINAL = STAGES
 FROM_CONTEXT = [
     source for stage in STAGES for origin, sources, _ in stage.copies() if not origin for source in sources
 ]
-
-
-def is_ignored(path: str) -> bool:
-    """Whether the builder is not given a file or folder; the last line that fits decides."""
-    ignored = False
-    for line in (ROOT / ".dockerignore").read_text().splitlines():
-        pattern = line.removeprefix("!")
-        if not line or line.startswith("#"):
-            continue
-        parts = [path, *map(str, Path(path).parents)]
-        if any(fnmatchcase(part, pattern) or fnmatchcase(f"./{part}", pattern) for part in parts):
-            ignored = not line.startswith("!")
-    return ignored
 
 
 def test_every_stage_starts_from_the_base_that_the_argument_names() -> None:
@@ -125,6 +67,14 @@ def test_only_pinned_wheels_are_installed() -> None:
         assert from_index or "--no-index --no-deps" in command
 
 
+def test_nothing_is_installed_that_compiles() -> None:
+    commands = [command.split() for run in BUILD.all("RUN") for command in run.split("&&")]
+    assert {tuple(command[:3]) if command[0] == "python" else command[0] for command in commands} == {
+        *(("python", "-m", module) for module in ("venv", "pip", "compileall")),
+        "chmod",
+    }
+
+
 def test_it_does_not_run_as_root_and_needs_no_shell() -> None:
     user, group = FINAL.all("USER")[0].split(":")
     assert user.isdecimal()
@@ -137,7 +87,7 @@ def test_it_does_not_run_as_root_and_needs_no_shell() -> None:
 
 
 def test_it_needs_no_entry_in_passwd_and_never_writes_to_its_own_files() -> None:
-    [variables] = [dict(word.split("=", 1) for word in shlex.split(env)) for env in FINAL.all("ENV")]
+    variables = FINAL.variables()
     assert {"HOME", "USER"} <= set(variables)  # yoyo's log of migrations asks for the name
     assert variables["PYTHONDONTWRITEBYTECODE"] == variables["PYTHONUNBUFFERED"] == "1"
     assert "python -m compileall" in BUILD.all("RUN")[-1]
@@ -145,7 +95,7 @@ def test_it_needs_no_entry_in_passwd_and_never_writes_to_its_own_files() -> None
 
 def test_the_commands_it_tells_of_are_there() -> None:
     told = re.findall(r"^#   ((?:python -m|kannon) [a-z_.]+)", DOCKERFILE, re.MULTILINE)
-    assert len(told) == 5
+    assert len(told) == 7
     assert all(is_runnable(command.split()) for command in told)
 
 
@@ -215,3 +165,49 @@ def test_the_wheel_can_be_built_from_what_is_copied(tmp_path: Path) -> None:
         wanted = (ROOT / package).rglob("*")
         files = [path for path in wanted if path.suffix in (".py", ".sql", ".pyi", ".typed")]
         assert {str(path.relative_to((ROOT / package).parent)) for path in files} <= names
+
+
+@pytest.mark.parametrize("python_image", ["", "python:3.12-slim"])
+@pytest.mark.parametrize("engine", ["docker", "podman", "buildah"])
+def test_the_first_engine_that_runs_makes_it(engine: str, python_image: str, tmp_path: Path) -> None:
+    stand_in(tmp_path / engine, "[ $1 = info ] || echo $0 $@")
+    if engine != "docker":
+        stand_in(tmp_path / "docker", "exit 1")  # its daemon does not run
+    told = make_image(tmp_path, PYTHON_IMAGE=python_image)
+    base = f" --build-arg PYTHON_IMAGE={python_image}" if python_image else ""
+    assert told.returncode == 0
+    assert told.stdout.endswith(f"/{engine} build{base} --tag kannon:{PROJECT['project']['version']} .\n")
+    assert ("docker is here, but does not run" in told.stdout) == (engine != "docker")
+
+
+def test_where_no_engine_runs_it_is_said(tmp_path: Path) -> None:
+    told = make_image(tmp_path)
+    assert told.returncode != 0
+    assert told.stdout == "none of docker podman buildah runs here: no image was made\n"
+
+
+def test_what_an_engine_cannot_build_is_no_success(tmp_path: Path) -> None:
+    stand_in(tmp_path / "podman", "[ $1 = info ]")
+    assert make_image(tmp_path).returncode != 0
+
+
+def stand_in(program: Path, script: str) -> None:
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+
+
+def make_image(programs: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """`make image` where there are no programs but these, and what it needs itself."""
+    for name in ("make", "sh", "sed"):
+        found = shutil.which(name)
+        assert found
+        (programs / name).symlink_to(found)
+    given = [f"{name}={value}" for name, value in variables.items() if value]
+    return subprocess.run(
+        [str(programs / "make"), "image", *given],
+        cwd=ROOT,
+        env={"PATH": str(programs)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )

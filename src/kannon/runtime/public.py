@@ -6,7 +6,6 @@ It opens what it needs when it is served, not when it is imported.
 import asyncio
 import logging
 import os
-import signal
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -14,6 +13,7 @@ from typing import Protocol
 
 from kannon.core.errors import KannonError
 from kannon.runtime.collector import collect_rarely
+from kannon.runtime.ending import STOPPING
 from kannon.runtime.listening import GRACE_SECONDS
 from kannon.runtime.logs import start_logging
 from kannon.runtime.settings import DEBUG, Settings
@@ -61,10 +61,10 @@ class PublicFunction:
         start_logging(self.name, settings[DEBUG])
         asked = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, asked.set)
         async with AsyncExitStack() as stack:
             service = await self._build(settings, stack)
+            for number in STOPPING:
+                loop.add_signal_handler(number, asked.set)
             server = await loop.create_server(service.connection, host, port, backlog=_BACKLOG)
             collect_rarely()
             log.info("ready")

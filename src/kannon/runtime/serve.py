@@ -7,10 +7,10 @@ process and import Flask's server: twice the memory.)
 """
 
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import FrameType
 
 from kannon.runtime import slim_imports  # noqa: F401 - first, for it decides what others load
 
@@ -21,6 +21,7 @@ from uvicorn.server import Server
 
 from kannon.core.errors import KannonError
 from kannon.runtime.collector import collect_rarely
+from kannon.runtime.ending import end_when_asked
 from kannon.runtime.framework import create_app
 from kannon.runtime.listening import GRACE_SECONDS, place
 from kannon.runtime.stage import Stage
@@ -44,15 +45,23 @@ async def _life_span(_app: Starlette) -> AsyncIterator[None]:
             await stage.close()
 
 
+class _Server(Server):
+    """Ends at once when it is asked to before it listens."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.started:
+            os._exit(0)
+        super().handle_exit(sig, frame)
+
+
 def main() -> None:
     """Serve until SIGTERM; what is under way is finished first."""
+    # uvicorn raises what it caught once more when it is done, and by then all is.
+    end_when_asked()
     host, port = place()
     app = create_app(os.environ.get("FUNCTION_TARGET"), os.environ.get("FUNCTION_SOURCE"))
     app.router.lifespan_context = _life_span
-    for asked in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn raises what it caught once more when it is done: to be asked to stop is no failure.
-        signal.signal(asked, lambda *_: None)
-    server = Server(
+    server = _Server(
         Config(
             app,
             host=host,

@@ -10,6 +10,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from kannon.runtime import slim_imports  # noqa: F401 - first, for it decides what others load
 
 # isort: split
+from kannon.runtime.ending import end_when_asked
 from kannon.runtime.listening import place
 from kannon.runtime.public import PublicFunction
 
@@ -33,6 +34,7 @@ def load(source: str, target: str) -> PublicFunction:
 
 def main() -> None:
     """Serve until SIGTERM; what is under way is finished first."""
+    end_when_asked()  # until it listens
     host, port = place()
     load(os.environ.get("FUNCTION_SOURCE", ""), os.environ.get("FUNCTION_TARGET", "")).run(host, port)
 
