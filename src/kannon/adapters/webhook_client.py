@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from typing import Final
 
 import httptools
@@ -51,7 +52,12 @@ class HttpWebhookPoster:
         self._resolve = resolve
         self._allowed = allowed
         self._timeout = timeout
-        self._trust = trust or ssl.create_default_context()
+        self._given_trust = trust
+
+    @cached_property
+    def _trust(self) -> ssl.SSLContext:
+        """Read when it is needed: that takes a process that starts 30 ms and more."""
+        return self._given_trust or ssl.create_default_context()
 
     async def post(self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> Answer:
         """See `ports.WebhookPoster`."""
