@@ -11,7 +11,7 @@ ENGINES ?= docker podman buildah
 IMAGE ?= kannon:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bytecode check lint format test unit fuzz contract integration e2e bench bench-stats bench-source image faults demo run generate lock clean
+.PHONY: help setup bytecode check lint format test unit fuzz contract integration e2e bench bench-stats bench-source image faults scale demo run generate lock clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,7 +38,7 @@ bytecode: setup
 check: setup ## format, lint, types, and which part may import which
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy src edge-smtp nats-source api-gateway functions proto tests bench faults
+	$(BIN)/mypy src edge-smtp nats-source api-gateway functions proto tests bench faults scale
 	PYTHONPATH=. $(BIN)/lint-imports
 
 lint: check ## the same as check
@@ -54,7 +54,7 @@ unit: setup ## tests without I/O
 	$(PYTEST) tests/unit
 
 fuzz: setup ## properties, each with 1,500 examples, and three minutes of fuzzing guided by coverage
-	$(PYTEST) -n $(WORKERS) --dist worksteal --timeout 3600 -m hypothesis --hypothesis-profile fuzz tests/unit
+	$(PYTEST) -n $(WORKERS) --dist worksteal --timeout 3600 -m hypothesis --hypothesis-profile fuzz tests/unit tests/integration/test_gateway_any_text.py
 	$(BIN)/python -m tests.fuzz.reports 120
 	$(BIN)/python -m tests.fuzz.links 60
 
@@ -76,6 +76,9 @@ bench-stats: setup ## how long statistics take to answer over 10,000,000 rows: a
 faults: setup ## breaks a whole system in every way there is: a table, and a line of JSON (SEEDS=5, OPTIONS="--only 3,6")
 	@$(BIN)/python -m faults --seeds $(SEEDS) $(OPTIONS)
 
+scale: bytecode ## two of everything here, functions killed and functions asleep: a table, and a line of JSON (OPTIONS="--mails 2000")
+	@$(BIN)/python -m scale $(OPTIONS)
+
 bench-source: setup ## how many events a second each route carries: a table, and a line of JSON (OPTIONS="--events 500")
 	@$(BIN)/python -m bench.routes $(OPTIONS)
 
@@ -93,9 +96,10 @@ demo: bytecode ## 1,000 mails through everything, on this machine
 run: bytecode ## standalone in the foreground
 	@$(BIN)/kannon standalone
 
-generate: setup ## Python and docs/api.md from proto/
+generate: setup ## Python, docs/api.md and the contracts in docs/events/ from proto/ and the code
 	$(BIN)/python proto/generate.py
 	$(BIN)/python proto/reference.py
+	$(BIN)/python proto/contracts.py
 
 lock: setup ## pin what pyproject.toml asks for, with hashes
 	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra standalone pyproject.toml -o requirements.lock

@@ -53,8 +53,12 @@ class Tenant:
         self._admin_token = admin_token
         self._database_url = database_url
         self._sink = sink
-        backoff = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)]
-        self.channel = grpc.aio.insecure_channel(api, options=backoff)
+        options = [
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 500),
+            ("grpc.use_local_subchannel_pool", 1),  # a connection of its own
+        ]
+        self.channel = grpc.aio.insecure_channel(api, options=options)
         self._key = ""
 
     async def register(self) -> None:

@@ -16,13 +16,12 @@ import click
 from faults.application import Tenant
 from faults.cases.registry import ALL, chosen
 from faults.disks import take_own_mounts
+from faults.interrupting import INTERRUPTED, until_done_or_stopped
 from faults.invariants import violations
 from faults.report import as_json, as_markdown, show, verdict_line
 from faults.system import System, running
 from faults.trial import Case, Verdict, try_case
 from kannon.runtime.logs import start_logging
-
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +79,7 @@ async def _run(folder: Path, asked: Asked, verdicts: list[Verdict]) -> bool:
     _say("starting the system")
     finished = False
     async with running(folder) as system:
-        work = asyncio.create_task(_try_all(system, asked, verdicts))
-        asked_to_stop = asyncio.create_task(system.supervisor.asked_to_stop())
-        try:
-            await asyncio.wait({work, asked_to_stop}, return_when=asyncio.FIRST_COMPLETED)
-            if finished := work.done():
-                work.result()
-        finally:
-            for task in (work, asked_to_stop):
-                task.cancel()
-            await asyncio.gather(work, asked_to_stop, return_exceptions=True)
+        finished = await until_done_or_stopped(_try_all(system, asked, verdicts), system.supervisor)
         if not finished:
             _say("interrupted; stopping the system")
     return finished

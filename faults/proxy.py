@@ -62,6 +62,10 @@ class Proxy:
         if self._server is None:
             await self.start()
 
+    def choose(self) -> int:
+        """The port that a new connection is carried to."""
+        return self.target
+
     @property
     def is_silent(self) -> bool:
         """Whether it swallows."""
@@ -98,7 +102,7 @@ class _Link:
             await self._ended.wait()
             return
         try:
-            far = await asyncio.open_connection("127.0.0.1", self._proxy.target)
+            far = await asyncio.open_connection("127.0.0.1", self._proxy.choose())
         except OSError:
             return
         self._ends.append(far)

@@ -3,12 +3,12 @@
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from math import ceil, log2
 from zoneinfo import ZoneInfo
 
 from kannon.core.deliveries import DeliveryId
-from kannon.core.errors import LedgerUnavailable
+from kannon.core.errors import CursorAhead, LedgerUnavailable
 from kannon.core.grains import Grain, floor_of
 from kannon.core.providers import provider_of
 from kannon.core.statistics import (
@@ -22,6 +22,8 @@ from kannon.core.statistics import (
     EventPage,
     Interval,
     Latencies,
+    LogPage,
+    LogPlace,
     Place,
     Point,
     Question,
@@ -171,3 +173,34 @@ def _in_batch(event: Event) -> tuple[object, ...]:
 
 def _of_place(place: Place) -> tuple[int, str, int, datetime, str]:
     return (place.seq, place.type, place.attempt, place.at, place.id)
+
+
+@dataclass
+class FakeOutcomeLog:
+    """Transactions of Events in the order of their commits."""
+
+    commits: list[list[Event]] = field(default_factory=list)
+    away: bool = False
+
+    def commit(self, *events: Event) -> None:
+        """One more transaction."""
+        self.commits.append(sorted(events, key=lambda one: one.place))
+
+    async def page(self, domain: str, after: LogPlace | None, take: int) -> LogPage:
+        """See `ports.OutcomeLog`."""
+        if self.away:
+            raise LedgerUnavailable("away")
+        if after and after.position > len(self.commits):
+            raise CursorAhead("cursor: ahead")
+        placed = [
+            (LogPlace(position, event.place), event)
+            for position, events in enumerate(self.commits, start=1)
+            for event in events
+            if event.domain == domain
+        ]
+        found = [(place, event) for place, event in placed if after is None or place > after][:take]
+        return LogPage([event for _, event in found], found[-1][0] if found else after)
+
+    async def end(self) -> LogPlace:
+        """See `ports.OutcomeLog`."""
+        return LogPlace(len(self.commits), Place(datetime.max.replace(tzinfo=UTC), 0, -1, "", -1, ""))

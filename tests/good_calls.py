@@ -197,5 +197,6 @@ GOOD_CALLS: Mapping[str, GoodCall] = {
     "StatsApiV3/ListOutcomes": GoodCall(_plain(_outcomes)),
     "StatsApiV3/ListBatches": GoodCall(_of_domain(stats_v3_pb2.ListBatchesReq, **HOUR)),
     "StatsApiV3/ExportOutcomes": GoodCall(_plain(_exported)),
+    "StatsApiV3/StreamOutcomes": GoodCall(_of_domain(stats_v3_pb2.StreamOutcomesReq)),
     "HZService/HZ": GoodCall(_plain(lambda _: admin_pb2.HZRequest())),
 }

@@ -73,6 +73,7 @@ PARTS = {
     f"{FUNCTION}/bounce": Part({NATS_URL, KEY_EVENTS, KEY_RETURN_PATHS, *STORE}),
     f"{FUNCTION}/stats": Part({DATABASE_URL, NATS_URL, KEY_EVENTS}),
     f"{FUNCTION}/webhooks": Part({DATABASE_URL, KEY_EVENTS, KEY_WEBHOOK_SECRETS}),
+    f"{FUNCTION}/events": Part({KEY_EVENTS}),  # where it posts to says a SinkBinding
     f"{FUNCTION}/track": Part({DATABASE_URL, NATS_URL, KEY_EVENTS}, frozenset({TRACK_TRUSTED_PROXIES})),
     **{
         f"Deployment/{stage}-source": Part(
@@ -80,7 +81,7 @@ PARTS = {
             frozenset({SOURCE_ROUTE, SOURCE_HEALTH_PORT}),
             frozenset({SOURCE_HEALTH_PORT, METRICS_PORT}),
         )
-        for stage in (*STAGES, "webhooks")
+        for stage in (*STAGES, "events", "webhooks")
     },
     "StatefulSet/edge": Part(
         {NATS_URL, KEY_EVENTS, KEY_ENVELOPES, KEY_RETURN_PATHS, *STORE},

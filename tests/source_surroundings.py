@@ -13,10 +13,10 @@ from kannon.adapters.nats.streams import STAGES
 from kannon.cli.standalone.nats import EmbeddedNats
 from kannon.core.payloads import AnyPayload, RecipientsVerified, RecipientVerdict
 from kannon.events import Sealer
+from kannon.runtime.binding import Binding
 from kannon.runtime.clock import utc_now
-from nats_source.binding import Binding
+from kannon.runtime.sink import Sink
 from nats_source.delivery import Pace
-from nats_source.sink import Sink
 from nats_source.source import Route
 from tests.scripted_sink import ScriptedSink
 
@@ -58,7 +58,8 @@ class Surroundings:
         """
         stopping = asyncio.Event()
         connection = connection or self.connection
-        sink = Sink((to or self.sink).url, self.binding, timeout=self.timeout, connect_timeout=1)
+        url = (to or self.sink).url
+        sink = Sink(url, self.binding, name="nats-source", timeout=self.timeout, connect_timeout=1)
         consumer = PullConsumer(
             connection, STAGES["dispatch"], ack_wait=self.ack_wait, expires=2, heartbeat=0.5
         )

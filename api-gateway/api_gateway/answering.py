@@ -12,13 +12,14 @@ from grpc import StatusCode
 
 from api_gateway.endpoints import Call, Doorkeeper, Endpoint, Headers
 from api_gateway.large_calls import LargeCalls
+from api_gateway.received import Received
 from api_gateway.statuses import Status, status_of
 from kannon.core.errors import BadInput
 from kannon.telemetry.catalogue import CALL_SECONDS, CALLS
 from kannon.telemetry.tracing import Kind, follow, step, take_over
 
-Parse = Callable[[Endpoint, bytes], Awaitable[Message]]
-"""Reads the request of an endpoint; raises BadInput."""
+Parse = Callable[[Endpoint, Received], Awaitable[Message]]
+"""Reads the request of an endpoint, and takes its octets; raises BadInput."""
 
 log = logging.getLogger(__name__)
 
@@ -49,22 +50,22 @@ class Answering:
             call = await self._doorkeeper.admit(endpoint, headers, traceparent, client)
         return replace(call, begins_trace=True) if begins_trace else call
 
-    async def message(self, endpoint: Endpoint, call: Call, octets: bytes, parse: Parse) -> Message:
-        """The answer to a request that is given in octets."""
+    async def message(self, endpoint: Endpoint, call: Call, received: Received, parse: Parse) -> Message:
+        """The answer to a request."""
         with _told(endpoint.name), _step(endpoint, call) as traced:
-            async with self._large_calls.turn(len(octets)):
-                return await endpoint.procedure(await parse(endpoint, octets), traced)
+            async with self._large_calls.turn(received.size):
+                return await endpoint.procedure(await parse(endpoint, received), traced)
 
     async def messages(
-        self, endpoint: Endpoint, call: Call, octets: bytes, parse: Parse
+        self, endpoint: Endpoint, call: Call, received: Received, parse: Parse
     ) -> AsyncGenerator[Message, None]:
         """The answers of an endpoint that has a stream of them."""
         assert endpoint.stream is not None
         follow(call.traceparent)  # no step: whoever reads the answers decides how long it lasts, and where
         with _told(endpoint.name):
             async with (
-                self._large_calls.turn(len(octets)),
-                aclosing(endpoint.stream(await parse(endpoint, octets), call)) as stream,
+                self._large_calls.turn(received.size),
+                aclosing(endpoint.stream(await parse(endpoint, received), call)) as stream,
             ):
                 async for message in stream:
                     yield message
@@ -77,10 +78,10 @@ def _step(endpoint: Endpoint, call: Call) -> Iterator[Call]:
         yield call if span.traceparent == call.traceparent else replace(call, traceparent=span.traceparent)
 
 
-async def parse_protobuf(endpoint: Endpoint, octets: bytes) -> Message:
+async def parse_protobuf(endpoint: Endpoint, received: Received) -> Message:
     """See `Parse`."""
     try:
-        return endpoint.request.FromString(octets)
+        return endpoint.request.FromString(received.take())  # type: ignore[arg-type]  # it takes any octets
     except DecodeError:
         raise BadInput(f"the request is no valid {endpoint.request.DESCRIPTOR.full_name}") from None
 

@@ -1,6 +1,7 @@
 """The attachments of a call: read and checked, then stored."""
 
 import asyncio
+import codecs
 import hashlib
 import mimetypes
 from collections.abc import Iterator, Mapping, Sequence
@@ -86,7 +87,7 @@ class AttachmentDesk:
             raise BadInput(f"attachments: must not be more than {MAX_ATTACHMENTS}")
         refs: list[AttachmentRef] = []
         for place, attachment in enumerate(given):
-            if len(attachment.content) <= READ_AT_ONCE:
+            if attachment.ByteSize() <= READ_AT_ONCE:
                 refs.append(self._read(f"attachments[{place}]", attachment))
             else:
                 refs.append(await asyncio.to_thread(self._read, f"attachments[{place}]", attachment))
@@ -170,8 +171,11 @@ def _distinct(
 
 
 def _is_utf8(content: bytes) -> bool:
-    try:
-        content.decode()
+    decoder, view = codecs.getincrementaldecoder("utf-8")(), memoryview(content)
+    try:  # piece by piece, because as text it may take four times the memory
+        for start in range(0, len(view), READ_AT_ONCE):
+            decoder.decode(view[start : start + READ_AT_ONCE])
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return False
     return True

@@ -11,9 +11,18 @@ from kannon.core.envelopes import MAX_CHUNK_BYTES
 from kannon.core.errors import BadInput
 from kannon.core.fields import Pattern, UnsafeField, compile_header, merge_fields
 
+MAX_FIELDS: Final = 1000
+"""Of a call, and of each Recipient: the call's are looked through for each of its Recipients."""
 MAX_HEADER_CHARACTERS: Final = 1000
 """Of subject and alias: both stand in every mail."""
 _NO_HEADERS: Final = CompiledHeaders(NO_HEADERS)
+
+
+def read_fields(place: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Fields as a request has them; raises BadInput, before they are looked at, if they are too many."""
+    if len(given) > MAX_FIELDS:
+        raise BadInput(f"{place}: must not be more than {MAX_FIELDS}")
+    return dict(given)
 
 
 class FieldRules:
@@ -42,6 +51,7 @@ class FieldRules:
         self._headers = headers
         self._html, self._sizes = body.html, body.sizes
         self._global = global_fields
+        self._needed = headers.needed - {"email", *global_fields}
         self._check_values("global_fields", global_fields)
         names = {*self._sizes.names, *self._subject.names}
         self._fills_address = "email" in names and "email" not in global_fields
@@ -71,7 +81,7 @@ class FieldRules:
 
     def unsubscribes(self, fields: Mapping[str, str]) -> bool:
         """Whether a Recipient with these fields has values for the URL that unsubscribes, if there is one."""
-        return self._headers.needed <= {"email", *self._global, *fields}
+        return self._needed <= fields.keys()
 
     def _check_headers(self, place: str, address: str, fields: Mapping[str, str]) -> None:
         try:
@@ -114,7 +124,7 @@ class FieldRules:
 
     def _check_lengths(self, place: str, address: str, fields: Mapping[str, str]) -> None:
         all_fields = merge_fields(address, self._global, fields)
-        characters = len(self._subject.render(all_fields))
+        characters = _characters(self._subject, all_fields)
         if characters > MAX_HEADER_CHARACTERS and self._subject_grows:
             raise BadInput(
                 f"{self._longest_in_subject(place, fields)}: with it the subject would have {characters}"
@@ -123,7 +133,9 @@ class FieldRules:
         own = fields if "email" in self._global else {"email": address, **fields}
         if self._sizes.bound(self._global, own) <= MAX_CHUNK_BYTES:
             return
-        octets = self._sizes.exact(all_fields)
+        octets = self._sizes.least(all_fields)
+        if octets <= MAX_CHUNK_BYTES:
+            octets = self._sizes.exact(all_fields)
         if octets > MAX_CHUNK_BYTES:
             raise BadInput(f"{self._fields_in_message(place, fields)}: {too_large(octets)}")
 
@@ -138,6 +150,13 @@ class FieldRules:
             if self._sizes.names & values.keys():
                 return where
         return "html"
+
+
+def _characters(subject: Pattern, fields: Mapping[str, str]) -> int:
+    """Of a subject that is filled, told without filling it: a value may stand in it very often."""
+    written = sum(map(len, subject.pieces))
+    filled = ((subject.pieces[index], fields[name]) for index, name, _ in subject.slots if name in fields)
+    return written + sum(len(value) - len(placeholder) for placeholder, value in filled)
 
 
 def _subject(subject: str, body: CompiledBody) -> Pattern:

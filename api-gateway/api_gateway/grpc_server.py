@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection
 
 from api_gateway.answering import Answering, Refused, parse_protobuf
 from api_gateway.endpoints import Endpoint, Headers
+from api_gateway.received import Received
 
 MAX_CALLS = 1000
 """Calls at once; more are told to come again (RESOURCE_EXHAUSTED)."""
@@ -93,20 +94,20 @@ def _handler(endpoint: Endpoint, answering: Answering) -> _Handler:
     """Checks credentials before the request is read, so that nobody makes us hold a large one without them:
     that is why it takes requests as a stream, of which it reads one."""
 
-    async def message(requests: _Requests, context: _Context) -> Any:
+    async def message(_requests: _Requests, context: _Context) -> Any:
         try:
             call = await answering.admit(endpoint, _headers(context), peer_of(context.peer()))
-            octets = await _only(requests, context)
-            answer = await answering.message(endpoint, call, octets, parse_protobuf)
+            received = await _only(context)
+            answer = await answering.message(endpoint, call, received, parse_protobuf)
             return answer.SerializeToString()
         except Refused as refused:
             await _abort(context, refused)
 
-    async def messages(requests: _Requests, context: _Context) -> AsyncIterator[bytes]:
+    async def messages(_requests: _Requests, context: _Context) -> AsyncIterator[bytes]:
         try:
             call = await answering.admit(endpoint, _headers(context), peer_of(context.peer()))
-            octets = await _only(requests, context)
-            async with aclosing(answering.messages(endpoint, call, octets, parse_protobuf)) as answers:
+            received = await _only(context)
+            async with aclosing(answering.messages(endpoint, call, received, parse_protobuf)) as answers:
                 async for answer in answers:
                     yield answer.SerializeToString()
         except Refused as refused:
@@ -119,12 +120,15 @@ def _handler(endpoint: Endpoint, answering: Answering) -> _Handler:
     return grpc.stream_unary_rpc_method_handler(message)
 
 
-async def _only(requests: _Requests, context: _Context) -> bytes:
-    """The request; gRPC itself refuses one that is too large, and says so to the caller."""
-    async for octets in requests:
-        return octets
-    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "there is no request")
-    raise AssertionError("abort never returns")
+async def _only(context: _Context) -> Received:
+    """The request; gRPC itself refuses one that is too large, and says so to the caller.
+
+    The iterator of requests would hold it as long as the call takes.
+    """
+    octets = await context.read()
+    if octets is aio.EOF:  # type: ignore[attr-defined]  # not in its stubs
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "there is no request")
+    return Received(octets)
 
 
 async def _abort(context: _Context, refused: Refused) -> None:

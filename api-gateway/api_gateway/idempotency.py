@@ -37,6 +37,10 @@ class ContentHash:
     def add(self, part: Attachment | Recipient) -> None:
         """Add the next attachment, or after all of them the next Recipient."""
         self._add(part.DESCRIPTOR.name.encode())
+        if isinstance(part, Attachment):
+            fields = {field.name: value for field, value in part.ListFields()}
+            self._add(fields.pop("content", b""))  # large, and written once more with the others
+            part = Attachment(**fields)
         self._add(part.SerializeToString(deterministic=True))
 
     def digest(self) -> bytes:

@@ -32,6 +32,7 @@ from api_gateway.http_on_demand import HttpOnDemand
 from api_gateway.hz import HZ, Check
 from api_gateway.limits import LimitsDesk
 from api_gateway.mailer import Mailer
+from api_gateway.outcome_stream import OutcomeStream
 from api_gateway.previews import PreviewDesk
 from api_gateway.recipients import RecipientDesk
 from api_gateway.reports import ReportDesk
@@ -60,6 +61,7 @@ from kannon.adapters.postgres.delivery_queries import PostgresDeliveryQueries
 from kannon.adapters.postgres.diagnosis import PostgresLedgerLook
 from kannon.adapters.postgres.directory import PostgresDirectory
 from kannon.adapters.postgres.intake import PostgresIntake
+from kannon.adapters.postgres.outcome_log import PostgresOutcomeLog
 from kannon.adapters.postgres.recipients import PostgresRecipientData
 from kannon.adapters.postgres.reports import PostgresReports
 from kannon.adapters.postgres.statistics_queries import PostgresStatisticsQueries
@@ -75,6 +77,7 @@ from kannon.core.payloads import BatchAccepted, EnvelopesReady
 from kannon.core.stored_objects import StorePlace
 from kannon.core.suppression import SuppressionRules
 from kannon.events import Sealer
+from kannon.runtime.allocation import give_back_large_pieces
 from kannon.runtime.attachments import store_place
 from kannon.runtime.clock import utc_now
 from kannon.runtime.failpoints import arm_failpoints
@@ -229,6 +232,7 @@ class Gateway:
             wanted.retry_budget,
             desk,
         )
+        self.outcomes = OutcomeStream(PostgresOutcomeLog(database))
         ledger_look = PostgresLedgerLook(database, wanted.in_hand, wanted.lease)
         streams_look = NatsStreamsLook(nats)
         self.gauges = Gauges(ledger_look, streams_look, self.announcer, clock)
@@ -253,6 +257,7 @@ class Gateway:
             StatisticsDesk(
                 PostgresStatisticsQueries(database), PostgresDeliveryQueries(database), database.clock
             ),
+            self.outcomes,
             HZ(checks),
         )
         self.auditor = Auditor(trail if wanted.audit_enabled else None, clock)
@@ -291,6 +296,7 @@ async def serve(wanted: Wanted, stop: asyncio.Event) -> None:
             await _until(stop, connecting)
         finally:
             deadline = asyncio.get_running_loop().time() + GRACE_SECONDS
+            gateway.outcomes.close()
             await gateway.server.stop(GRACE_SECONDS * 0.75)
             await gateway.announcer.close(deadline - asyncio.get_running_loop().time())
             await gateway.auditor.close(max(1.0, deadline - asyncio.get_running_loop().time()))
@@ -333,6 +339,7 @@ def main() -> int:
     try:
         settings = Settings.load()
         start_logging("gateway", settings[DEBUG])
+        give_back_large_pieces()
         arm_failpoints(settings)
         start_tracing("gateway", settings)
         uvloop.run(_run(read_settings(settings)))

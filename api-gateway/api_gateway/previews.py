@@ -6,7 +6,7 @@ from typing import Final
 
 from api_gateway.bodies import Bodies, Chosen, liquid, shortened
 from api_gateway.endpoints import Call
-from api_gateway.field_rules import MAX_HEADER_CHARACTERS, FieldRules
+from api_gateway.field_rules import MAX_HEADER_CHARACTERS, FieldRules, read_fields
 from api_gateway.options import read_source
 from kannon.adapters.pb.mailer_pb2 import RenderTemplateReq, RenderTemplateRes
 from kannon.core.batch_options import Syntax
@@ -35,7 +35,7 @@ class PreviewDesk:
         chosen = await self._chosen(request, call)
         if not header_safe(request.subject) or len(request.subject) > MAX_HEADER_CHARACTERS:
             raise BadInput(f"subject: at most {MAX_HEADER_CHARACTERS} characters, without CR, LF and NUL")
-        fields = {"email": READER, **request.fields}
+        fields = {"email": READER, **read_fields("fields", request.fields)}
         try:
             FieldRules(request.subject, chosen.compiled, {}).check("", READER, fields)
         except BadInput as error:

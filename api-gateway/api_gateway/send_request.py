@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from api_gateway.bodies import Chosen
-from api_gateway.field_rules import MAX_HEADER_CHARACTERS, FieldRules
+from api_gateway.field_rules import MAX_HEADER_CHARACTERS, FieldRules, read_fields
 from api_gateway.names import read_address
 from api_gateway.options import batch_options, read_headers
 from api_gateway.timestamps import read_timestamp
@@ -131,7 +131,7 @@ class RecipientReader:
         if not self._rules.unsubscribes(recipient.fields):
             self._refuse(recipient.email, UNSUBSCRIBE_URL_UNRESOLVED)
             return
-        self._rules.check(place, address, dict(recipient.fields))
+        self._rules.check(place, address, read_fields(f"{place}.fields", recipient.fields))
         self.taken[address] = self._index
 
     def refuse_suppressed(self, address: str, email: str) -> None:
@@ -164,7 +164,7 @@ def read_content(
     _check_header("subject", request.subject)
     if len(request.recipients) > MAX_RECIPIENTS:
         raise BadInput(f"recipients: must not be more than {MAX_RECIPIENTS} in one call")
-    global_fields = dict(request.global_fields)
+    global_fields = read_fields("global_fields", request.global_fields)
     headers = read_headers(request)
     scheduled_at, expires_at = read_schedule(request, now, retry_budget)
     return Content(

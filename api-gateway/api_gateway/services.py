@@ -10,6 +10,7 @@ from api_gateway.endpoints import Access, Service
 from api_gateway.hz import HZ
 from api_gateway.limits import LimitsDesk
 from api_gateway.mailer import Mailer
+from api_gateway.outcome_stream import OutcomeStream
 from api_gateway.previews import PreviewDesk
 from api_gateway.recipients import RecipientDesk
 from api_gateway.reports import ReportDesk
@@ -38,6 +39,7 @@ def services(
     recipients: RecipientDesk,
     statistics: Statistics,
     statistics_desk: StatisticsDesk,
+    outcomes: OutcomeStream,
     hz: HZ,
 ) -> tuple[Service, ...]:
     """All services."""
@@ -122,7 +124,10 @@ def services(
                 "ListOutcomes": statistics_desk.list_outcomes,
                 "ListBatches": statistics_desk.list_batches,
             },
-            streams={"ExportOutcomes": statistics_desk.export_outcomes},
+            streams={
+                "ExportOutcomes": statistics_desk.export_outcomes,
+                "StreamOutcomes": outcomes.stream_outcomes,
+            },
         ),
         Service(admin_pb2.DESCRIPTOR.services_by_name["HZService"], Access.OPEN, {"HZ": hz.hz}),
     )

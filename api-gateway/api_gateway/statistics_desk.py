@@ -19,6 +19,7 @@ from kannon.adapters.pb import stats_v3_pb2 as pb
 from kannon.adapters.pb.tracking_pb2 import TrackingMode
 from kannon.core.deliveries import DeliveryId
 from kannon.core.errors import BadInput
+from kannon.core.public_events import event_id
 from kannon.core.statistics import (
     COUNTED,
     BatchFilter,
@@ -127,7 +128,7 @@ class StatisticsDesk:
     async def get_timeline(self, request: pb.GetTimelineReq, _call: Call) -> pb.GetTimelineRes:
         """All Outcomes of one Delivery; raises BadInput and NotFound."""
         domain = read_domain(request.domain)
-        _check_text("message_id", request.message_id)
+        check_text("message_id", request.message_id)
         batch = await self._deliveries.batch(domain, request.message_id)
         if batch is None or request.seq > _MAX_SEQ:
             raise NotFound(f"message_id, seq: the domain {domain} has no such mail")
@@ -146,7 +147,7 @@ class StatisticsDesk:
     async def list_batches(self, request: pb.ListBatchesReq, _call: Call) -> pb.ListBatchesRes:
         """A page of Batches; raises BadInput."""
         start, end = self._range(request)
-        _check_text("subject", request.subject)
+        check_text("subject", request.subject)
         if request.after < 0:
             raise BadInput("after: must be what the answer to the same request gave as next")
         wanted = BatchFilter(read_domain(request.domain), start, end, request.subject)
@@ -192,14 +193,14 @@ class StatisticsDesk:
         if dimension is Dimension.BATCH and not request.values:
             raise BadInput("values: must name message ids")
         for at, value in enumerate(request.values):
-            _check_text(f"values[{at}]", value)
+            check_text(f"values[{at}]", value)
         return Question(read_domain(request.domain), start, end, dimension, tuple(request.values))
 
     def _filter(self, request: pb.OutcomeFilter) -> EventFilter:
         start, end = self._range(request, "filter.")
         if request.type and request.type not in TYPES:
             raise BadInput(f"filter.type: must be one of {', '.join(sorted(TYPES))}")
-        _check_text("filter.message_id", request.message_id)
+        check_text("filter.message_id", request.message_id)
         return EventFilter(
             domain=read_domain(request.domain),
             start=start,
@@ -216,8 +217,15 @@ class StatisticsDesk:
 
 def write_event(event: Event) -> pb.Outcome:
     """An Outcome as the wire has it."""
+    outcome = "deferred" if event.type == "error" else event.type
+    subject = str(event.delivery or event.message_id)
     return pb.Outcome(
         at=write_timestamp(event.at),
+        event_id=event_id(outcome, subject, event.attempt, event.at, event.id),
+        stage=str(event.data.get("stage") or ""),
+        hard=event.data.get("hard") is True,
+        permanent=event.data.get("permanent") is True,
+        late=event.data.get("late") is True,
         tracking_mode=TrackingMode.ValueType(event.mode or 0),
         **facts_of(event),
     )
@@ -259,7 +267,8 @@ def _zone(name: str) -> ZoneInfo:
         raise BadInput("zone: must be a name of the IANA time zone database, like Europe/Rome") from None
 
 
-def _check_text(field: str, text: str) -> None:
+def check_text(field: str, text: str) -> None:
+    """Raises BadInput for what PostgreSQL has no text of."""
     if "\0" in text:
         raise BadInput(f"{field}: must not contain NUL")
 

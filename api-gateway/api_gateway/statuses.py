@@ -7,7 +7,7 @@ from grpc import StatusCode
 
 from api_gateway.large_calls import TooManyLargeCalls
 from api_gateway.refusals import Ended, NotBuilt, NotFound, NotSetUp, PermissionDenied, Unauthenticated
-from kannon.core.errors import BadInput, Conflict, LedgerFull, LimitReached, Unavailable
+from kannon.core.errors import BadInput, Conflict, CursorAhead, LedgerFull, LimitReached, Unavailable
 
 MAX_TEXT = 500
 """Characters of a status's text: it travels as a header, percent-encoded, and clients take 8 KB of these."""
@@ -21,6 +21,7 @@ _CODES: tuple[tuple[type[Exception], StatusCode], ...] = (
     (NotFound, StatusCode.NOT_FOUND),
     (Ended, StatusCode.FAILED_PRECONDITION),
     (NotSetUp, StatusCode.FAILED_PRECONDITION),
+    (CursorAhead, StatusCode.FAILED_PRECONDITION),
     (Conflict, StatusCode.ALREADY_EXISTS),
     (LimitReached, StatusCode.RESOURCE_EXHAUSTED),
     (LedgerFull, StatusCode.RESOURCE_EXHAUSTED),

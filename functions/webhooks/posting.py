@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from typing import Final
 
 from kannon.core.errors import Unavailable
-from kannon.core.webhooks import CONTENT_TYPE, Answer, Endpoint, signed_headers
+from kannon.core.webhooks import CONTENT_TYPE, Endpoint, PostResult, signed_headers
 from kannon.ports import Claimed, Clock, WebhookPoster, WebhookQueue
 
 log = logging.getLogger(__name__)
@@ -33,8 +33,8 @@ class Posting:
         self._user_agent = user_agent
         self._wanted = asyncio.Event()
         self._run: asyncio.Task[None] | None = None
-        self._under_way: dict[asyncio.Task[Answer], Claimed] = {}
-        self._troubled: set[asyncio.Task[Answer]] = set()
+        self._under_way: dict[asyncio.Task[PostResult], Claimed] = {}
+        self._troubled: set[asyncio.Task[PostResult]] = set()
         self._is_closing = False
 
     def nudge(self) -> None:
@@ -83,7 +83,7 @@ class Posting:
                 if troubled:
                     self._troubled.add(task)
 
-    async def _some_done(self) -> list[tuple[Claimed, Answer]]:
+    async def _some_done(self) -> list[tuple[Claimed, PostResult]]:
         nudged = asyncio.create_task(self._wanted.wait())
         try:
             await asyncio.wait({nudged, *self._under_way}, return_when=asyncio.FIRST_COMPLETED)
@@ -93,7 +93,7 @@ class Posting:
         self._troubled.difference_update(done)
         return [(self._under_way.pop(task), task.result()) for task in done]
 
-    async def _record(self, answers: list[tuple[Claimed, Answer]]) -> None:
+    async def _record(self, answers: list[tuple[Claimed, PostResult]]) -> None:
         if not answers:
             return
         self._wanted.set()  # there is room now
@@ -106,7 +106,7 @@ class Posting:
                     extra={"webhook": claimed.webhook, "domain": claimed.domain, "reason": answer.reason},
                 )
 
-    async def _post(self, claimed: Claimed) -> Answer:
+    async def _post(self, claimed: Claimed) -> PostResult:
         headers = {
             "content-type": CONTENT_TYPE,
             "user-agent": self._user_agent,

@@ -9,45 +9,8 @@
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final
 
-_WAITED_OUT: Final = frozenset({401, 403, 404, 408, 409, 429, 503})
-
-
-class Fault(StrEnum):
-    """Why there is no status."""
-
-    UNREACHED = "not reached"
-    TIMED_OUT = "no answer in time"
-    BROKEN_OFF = "broken off"
-    UNSENDABLE = "cannot be said in HTTP"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What posting came to.
-
-    Attributes:
-        outcome: the HTTP status, or why there is none.
-        retry_after: seconds, as the answer asked for; 0 when it did not.
-        text: the beginning of the answer, for people.
-    """
-
-    outcome: int | Fault
-    retry_after: float = 0.0
-    text: str = ""
-
-    @property
-    def status(self) -> int | None:
-        """The HTTP status, if there was one."""
-        return self.outcome if isinstance(self.outcome, int) else None
-
-    @property
-    def reason(self) -> str:
-        """What to say about it in a log or a dead letter."""
-        said = str(self.outcome) if isinstance(self.outcome, Fault) else f"status {self.outcome}"
-        return f"{said}: {self.text}" if self.text else said
+from kannon.core.answers import WAITED_OUT, Answer, Fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +104,7 @@ def decide(answer: Answer, part: Part, failures: int, waits: int, pace: Pace, ch
             return Done()
         case Fault.UNREACHED:
             return WaitOut(_pause(pace.wait, 2.0, waits, answer, pace, chance))
-        case int(status) if status in _WAITED_OUT or status < 400:
+        case int(status) if status in WAITED_OUT or status < 400:
             return WaitOut(_pause(pace.wait, 2.0, waits, answer, pace, chance))
         case Fault.TIMED_OUT | Fault.BROKEN_OFF:
             return _failed(answer, part, failures, pace, chance)

@@ -17,6 +17,7 @@ from kannon.adapters.nats.consumer import PullConsumer
 from kannon.adapters.nats.dead_letters import DeadLetters
 from kannon.adapters.nats.streams import ACK_WAIT, FED, ensure_streams
 from kannon.core.errors import KannonError
+from kannon.runtime.binding import Binding
 from kannon.runtime.collector import collect_rarely
 from kannon.runtime.logs import start_logging
 from kannon.runtime.metrics import serve_metrics
@@ -36,12 +37,11 @@ from kannon.runtime.settings import (
     Settings,
     SettingsError,
 )
+from kannon.runtime.sink import Sink
 from kannon.runtime.tracing import start_tracing
 from kannon.telemetry.catalogue import SOURCE_BOUND, SOURCE_IN_HAND
-from nats_source.binding import Binding
 from nats_source.delivery import Pace
 from nats_source.health import serve_health
-from nats_source.sink import Sink
 from nats_source.source import Route
 
 _log = logging.getLogger(__name__)
@@ -112,6 +112,7 @@ async def serve(settings: Settings, binding: Binding, routes: Mapping[str, str])
             sink = Sink(
                 url,
                 binding,
+                name="nats-source",
                 timeout=settings[SOURCE_TIMEOUT].total_seconds(),
                 connect_timeout=settings[SOURCE_CONNECT_TIMEOUT].total_seconds(),
             )

@@ -9,11 +9,12 @@ from typing import Final
 from kannon.adapters.nats.consumer import Pulled
 from kannon.adapters.nats.dead_letters import RANGE, DeadLetters
 from kannon.adapters.nats.streams import STREAMS
+from kannon.core.answers import Answer
 from kannon.core.errors import EventsUnavailable
+from kannon.runtime.sink import Sink
 from kannon.telemetry.catalogue import SOURCE_REQUESTS, SOURCE_SECONDS
 from kannon.telemetry.tracing import Attributes, Kind, step, take_over
-from nats_source.delivery import Action, Answer, Bury, Done, Pace, Part, Split, TryAgain, WaitOut, decide
-from nats_source.sink import Sink
+from nats_source.delivery import Action, Bury, Done, Pace, Part, Split, TryAgain, WaitOut, decide
 
 _log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from typing import Final
 
 from kannon.adapters.nats.consumer import Lane, PullConsumer, Pulled
 from kannon.adapters.nats.dead_letters import DeadLetters
+from kannon.runtime.sink import Sink
 from nats_source.delivery import Pace
 from nats_source.passage import Passage
-from nats_source.sink import Sink
 
 _log = logging.getLogger(__name__)
 

@@ -207,7 +207,10 @@ class Sealer:
         if not hmac.compare_digest(sign(self._key, event).encode(), event.signature.encode()):
             raise ForgedEvent("signature: not made with this installation's key")
         codec = self._codecs.get(kind, self._json)
-        return codec.decode(kind, event.data)
+        payload = codec.decode(kind, event.data)
+        if type_of(payload) != event.type:
+            raise MalformedEvent(f"data: not of the type {event.type!r}")
+        return payload
 
 
 def _is_of(event_type: str, kind: type[AnyPayload]) -> bool:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kannon.core.access import Role
+from kannon.core.answers import Answer
 from kannon.core.batches import BatchContent, Body, Delivery, KeyedAnswer, Move, NewBatch, Outcome
 from kannon.core.deliveries import DeliveryId, Status
 from kannon.core.envelopes import Envelope
@@ -34,13 +35,15 @@ if TYPE_CHECKING:  # the gateway has these; functions need not load them
         EventPage,
         Interval,
         Latencies,
+        LogPage,
+        LogPlace,
         Place,
         Point,
         Question,
         Tally,
     )
     from kannon.core.tracking.keys import DatedKey  # dispatch has these
-    from kannon.core.webhooks import Answer, Endpoint, Health
+    from kannon.core.webhooks import Endpoint, Health, PostResult
 
 
 class Clock(Protocol):
@@ -61,6 +64,17 @@ class EventPublisher(Protocol):
 
         Raises:
             EventsUnavailable: NATS is away, or the stream is full; nothing is known to be stored.
+        """
+
+
+class EventSink(Protocol):
+    """Takes events by HTTP."""
+
+    async def post(self, attributes: Mapping[str, str], data: bytes) -> Answer:
+        """Post one event in binary mode; whatever goes wrong is an answer, too.
+
+        Args:
+            attributes: its headers, as in `ce-id`, and `content-type`.
         """
 
 
@@ -702,6 +716,25 @@ class StatisticsQueries(Protocol):
         """
 
 
+class OutcomeLog(Protocol):
+    """All Events of a Domain in the order of commit, so that who reads on misses nothing; every call raises
+    LedgerUnavailable."""
+
+    async def page(self, domain: str, after: LogPlace | None, take: int) -> LogPage:
+        """Up to `take` of them; fewer only where there are no more yet. None that is committed later stands
+        before one that was given.
+
+        Args:
+            after: None: from the beginning of what is kept.
+
+        Raises:
+            CursorAhead: this database has not come so far.
+        """
+
+    async def end(self) -> LogPlace:
+        """A place behind which all stands that is committed from now on."""
+
+
 SERIES_AT_ONCE = 5
 TIMELINE_SHOWN = 1000
 
@@ -1152,7 +1185,7 @@ class WebhookQueue(Protocol):
             under_way: how many posts to which webhook the caller is making; of each it may only be some.
         """
 
-    async def record(self, answers: Sequence[tuple[Claimed, Answer]], now: datetime) -> Sequence[str]:
+    async def record(self, answers: Sequence[tuple[Claimed, PostResult]], now: datetime) -> Sequence[str]:
         """Write what came of posts; returns the webhooks that are suspended by it."""
 
     async def keep(self, now: datetime) -> None:
@@ -1162,5 +1195,5 @@ class WebhookQueue(Protocol):
 class WebhookPoster(Protocol):
     """Posts over HTTP."""
 
-    async def post(self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def post(self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> PostResult:
         """Post, once; never raises."""

@@ -14,7 +14,8 @@ import grpc
 import pytest
 
 from kannon.adapters.objects.opening import open_store
-from kannon.adapters.pb.mailer_pb2 import Attachment
+from kannon.adapters.pb.mailer_pb2 import Attachment, SendHTMLReq
+from kannon.adapters.pb.types_pb2 import Recipient, Sender
 from kannon.core.dkim import dns_record
 from kannon.core.stored_objects import ENVELOPES
 from kannon.ports import ObjectStore
@@ -22,6 +23,7 @@ from kannon.runtime.attachments import store_place
 from kannon.runtime.settings import Settings
 from tests.e2e.system import System, Tenant, wait_until
 from tests.e2e.test_reports import bring, return_path_of_a_delivered_mail, wait_for_reports
+from tests.protocols import PROTOCOLS
 from tests.reports import failure
 from tests.s3_server import s3_server
 from tests.smtp_peer import SmtpPeer
@@ -98,6 +100,34 @@ def test_files_and_an_inline_image_arrive_as_they_were_sent(system: System, sink
         (image,) = [part for part in html.walk() if part.get_content_type() == "image/png"]
         assert image["Content-ID"] == "<logo@mail>"
         assert image.get_content() == PIXEL
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_files_and_global_fields_arrive_by_every_protocol(
+    system: System, sink: SmtpPeer, protocol: str
+) -> None:
+    tenant = system.tenant()
+    request = SendHTMLReq(
+        sender=Sender(email=f"hello@{tenant.domain}"),
+        subject="Hello {{ name }}",
+        html=f"<p>{{{{ offer }}}}</p>{HTML}",
+        recipients=[Recipient(email=reader(tenant, "ann"), fields={"name": "Ann"})],
+        global_fields={"offer": "Grüße & mehr", "name": "nobody"},
+        attachments=SENT,
+    )
+    told = dict(tenant.metadata)
+    answer = asyncio.run(PROTOCOLS[protocol](system.api, "Mailer/SendHTML", request, **told))
+    assert (answer.code, answer.message.accepted_count) == ("OK", 1), answer.text
+    assert tenant.wait_for_end(1)["delivered"] == 1
+    (message,) = arrived(sink, tenant, "ann")
+    assert message["Subject"] == "Hello Ann"
+    parts = [part for part in message.walk() if part.get_filename()]
+    found = {part.get_filename(): part.get_payload(decode=True) for part in parts}
+    assert found == {file.filename: file.content for file in SENT}
+    html = message.get_body(("related", "html"))
+    assert html is not None
+    (shown,) = [part for part in html.walk() if part.get_content_type() == "text/html"]
+    assert "<p>Grüße &amp; mehr</p>" in shown.get_content()
 
 
 @pytest.mark.parametrize("part", ["dispatch", "send", "edge-smtp"])

@@ -17,6 +17,8 @@ from tests.e2e.system import System, Tenant
 from tests.node_clients import run
 from tests.smtp_peer import SmtpPeer
 
+FILE, CONTENT = "März.bin", bytes(range(256)) * 300
+OFFER = "Grüße & 10% off"
 pytestmark = pytest.mark.timeout(240)  # the first of them installs
 
 
@@ -111,6 +113,34 @@ def test_kannon_js_is_told_what_is_wrong(system: System, tenant: Tenant) -> None
     }
 
 
+def check_file_and_global_field(mail: Any) -> None:
+    """The file is in the mail, and the value of a field that all Recipients have."""
+    (file,) = mail.iter_attachments()
+    assert (file.get_filename(), file.get_content()) == (FILE, CONTENT)
+    assert "Grüße &amp; 10% off" in mail.get_body(("html",)).get_content()
+
+
+def test_kannon_js_sends_files_and_global_fields_by_its_own_client(
+    system: System, sink: SmtpPeer, tenant: Tenant
+) -> None:
+    told = {
+        "host": system.api,
+        "domain": tenant.domain,
+        "key": tenant.key,
+        "sender": {"email": f"hello@{tenant.domain}", "alias": "Hello"},
+        "subject": "Hello {{ name }}",
+        "html": "<p>{{ offer }}</p>",
+        "recipients": [{"email": "one@example.org", "fields": {"name": "One"}}],
+        "attachments": [{"filename": FILE, "content": base64.b64encode(CONTENT).decode()}],
+        "globalFields": {"offer": OFFER},
+    }
+    assert run("kannon_js_more.js", told)["messageId"].endswith(f"@{tenant.domain}")
+    tenant.wait_for_end(1)
+    (mail,) = arrived(sink, tenant).values()
+    assert mail["Subject"] == "Hello One"
+    check_file_and_global_field(mail)
+
+
 def descriptors() -> str:
     """Everything that the service of mailers consists of, for a client that has no code of it."""
     files: dict[str, FileDescriptorProto] = {}
@@ -139,17 +169,23 @@ def test_the_client_of_connect_sends_by_each_protocol(system: System, sink: Smtp
         "request": {
             "sender": {"email": f"hello@{tenant.domain}"},
             "subject": "Hello",
-            "html": "<p>x</p>",
+            "html": "<p>{{ offer }}</p>",
             "recipients": [{"email": "one@example.org"}, {"email": "nobody"}],
+            "attachments": [{"filename": FILE, "content": base64.b64encode(CONTENT).decode()}],
+            "globalFields": {"offer": OFFER},
         },
     }
     answers = run("connect.js", told)
-    assert set(answers) == {"Connect JSON", "Connect protobuf", "gRPC-Web"}
+    assert set(answers) == {"Connect JSON", "Connect protobuf", "gRPC-Web", "gRPC"}
     for answer in answers.values():
         assert answer.get("acceptedCount") == 1, answer
         assert answer["rejectedRecipients"] == [{"email": "nobody", "reason": "invalid_email"}]
-    tenant.wait_for_end(3)
+    tenant.wait_for_end(4)
     assert set(arrived(sink, tenant)) == {"one@example.org"}
+    mails = [mail.content for mail in sink.received if tenant.domain.encode() in mail.content]
+    assert len(mails) == 4
+    for mail in mails:
+        check_file_and_global_field(email.message_from_bytes(mail, policy=email.policy.default))
     refused = run("connect.js", told | {"headers": {}})
     said = {"code": "Unauthenticated", "message": "the credentials are missing or not valid"}
     assert refused == dict.fromkeys(answers, said), json.dumps(refused)

@@ -82,6 +82,7 @@ ALLOWED: Mapping[str, str] = {
     "StatsApiV3/ListOutcomes": "D-ROA",
     "StatsApiV3/ListBatches": "D-ROA",
     "StatsApiV3/ExportOutcomes": "D-ROA",
+    "StatsApiV3/StreamOutcomes": "D-ROA",
     "HZService/HZ": "*",
 }
 LETTERS = {"D": "default", "S": "sender", "R": "reader", "O": "owner", "A": "admin"}

@@ -80,6 +80,7 @@ BUILT = {
     "StatsApiV3/ListOutcomes",
     "StatsApiV3/ListBatches",
     "StatsApiV3/ExportOutcomes",
+    "StatsApiV3/StreamOutcomes",
     "HZService/HZ",
 }
 HOUR = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)

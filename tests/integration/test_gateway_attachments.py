@@ -12,11 +12,19 @@ from kannon.adapters.pb.mailer_pb2 import Attachment
 from kannon.core.stored_objects import StorePlace, attachment_name
 from tests.conftest import Eventually
 from tests.gateway_client import Client, Tenant, basic, refusal, rows, running_gateway
-from tests.integration.test_gateway_faults import is_ok, settings_of, started
+from tests.gateway_process import gateway_process
+from tests.integration.test_gateway_faults import is_ok
 from tests.integration.test_gateway_large_calls import Memory
+from tests.protocols import PROTOCOLS
 
-TIMES = 6
-"""So many times its own size a call with attachments may take, at the most."""
+TIMES = {"gRPC": 3.3, "gRPC-Web": 3.3, "Connect protobuf": 4.3, "Connect JSON": 4.3}
+"""So many times the size of its attachments a call may take, at the most.
+
+gRPC alone holds three copies while it hands a message over; of Connect's, one is compressed, in JSON a third
+larger.
+"""
+KEPT = 1.2
+"""Of what is freed glibc keeps what came in small pieces."""
 
 
 @pytest.fixture
@@ -99,30 +107,28 @@ async def test_eighteen_megabytes_are_not_held_many_times(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    told = settings_of(migrated_database, nats_url) | {
-        "K_ATTACHMENTS_URL": (tmp_path / "store").as_uri(),
-    }
-    async with started(told) as process:
-        port = (await process.until("ready"))["port"]
-        async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    stored = {"K_ATTACHMENTS_URL": (tmp_path / "store").as_uri()}
+    with gateway_process(migrated_database, nats_url, **stored) as process:
+        async with aio.insecure_channel(process.address) as channel:
             client = Client(channel)
             await eventually(lambda: is_ok(client, "nats"))
             tenant = await client.tenant()
-            await tenant.send("warm@example.org", attachments=[Attachment(filename="a", content=b"x")])
-            memory = Memory(process.process.pid)
+        memory = Memory(process.process.pid)
+        for protocol, times in TIMES.items():
+            call = PROTOCOLS[protocol]
+            small = tenant.mail("warm@example.org", attachments=[Attachment(filename="a", content=b"x")])
+            headers = {"authorization": basic(tenant.domain, tenant.key), "idempotency_key": protocol}
+            answer = await call(process.address, "Mailer/SendHTML", small, **headers)
+            assert answer.code == "OK", answer.text
             files = [Attachment(filename=f"{n}.bin", content=os.urandom(9_000_000)) for n in range(2)]
             request = tenant.mail("ada@example.org", attachments=files)
-            before = memory.measure_anew()
-            await tenant.client.call(
-                "Mailer/SendHTML",
-                request,
-                authorization=basic(tenant.domain, tenant.key),
-                idempotency_key="large",
-            )
-            size, peak = request.ByteSize(), memory.peak()
-    with capsys.disabled():
-        print(
-            f"\n{size / 1e6:.1f} MB of attachments: the gateway grew by {(peak - before) / size:.1f} times,"
-        )
-        print(f"from {before / 1e6:.0f} to {peak / 1e6:.0f} MB")
-    assert (peak - before) / size <= TIMES
+            before, size = memory.measure_anew(), request.ByteSize()
+            headers["idempotency_key"] += " large"
+            answer = await call(process.address, "Mailer/SendHTML", request, **headers)
+            assert answer.code == "OK", answer.text
+            grown, kept = (memory.peak() - before) / size, (memory.measure_anew() - before) / size
+            with capsys.disabled():
+                print(f"\n{size / 1e6:.1f} MB of attachments by {protocol}: the gateway grew by {grown:.2f}")
+                print(f"times that from {before / 1e6:.0f} MB on, and kept {kept:.2f} times")
+            assert grown <= times, protocol
+            assert kept <= KEPT, protocol

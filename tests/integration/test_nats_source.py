@@ -17,8 +17,8 @@ from kannon.adapters.nats.streams import ensure_streams
 from kannon.cli.standalone.nats import EmbeddedNats
 from kannon.core.payloads import DeliveriesDue, RecipientsVerified
 from kannon.events import CloudEvent
+from kannon.runtime.binding import Binding
 from kannon.runtime.clock import utc_now
-from nats_source.binding import Binding
 from tests.scripted_sink import Asked, status
 from tests.source_surroundings import PACE, SEALER, Surroundings, chunk, surroundings
 

@@ -205,7 +205,7 @@ def test_what_there_was_moves_into_its_months_and_is_counted_anew(
     new = "0009.statistics.sql"
     (tmp_path / "pre").mkdir()
     for path in (migrations_folder() / "pre").glob("*.sql"):
-        if path.name != new:
+        if path.name < new:
             (tmp_path / "pre" / path.name).write_text(path.read_text())
     migrate(fresh_database, folder=tmp_path)
     rows = [

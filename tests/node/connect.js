@@ -1,8 +1,8 @@
-// Calls procedures by Connect's own client, by the protocols that it speaks over HTTP/1.1.
+// Calls procedures by Connect's own client, by all protocols that it speaks.
 const { createFileRegistry, fromBinary, fromJson, toJson } = require("@bufbuild/protobuf");
 const { FileDescriptorSetSchema } = require("@bufbuild/protobuf/wkt");
 const { createClient, Code } = require("@connectrpc/connect");
-const { createConnectTransport, createGrpcWebTransport } = require("@connectrpc/connect-node");
+const { createConnectTransport, createGrpcTransport, createGrpcWebTransport } = require("@connectrpc/connect-node");
 
 async function main(told) {
   const files = fromBinary(FileDescriptorSetSchema, Buffer.from(told.descriptors, "base64"));
@@ -12,6 +12,7 @@ async function main(told) {
     "Connect JSON": createConnectTransport({ ...base, useBinaryFormat: false }),
     "Connect protobuf": createConnectTransport(base),
     "gRPC-Web": createGrpcWebTransport(base),
+    gRPC: createGrpcTransport({ baseUrl: told.url, httpVersion: "2" }),
   };
   const answers = {};
   for (const [name, transport] of Object.entries(transports)) {

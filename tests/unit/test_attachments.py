@@ -23,7 +23,7 @@ def carried(*attachments: Attachment) -> bytes:
 
 def parameters_of(filename: str) -> list[bytes]:
     """The lines of its Content-Disposition."""
-    part = Attachment(filename, "", b"").as_part()
+    part = b"".join(Attachment(filename, "", b"").as_part())
     return next(
         value for name, value in strict_reader.headers_of(part) if name == "Content-Disposition"
     ).split(b"\r\n")
@@ -116,7 +116,7 @@ def test_a_name_is_written_plainly_where_that_is_safe(filename: str, lines: list
     ],
 )
 def test_old_readers_get_a_name_that_is_like_it(filename: str, fallback: bytes) -> None:
-    assert b'name="%b"\r\n' % fallback in Attachment(filename, "", b"").as_part()
+    assert b'name="%b"\r\n' % fallback in b"".join(Attachment(filename, "", b"").as_part())
 
 
 @pytest.mark.parametrize(
@@ -177,14 +177,20 @@ def test_two_images_of_one_name_are_refused() -> None:
 def test_the_media_type_is_kept_where_base64_may_carry_it(
     content_type: str, kind: str, parameters: dict[str, str]
 ) -> None:
-    headers = dict(strict_reader.headers_of(Attachment("a", content_type, b"").as_part()))
+    headers = dict(strict_reader.headers_of(b"".join(Attachment("a", content_type, b"").as_part())))
     told = strict_reader.parameters(headers["Content-Type"])
     assert told == (kind, parameters | {"name": "a"})
 
 
+@pytest.mark.parametrize("content_type", ["text/\u017flain", "te\u212at/plain", "text/plain; \u017fize=1"])
+def test_no_letter_beyond_ascii_stands_in_a_media_type(content_type: str) -> None:
+    with pytest.raises(UnsafeHeader, match="content_type"):
+        Attachment("a", content_type, b"")
+
+
 def test_a_long_media_type_stands_on_the_first_line() -> None:
     word = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
-    part = Attachment("a.docx", word, b"").as_part()
+    part = b"".join(Attachment("a.docx", word, b"").as_part())
     assert part.startswith(f'Content-Type: {word};\r\n name="a.docx"\r\n'.encode())
 
 

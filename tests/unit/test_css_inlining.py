@@ -1,6 +1,8 @@
 """Style sheets written into tags: where they belong, with placeholders where they were."""
 
 import re
+import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -97,3 +99,15 @@ def test_no_placeholder_is_lost_or_made(body: str) -> None:
     made = inlined(f"<style>p {{ color: red }}</style>{body}")
     assert set(PLACEHOLDER.findall(made)) == set(PLACEHOLDER.findall(body))  # readers repeat open tags
     assert "kept" not in made
+
+
+@pytest.mark.parametrize(
+    "unit", ["{{", "{%", "{{ ", "{ {%", "<style ", "<style>", "<p {%", "<p style='{{a}}", "kept0y", "{{a}}"]
+)
+def test_what_has_no_end_is_not_looked_for_again_and_again(unit: str) -> None:
+    html = (unit * 40_000)[:200_000]
+    for ended in (html, f"{html}}}}}", f"{html}%}}", f"<p {html}>"):
+        began = time.thread_time()
+        with suppress(BadInput):
+            inlined(ended)
+        assert time.thread_time() - began < 2.5

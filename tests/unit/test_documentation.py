@@ -21,7 +21,10 @@ DOCUMENTS = [
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "docs/deploy.md",
+    "docs/operations.md",
     "docs/guarantees.md",
+    "docs/events.md",
     "docs/metrics.md",
     *ADRS,
 ]

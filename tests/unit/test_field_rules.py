@@ -1,5 +1,6 @@
 """What fields may hold, from where subject and HTML put them, and how a refusal names them."""
 
+import tracemalloc
 from time import process_time
 
 import pytest
@@ -7,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api_gateway.bodies import GivenBody, checked_body
-from api_gateway.field_rules import MAX_HEADER_CHARACTERS, FieldRules
+from api_gateway.field_rules import MAX_FIELDS, MAX_HEADER_CHARACTERS, FieldRules, read_fields
+from kannon.core.added_headers import CompiledHeaders
+from kannon.core.batch_options import AddedHeaders
 from kannon.core.envelopes import MAX_CHUNK_BYTES
 from kannon.core.errors import BadInput
 from kannon.core.fields import UnsafeField, compile_header, compile_html
@@ -114,6 +117,39 @@ def test_what_is_taken_can_be_written(
         return
     assert len(compile_header(subject).render(fields)) <= MAX_HEADER_CHARACTERS
     compile_html(html).render(fields)
+
+
+@pytest.mark.parametrize(
+    ("subject", "html", "headers"),
+    [
+        ("", "{{ x }}" * 20_000, {}),
+        ("", "<p title='{{ x }}'>" * 9_000, {}),
+        ("{{x}}" * 200, "x", {}),
+        ("", "x", {"X-A": "{{x}}" * 200}),
+        ("", "x", {f"X-{n}": "{{x}}" * 190 for n in range(20)}),
+    ],
+)
+def test_a_value_that_would_stand_there_often_is_refused_without_writing_it(
+    subject: str, html: str, headers: dict[str, str]
+) -> None:
+    """Written out, any of these takes gigabytes."""
+    asked = CompiledHeaders(AddedHeaders(custom=tuple(headers.items())))
+    checking = FieldRules(subject, checked_body(GivenBody(html))[1], {}, asked)
+    for fields in ({"x": "y" * 600_000}, {"x": "'" * 7_000_000}):
+        tracemalloc.start()
+        try:
+            with pytest.raises(BadInput):
+                checking.check(PLACE, ADDRESS, fields)
+            assert tracemalloc.get_traced_memory()[1] < 20_000_000
+        finally:
+            tracemalloc.stop()
+
+
+def test_there_are_not_more_fields_than_can_be_looked_through_for_each_recipient() -> None:
+    most = {f"f{number}": "x" for number in range(MAX_FIELDS)}
+    assert read_fields("fields", most) == most
+    with pytest.raises(BadInput, match="global_fields: must not be more than 1000"):
+        read_fields("global_fields", most | {"y": ""})
 
 
 def test_many_recipients_with_small_fields_are_checked_quickly() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from api_gateway.endpoints import Access, Call, Endpoint
 from api_gateway.http.json_requests import LONGEST_REASON, parse_json, read_json
 from api_gateway.large_calls import LARGE
+from api_gateway.received import Received
 from api_gateway.timestamps import write_timestamp
 from kannon.adapters.pb.mailer_pb2 import Attachment, SendHTMLReq, SendRes
 from kannon.adapters.pb.types_pb2 import Recipient, Sender
@@ -59,7 +60,7 @@ async def test_unknown_fields_are_left_out_and_logged(caplog: pytest.LogCaptureF
         {"subject": "x", "campaign": 1, "recipients": [{"email": "a@x.test", "tag": {}}], "x" * 500: 0}
     ).encode()
     with caplog.at_level(logging.INFO):
-        message = await parse_json(_endpoint(), octets)
+        message = await parse_json(_endpoint(), Received(octets))
     assert message == SendHTMLReq(subject="x", recipients=[Recipient(email="a@x.test")])
     (record,) = caplog.records
     assert vars(record)["fields"] == ["campaign", "tag", "x" * 100]
@@ -67,7 +68,7 @@ async def test_unknown_fields_are_left_out_and_logged(caplog: pytest.LogCaptureF
 
 async def test_a_large_request_is_read_beside_the_loop() -> None:
     octets = json.dumps({"html": "x" * LARGE}).encode()
-    assert await parse_json(_endpoint(), octets) == SendHTMLReq(html="x" * LARGE)
+    assert await parse_json(_endpoint(), Received(octets)) == SendHTMLReq(html="x" * LARGE)
 
 
 @pytest.mark.parametrize(

@@ -129,11 +129,14 @@ def test_no_source_takes_long_to_be_refused(source: str) -> None:
         "{% for i in (1..9000) %}{{ long | split: '' | join: long }}{% endfor %}",
         "{% for i in (1..9000) %}{% if " + " or ".join(["1 == 2"] * 190) + " %}{% endif %}{% endfor %}" * 1,
         "{{ long }}" * 20,
+        "{% for i in (1..1000000000) reversed %}{% break %}{% endfor %}",
+        "{% for i in (1..1000000000) offset: 999999999 %}x{% endfor %}",
+        "{% for i in (1..2) %}{% for j in (i..many) reversed %}{% endfor %}{% endfor %}",
         "{{ '" + "1" * 101 + "' | date: '%Y' }}",
     ],
 )
 def test_no_template_takes_more_than_it_may(source: str) -> None:
-    fields = {"x": "abcdefghij", "long": "x" * 90_000}
+    fields = {"x": "abcdefghij", "long": "x" * 90_000, "many": "999999999"}
     began = time.thread_time()
     with pytest.raises(TemplateLimit):
         template(source).render(fields)

@@ -1,6 +1,7 @@
 """Messages: what a mail program reads in them, and what their octets may be."""
 
 import re
+import tracemalloc
 from binascii import a2b_qp
 from datetime import UTC, datetime, timedelta, timezone
 from email import message_from_bytes
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kannon.core.attachments import Attachment
 from kannon.core.fields import UnsafeHeader
 from kannon.core.mime import MAX_LINE, Skeleton, encode_body, mailbox
 
@@ -217,3 +219,16 @@ def test_the_longest_boundary_is_folded_and_found_again() -> None:
     octets = made.build("a@b.co", "<1.2@b.co>", "Hi", "the text", "<p>").as_bytes()
     assert max(map(len, octets.split(b"\r\n"))) <= MAX_LINE
     assert parts(read(octets)) == ("the text", "<p>")
+
+
+def test_attachments_are_held_twice_at_the_most_while_messages_are_laid_out() -> None:
+    files = [Attachment(f"{n}.bin", "", bytes(4_000_000)) for n in range(2)]
+    tracemalloc.start()
+    try:
+        skeleton = Skeleton.make(sender="a@b.test", alias="", date=DATE, boundary="x", attachments=files)
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    encoded = len(skeleton.closing.wire)
+    assert encoded < held < 1.1 * encoded
+    assert peak < 2.4 * encoded

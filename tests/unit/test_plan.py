@@ -12,19 +12,22 @@ from kannon.cli.standalone.part import Part
 from kannon.cli.standalone.plan import (
     COMPONENTS,
     EDGE,
+    EVENTS,
     EVERYTHING,
+    FED,
     GATEWAY,
     STAGES,
     Plan,
     Ports,
     check_ports,
     chosen,
+    everything,
     on_this_machine,
 )
 from kannon.runtime import settings as s
 from kannon.runtime.settings import Settings, SettingsError
 
-PORTS = Ports({stage: 20_000 + number for number, stage in enumerate(STAGES)}, 20_010)
+PORTS = Ports({stage: 20_000 + number for number, stage in enumerate(FED)}, 20_010)
 COMPLETE = {
     "database_url": "postgresql://user:of-the-database@db/kannon",
     "nats_url": "nats://user:of-nats@nats",
@@ -33,6 +36,7 @@ COMPLETE = {
     "sender.hostname": "mail.example.com",
     "edge.journal": "/nonexistent/journal",
     "edge.targets": "edge-0=edge.example:50052",
+    "events.sink": "https://user:of-the-sink@events.example/",
 }
 KEYS = {
     "K_KEYS_EVENTS",
@@ -42,7 +46,7 @@ KEYS = {
     "K_KEYS_TRACKING_KEYS",
     "K_KEYS_WEBHOOK_SECRETS",
 }
-SECRETS = {"K_DATABASE_URL", "K_NATS_URL", "K_API_ADMIN_TOKEN", "K_SECRET"} | KEYS
+SECRETS = {"K_DATABASE_URL", "K_NATS_URL", "K_API_ADMIN_TOKEN", "K_EVENTS_SINK", "K_SECRET"} | KEYS
 
 
 def plan(parts: Collection[str], changes: Mapping[str, str] | None = None) -> Plan:
@@ -53,6 +57,11 @@ def plan(parts: Collection[str], changes: Mapping[str, str] | None = None) -> Pl
 def parts_of(made: Plan) -> dict[str, Part]:
     source = made.source()
     return {part.name: part for part in (*made.workers(), *([source] if source else []))}
+
+
+def test_outcomes_are_told_to_others_where_a_setting_says_to_whom() -> None:
+    assert EVENTS not in everything(Settings.load({}, {}))
+    assert everything(Settings.load({"events.sink": "http://sink.example/"}, {})) == EVERYTHING
 
 
 def test_each_switch_chooses_its_part() -> None:
@@ -81,6 +90,7 @@ def test_a_part_learns_the_secrets_it_needs_and_no_others() -> None:
         "send": {"K_NATS_URL", "K_KEYS_EVENTS"},
         "bounce": {"K_NATS_URL", "K_KEYS_EVENTS", "K_KEYS_RETURN_PATHS"},
         "stats": servers | {"K_KEYS_EVENTS"},
+        "events": {"K_EVENTS_SINK", "K_KEYS_EVENTS"},
         "track": servers | {"K_KEYS_EVENTS"},
         "webhooks": {"K_DATABASE_URL", "K_KEYS_EVENTS", "K_KEYS_WEBHOOK_SECRETS"},
         "api-gateway": servers

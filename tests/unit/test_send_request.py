@@ -316,3 +316,10 @@ def test_times() -> None:
 )
 def test_times_out_of_range(at: Timestamp) -> None:
     assert refusal(call(scheduled_time=at)).startswith("scheduled_time: ")
+
+
+def test_more_fields_than_can_be_looked_through_are_refused() -> None:
+    many = {f"f{number}": "x" for number in range(1001)}
+    assert refusal(call(global_fields=many)) == "global_fields: must not be more than 1000"
+    with pytest.raises(BadInput, match=r"recipients\[0\].fields: must not be more than 1000"):
+        read(Recipient(email="a@b.test", fields=many))

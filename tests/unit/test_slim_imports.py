@@ -42,6 +42,7 @@ print(",".join(name for name in {DEAR} if hasattr(sys.modules.get(name), "__spec
         ("bounce", ""),
         ("stats", "psycopg"),
         ("webhooks", "psycopg"),
+        ("events", "aiohttp"),
         ("dispatch", "cryptography,psycopg"),
     ],
 )

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from kannon.runtime.binding import Binding, Token
 from kannon.runtime.settings import Settings, SettingsError
-from nats_source.binding import Binding, Token
+from kannon.runtime.sink import seconds_of
 from nats_source.main import routes_of
-from nats_source.sink import seconds_of
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 

@@ -2,12 +2,11 @@
 
 import pytest
 
+from kannon.core.answers import Answer, Fault
 from nats_source.delivery import (
     Action,
-    Answer,
     Bury,
     Done,
-    Fault,
     Pace,
     Part,
     Split,

@@ -59,6 +59,13 @@ def test_what_anyone_may_read_is_kept_by_age() -> None:
         assert stream_of(kind).config(1).retention == RetentionPolicy.LIMITS
 
 
+def test_who_reads_what_anyone_may_read_leaves_it_to_the_others() -> None:
+    for stage, stream in READERS.items():
+        assert stream.config(1) == stream_of(Outcomes).config(1)
+        assert stream.consumer(30.0).durable_name == stage
+        assert stream.consumer(30.0).filter_subject == "kannon.v1.outcomes.>"
+
+
 def test_all_streams_together_fit_a_small_machine() -> None:
     assert sum(stream.max_bytes for stream in STREAMS) < 2.5 * 1024**3
 

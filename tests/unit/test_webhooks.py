@@ -14,9 +14,9 @@ from kannon.core.exchangers import parse_networks
 from kannon.core.webhooks import (
     BUDGET,
     TROUBLED_FROM,
-    Answer,
     Endpoint,
     Health,
+    PostResult,
     State,
     check_endpoint,
     health_after,
@@ -28,7 +28,7 @@ from kannon.core.webhooks import (
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
-GOOD, BAD = Answer(204, SECOND / 10), Answer(500, SECOND / 10)
+GOOD, BAD = PostResult(204, SECOND / 10), PostResult(500, SECOND / 10)
 NEW = Health.of_new(NOW)
 
 
@@ -167,12 +167,12 @@ def test_who_fails_for_long_enough_is_suspended_and_a_single_failure_of_long_ago
 
 
 def test_gone_is_gone() -> None:
-    gone = health_after(NEW, Answer(410, SECOND), NOW, DAY, 0.0)
+    gone = health_after(NEW, PostResult(410, SECOND), NOW, DAY, 0.0)
     assert (gone.state, gone.suspended_for) == (State.SUSPENDED, "gone")
 
 
 def test_slow_is_what_takes_two_seconds() -> None:
-    assert health_after(NEW, Answer(200, 2 * SECOND), NOW, DAY, 0.0).is_slow
+    assert health_after(NEW, PostResult(200, 2 * SECOND), NOW, DAY, 0.0).is_slow
     assert not health_after(replace(NEW, is_slow=True), GOOD, NOW, DAY, 0.0).is_slow
 
 
@@ -181,9 +181,9 @@ def test_slow_is_what_takes_two_seconds() -> None:
     [
         (GOOD, ""),
         (BAD, "refused"),
-        (Answer(302, SECOND), "redirect"),
-        (Answer(0, SECOND, "timed_out"), "timed_out"),
+        (PostResult(302, SECOND), "redirect"),
+        (PostResult(0, SECOND, "timed_out"), "timed_out"),
     ],
 )
-def test_a_failure_has_a_reason(answer: Answer, reason: str) -> None:
+def test_a_failure_has_a_reason(answer: PostResult, reason: str) -> None:
     assert answer.reason == reason

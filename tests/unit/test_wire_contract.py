@@ -659,6 +659,7 @@ WIRE: dict[str, Declarations] = {
             "ListOutcomes(ListOutcomesReq) -> ListOutcomesRes",
             "ListBatches(ListBatchesReq) -> ListBatchesRes",
             "ExportOutcomes(ExportOutcomesReq) -> stream ExportOutcomesRes",
+            "StreamOutcomes(StreamOutcomesReq) -> stream StreamOutcomesRes",
         },
         "message GetCountsReq": {
             "1 string domain",
@@ -736,6 +737,11 @@ WIRE: dict[str, Declarations] = {
             "14 string user_agent",
             f"15 {MODE} tracking_mode",
             "16 string machine",
+            "17 string event_id",
+            "18 string stage",
+            "19 bool hard",
+            "20 bool permanent",
+            "21 bool late",
         },
         "message OutcomeFilter": {
             "1 string domain",
@@ -765,6 +771,16 @@ WIRE: dict[str, Declarations] = {
         },
         "message ExportOutcomesReq": {"1 OutcomeFilter filter", "2 ExportFormat format"},
         "message ExportOutcomesRes": {"1 bytes data"},
+        "message StreamOutcomesReq": {
+            "1 string domain",
+            "2 string cursor",
+            "3 bool from_now",
+            "4 bool follow",
+            "5 repeated string types",
+            "6 string message_id",
+            "7 string email",
+        },
+        "message StreamOutcomesRes": {"1 repeated Outcome outcomes", "2 string cursor"},
         "enum Dimension": {
             "0 DIMENSION_UNSPECIFIED",
             "1 DIMENSION_TEMPLATE",

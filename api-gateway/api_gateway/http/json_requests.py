@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 
 from api_gateway.endpoints import Endpoint
 from api_gateway.large_calls import LARGE
+from api_gateway.received import Received
 from kannon.adapters.pb.types_pb2 import Recipient
 from kannon.core.errors import BadInput
 
@@ -23,14 +24,14 @@ _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 log = logging.getLogger(__name__)
 
 
-async def parse_json(endpoint: Endpoint, octets: bytes) -> Message:
+async def parse_json(endpoint: Endpoint, received: Received) -> Message:
     """See `answering.Parse`. Fields that are not known are left out, and logged."""
-    if len(octets) >= LARGE:  # seconds of work, during which others are to be answered
-        return await asyncio.to_thread(_parsed, endpoint, octets)
-    return _parsed(endpoint, octets)
+    if received.size >= LARGE:  # seconds of work, during which others are to be answered
+        return await asyncio.to_thread(_parsed, endpoint, received)
+    return _parsed(endpoint, received)
 
 
-def read_json(request: type[Message], octets: bytes) -> tuple[Message, set[str]]:
+def read_json(request: type[Message], octets: bytes | bytearray) -> tuple[Message, set[str]]:
     """A request, and the names of fields that were left out.
 
     A recipient may be a string, its address. Nothing at all is an empty request.
@@ -40,7 +41,10 @@ def read_json(request: type[Message], octets: bytes) -> tuple[Message, set[str]]
     """
     message, unknown = request(), set[str]()
     try:
-        value = json.loads(octets.decode(), object_pairs_hook=_without_repetition) if octets else {}
+        text = octets.decode()
+        del octets  # which may be large, as the text may
+        value = json.loads(text, object_pairs_hook=_without_repetition) if text else {}
+        del text
         if not isinstance(value, dict):
             raise ValueError("it is not an object")
         _adapt(value, message.DESCRIPTOR, unknown)  # type: ignore[arg-type]  # upb has a class of its own
@@ -52,8 +56,8 @@ def read_json(request: type[Message], octets: bytes) -> tuple[Message, set[str]]
     return message, unknown
 
 
-def _parsed(endpoint: Endpoint, octets: bytes) -> Message:
-    message, unknown = read_json(endpoint.request, octets)
+def _parsed(endpoint: Endpoint, received: Received) -> Message:
+    message, unknown = read_json(endpoint.request, received.take())
     if unknown:
         names = sorted(name[:LONGEST_LOGGED] for name in unknown)[:MOST_LOGGED]
         log.info("unknown fields are ignored", extra={"procedure": endpoint.name, "fields": names})

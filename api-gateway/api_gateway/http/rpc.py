@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from api_gateway.answering import Answering, Parse, Refused, parse_protobuf
 from api_gateway.endpoints import Call, Endpoint, Headers
 from api_gateway.http.json_requests import parse_json
+from api_gateway.received import Received
 
 GRPC_WEB: Final = "application/grpc-web"
 _Context = RequestContext[Any, Any]
@@ -57,8 +58,8 @@ class _Codec:
     def name(self) -> str:
         return self._name
 
-    def decode(self, data: bytes | bytearray, _message_class: type[Any]) -> bytes:
-        return bytes(data)
+    def decode(self, data: bytes | bytearray, _message_class: type[Any]) -> Received:
+        return Received(data)
 
 
 class _Door:
@@ -81,15 +82,15 @@ class _Door:
 
 
 def _bound(endpoint: Endpoint, answering: Answering) -> Any:
-    async def message(octets: bytes, ctx: _Context) -> Message:
+    async def message(received: Received, ctx: _Context) -> Message:
         try:
-            return await answering.message(endpoint, _admitted.get(), octets, _parse(ctx))
+            return await answering.message(endpoint, _admitted.get(), received, _parse(ctx))
         except Refused as refused:
             raise _error(refused, ctx) from None
 
-    async def messages(octets: bytes, ctx: _Context) -> AsyncIterator[Message]:
+    async def messages(received: Received, ctx: _Context) -> AsyncIterator[Message]:
         try:
-            answers = answering.messages(endpoint, _admitted.get(), octets, _parse(ctx))
+            answers = answering.messages(endpoint, _admitted.get(), received, _parse(ctx))
             async with aclosing(answers):
                 async for answer in answers:
                     yield answer
@@ -101,7 +102,7 @@ def _bound(endpoint: Endpoint, answering: Answering) -> Any:
     about: MethodInfo[Any, Any] = MethodInfo(
         name=method,
         service_name=service,
-        input=bytes,
+        input=Received,
         output=Message,
         idempotency_level=IdempotencyLevel.UNKNOWN,
         stream_type=StreamType.SERVER_STREAM if streams else StreamType.UNARY,

@@ -18,7 +18,7 @@ import httptools
 
 from kannon.core.errors import KannonError, Unavailable
 from kannon.core.exchangers import IpNetwork
-from kannon.core.webhooks import Answer, Endpoint, may_post
+from kannon.core.webhooks import Endpoint, PostResult, may_post
 
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
 """Gives the addresses of a host; raises Unavailable if the DNS does not answer."""
@@ -59,7 +59,7 @@ class HttpWebhookPoster:
         """Read when it is needed: that takes a process that starts 30 ms and more."""
         return self._given_trust or ssl.create_default_context()
 
-    async def post(self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def post(self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> PostResult:
         """See `ports.WebhookPoster`."""
         begun = time.monotonic()
         status, error, retry_after = 0, "", timedelta()
@@ -77,7 +77,7 @@ class HttpWebhookPoster:
             error = "tls"
         except OSError:
             error = "broken_off"
-        return Answer(status, timedelta(seconds=time.monotonic() - begun), error, retry_after)
+        return PostResult(status, timedelta(seconds=time.monotonic() - begun), error, retry_after)
 
     async def _exchange(self, endpoint: Endpoint, request: bytes) -> "_Parsed":
         reader, writer = await self._connected(endpoint)

@@ -22,6 +22,7 @@ from kannon.cli.deliveries import deliveries
 from kannon.cli.demo.command import demo
 from kannon.cli.doctor.command import doctor
 from kannon.cli.domains import domain
+from kannon.cli.events.command import events
 from kannon.cli.flags import EPILOG, takes_settings
 from kannon.cli.keys import key
 from kannon.cli.options import json_option, print_json
@@ -145,7 +146,8 @@ def standalone(settings: Settings, verbose: bool, as_json: bool) -> None:
 
 for command in (
     *(config, run, domain, key, template),
-    *(send, batch, deliveries, bounces, suppression, recipient, stats, outcomes, doctor, dlq, audit, webhook),
+    *(send, batch, deliveries, bounces, suppression, recipient, stats, outcomes, doctor, dlq, audit),
+    *(events, webhook),
     *(demo, completion),
 ):
     cli.add_command(command)

@@ -224,7 +224,7 @@ def list_outcomes(
     wanted = asked.into(pb.OutcomeFilter(email=recipient, message_id=message_id, type=kind or ""))
 
     async def show(channel: grpc.aio.Channel) -> None:
-        display = _Display(as_json)
+        display = Display(as_json)
         async for page in _pages(channel, asked.metadata, wanted, take):
             display.show(page)
 
@@ -248,7 +248,7 @@ def timeline(message_id: str, seq: int, api: str, admin_token: str, as_json: boo
             request, metadata=admin_metadata(admin_token), timeout=TIMEOUT
         ),
     )
-    _Display(as_json).show(found.outcomes)
+    Display(as_json).show(found.outcomes)
 
 
 @outcomes.command("export")
@@ -345,7 +345,7 @@ async def _pages(
             return
 
 
-class _Display:
+class Display:
     """Shows single outcomes."""
 
     def __init__(self, as_json: bool) -> None:

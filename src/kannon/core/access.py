@@ -99,6 +99,7 @@ RULES: Final[Mapping[str, Mapping[str, Rule]]] = {
         "ListOutcomes": READS,
         "ListBatches": READS,
         "ExportOutcomes": READS,
+        "StreamOutcomes": READS,
     },
     "pkg.kannon.admin.apiv1.HZService": {
         "HZ": OPEN,

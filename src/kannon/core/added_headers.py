@@ -99,7 +99,14 @@ class CompiledHeaders:
             UnsafeField: a value may not stand where it is put.
             BadInput: they get too long.
         """
-        return self._constant or self._write(fields)
+        if self._constant is not None:
+            return self._constant
+        for name in self.names & fields.keys():
+            if len(fields[name]) > MAX_OCTETS:  # and might stand there a hundred times
+                raise UnsafeHeader(
+                    name, f"stands in a header and must not be longer than {MAX_OCTETS} characters"
+                )
+        return self._write(fields)
 
     def _write(self, fields: Mapping[str, str]) -> Written:
         written = [
@@ -201,6 +208,8 @@ class _UnsubscribeUrl:
 
     def __init__(self, template: str) -> None:
         place = "one_click_unsubscribe.url_template"
+        if len(template) > MAX_URL:
+            raise BadInput(f"{place}: must not be longer than {MAX_URL} characters")
         maker = PatternMaker(template)
         maker.fill(0, len(template), IN_URL)
         self.pattern: Pattern = maker.pattern()
@@ -208,8 +217,6 @@ class _UnsubscribeUrl:
             raise BadInput(f"{place}: must be an https URL")
         if not _IN_A_URL.fullmatch(self.pattern.render(dict.fromkeys(self.pattern.names, ""))):
             raise BadInput(f"{place}: holds what may not stand in a URL unless it is percent-encoded")
-        if len(template) > MAX_URL:
-            raise BadInput(f"{place}: must not be longer than {MAX_URL} characters")
 
     def write(self, fields: Mapping[str, str]) -> str:
         if missing := self.pattern.names - fields.keys():

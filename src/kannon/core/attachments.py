@@ -3,21 +3,24 @@
 import base64
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from kannon.core.body_parts import extended, header, quoted
+from kannon.core.body_parts import Pieces, extended, header, quoted
 from kannon.core.patterns import UnsafeHeader
 
 OCTETS: Final = "application/octet-stream"
 MAX_FILENAME: Final = 255  # octets; what file systems take
 
+_OCTETS_OF_A_PIECE: Final = 57 * 20_000  # 57 octets make a line of base64
 _SHORT: Final = 60  # characters of a name that stands on one line
 _NAME = r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}"  # RFC 6838 §4.2
 _VALUE = r"\"[ !#-\[\]-~]{0,50}\"|[!#$%&'*+.0-9A-Z^_`a-z{|}~-]{1,50}"
 _PARAMETER = rf"[ \t]*;[ \t]*((?!(?:name|boundary)=)[a-z0-9-]{{1,20}})=({_VALUE})"
-_PARAMETERS = re.compile(_PARAMETER, re.IGNORECASE)
-_CONTENT_TYPE = re.compile(rf"({_NAME}/{_NAME})((?:{_PARAMETER}){{0,8}})", re.IGNORECASE)
+_FLAGS = re.IGNORECASE | re.ASCII  # beyond ASCII two letters count as one with `s` and `k`
+_PARAMETERS = re.compile(_PARAMETER, _FLAGS)
+_CONTENT_TYPE = re.compile(rf"({_NAME}/{_NAME})((?:{_PARAMETER}){{0,8}})", _FLAGS)
 _NEVER_IN_BASE64 = ("multipart/", "message/")
 _CONTENT_ID = re.compile(r"[A-Za-z0-9._~!$&'*+=@-]{1,60}")
 # The last two are the overrides of direction, by which `exe.fdp` is shown as `pdf.exe` and the reverse.
@@ -68,8 +71,8 @@ class Attachment:
         """Whether the HTML shows it."""
         return self.content_id != ""
 
-    def as_part(self) -> bytes:
-        """The attachment as a body part: its headers, an empty line, base64 without a line end last."""
+    def as_part(self) -> Pieces:
+        """The attachment as a body part: its headers and an empty line, base64 without a line end last."""
         kind, parameters = _media_type(self.content_type)
         name, filename = _names(self.filename)
         headers = [
@@ -79,8 +82,16 @@ class Attachment:
         ]
         if self.is_inline:
             headers.append(header("Content-ID", f"<{self.content_id}>"))
-        encoded = base64.encodebytes(self.content).replace(b"\n", b"\r\n")
-        return "\r\n".join((*headers, "", "")).encode() + encoded.removesuffix(b"\r\n")
+        return ["\r\n".join((*headers, "", "")).encode(), *_in_base64(self.content)]
+
+
+def _in_base64(content: bytes) -> Iterator[bytes]:
+    """Octets in base64, in lines of 76 characters (RFC 2045 §6.8), many of them in a piece."""
+    view = memoryview(content)
+    for start in range(0, len(view), _OCTETS_OF_A_PIECE):
+        line_end = b"\r\n" if start else b""
+        piece = base64.encodebytes(view[start : start + _OCTETS_OF_A_PIECE])
+        yield line_end + piece.removesuffix(b"\n").replace(b"\n", b"\r\n")
 
 
 def _is_filename(name: str) -> bool:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 from urllib.parse import quote
 
+Pieces = Sequence[bytes]
+"""What is written, in pieces: attachments are large, and joined once."""
 MAX_LINE: Final = 76  # RFC 2045 §6.7 for bodies, RFC 2047 §2 for headers; RFC 5322 §2.1.1 would take 78
 
 # Characters of a parameter's section: ` filename*10*=utf-8''` fits before them, `;` behind.
@@ -52,13 +54,16 @@ def extended(name: str, value: str) -> list[str]:
     return [f"{name}*{number}*={section}" for number, section in enumerate(sections)]
 
 
-def multipart(kind: str, boundary: str, parts: Sequence[bytes], parameters: Iterable[str] = ()) -> bytes:
+def multipart(
+    kind: str, boundary: str, parts: Sequence[Pieces], parameters: Iterable[str] = ()
+) -> list[bytes]:
     """Write a part that is made of parts (RFC 2046 §5.1).
 
     Args:
         kind: the subtype, such as `mixed`.
         boundary: what no line of a part begins with after two hyphens.
-        parts: their headers, an empty line, their bodies; without the line end before the boundary.
+        parts: their headers with an empty line as first piece, their bodies as the others; without the line
+            end before the boundary.
         parameters: of its Content-Type, besides the boundary.
 
     Returns:
@@ -66,5 +71,5 @@ def multipart(kind: str, boundary: str, parts: Sequence[bytes], parameters: Iter
     """
     head = header("Content-Type", f"multipart/{kind}", (*parameters, quoted("boundary", boundary)))
     delimiter = b"--" + boundary.encode()
-    divided = b"".join(b"%b\r\n%b\r\n" % (delimiter, part) for part in parts)
-    return b"%b\r\n\r\n%b%b--" % (head.encode(), divided, delimiter)
+    divided = (piece for part in parts for piece in (delimiter, b"\r\n", *part, b"\r\n"))
+    return [f"{head}\r\n\r\n".encode(), *divided, delimiter, b"--"]

@@ -21,6 +21,8 @@ def relaxed_body(body: bytes) -> bytes:
     end = len(folded)
     while folded.endswith(b"\r\n", 0, end):
         end -= 2
+    if end == len(folded) - 2:  # no copy of what may be large
+        return folded if end else b""
     return folded[:end] + b"\r\n" if end else b""
 
 

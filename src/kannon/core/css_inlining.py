@@ -6,6 +6,7 @@ network nor from disk.
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import Final
 
 from css_inline import CSSInliner, InlineError
@@ -36,11 +37,13 @@ _VOID: Final = frozenset(
         "wbr",
     }
 )
-_KEPT = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_BEGINNINGS: Final = {"{{": "}}", "{%": "%}"}
+_AROUND: Final = 200
+"""Characters before and behind a placeholder in a tag that tell what it is."""
 _BEFORE_A_DECLARATION: Final = frozenset("\"';{")
 _OPENS = re.compile(r"<[a-z]", re.IGNORECASE)
 _FOREIGN = re.compile(r"<(?:svg|math)", re.IGNORECASE)
-_STYLE = re.compile(r"<style\b[^>]*>(.*?)(?:</style|\Z)", re.IGNORECASE | re.DOTALL)
+_STYLE = re.compile(r"<style", re.IGNORECASE)
 
 
 def inlined(html: str) -> str:
@@ -51,8 +54,7 @@ def inlined(html: str) -> str:
     Raises:
         BadInput: there is too much of it, or no HTML can be made of it.
     """
-    styles = sum(map(len, _STYLE.findall(html)))
-    if styles * html.count("<") > MAX_WORK:
+    if _octets_of_styles(html) * html.count("<") > MAX_WORK:
         raise BadInput("html: has too many tags and too large style sheets for inline_css")
     _check_depth(html)
     word = _unused_word(html)
@@ -63,6 +65,13 @@ def inlined(html: str) -> str:
     except InlineError:
         raise BadInput("html: style sheets cannot be written into its tags (inline_css)") from None
     return _uncovered(done, word, kept)
+
+
+def _octets_of_styles(html: str) -> int:
+    """Of style sheets, and of what holds some where it is not read as text."""
+    raw = [token for token in tokens(html, 0, len(html)) if token.kind is Kind.RAW]
+    held = (one for one in raw if one.tag == "style" or _STYLE.search(html, one.start, one.end))
+    return sum(one.end - one.start for one in held)
 
 
 def _check_depth(html: str) -> None:
@@ -91,11 +100,13 @@ def _check_depth(html: str) -> None:
 def _covered(html: str, word: str, kept: list[str]) -> str:
     """HTML with what passes for each placeholder in its place; the placeholders are added to `kept`."""
 
-    def number(found: re.Match[str]) -> str:
-        kept.append(found[0])
-        return f"{word}{len(kept) - 1}x"
-
-    source = _KEPT.sub(number, html)
+    source_pieces: list[str] = []
+    at = 0
+    for start, end in _placeholders(html):
+        source_pieces += (html[at:start], f"{word}{len(kept)}x")
+        kept.append(html[start:end])
+        at = end
+    source = "".join((*source_pieces, html[at:]))
     mark = re.compile(rf"{word}(\d+)x")
     pieces = []
     for token in tokens(source, 0, len(source)):
@@ -108,8 +119,26 @@ def _covered(html: str, word: str, kept: list[str]) -> str:
     return "".join(pieces)
 
 
+def _placeholders(html: str) -> Iterator[tuple[int, int]]:
+    """Where placeholders and tags of Liquid are; in time proportional to what there is to read, so a
+    beginning without an end has those of its kind not looked for again."""
+    ends, at = dict(_BEGINNINGS), 0
+    while ends:
+        found = re.compile("|".join(map(re.escape, ends))).search(html, at)
+        if found is None:
+            return
+        end = html.find(ends[found[0]], found.end())
+        if end < 0:
+            del ends[found[0]]
+            at = found.start()
+        else:
+            at = end + len(ends[found[0]])
+            yield found.start(), at
+
+
 def _in_tag(found: re.Match[str], kept: list[str]) -> str:
-    before, behind = found.string[: found.start()], found.string[found.end() :]
+    before = found.string[max(0, found.start() - _AROUND) : found.start()]
+    behind = found.string[found.end() : found.end() + _AROUND]
     if before.rstrip()[-1:] in _BEFORE_A_DECLARATION and not behind.lstrip().startswith(":"):
         return f"{found[0]}:0"
     is_name = kept[int(found[1])].startswith("{%") and before[-1:].isspace()

@@ -12,6 +12,8 @@ KannonError
 │   ├── EventsUnavailable  NATS is away, or a stream is full
 │   ├── StoreUnavailable   the attachment store is away, full, or not set up
 │   └── EdgeUnavailable
+├── CursorAhead            the database has not come as far as a reader: it was restored since
+├── SinkRefuses            who takes our events refuses one, and would again
 ├── NoSuchObject           the attachment store answers, and has no object of that name
 └── Conflict               what is asked for exists already, or stands otherwise
 
@@ -76,6 +78,14 @@ class EventsUnavailable(Unavailable):
 
 class StoreUnavailable(Unavailable):
     """The attachment store does not answer, has no room, or is not set up."""
+
+
+class CursorAhead(KannonError):
+    """A reader has read on from here already, in a database that this one is not, or not any more."""
+
+
+class SinkRefuses(KannonError):
+    """Who takes our events refuses one, and would again; its text says which and why."""
 
 
 class NoSuchObject(KannonError):

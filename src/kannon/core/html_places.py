@@ -49,11 +49,12 @@ def value_fills(
     elif (urls := _urls(tag, name.rpartition(":")[2], value, refreshes=refreshes)) is None:
         yield 0, len(value), IN_TEXT
     else:
+        whole = (len(value) - len(value.lstrip()), len(value.rstrip()))
         for start, end in urls:
             if place := _script_url(value[start:end]):
                 yield start, end, Refused(place)
             else:
-                yield from _url_fills(name.rpartition(":")[2], value, start, end)
+                yield from _url_fills(name.rpartition(":")[2], value, start, end, whole)
 
 
 def refreshes(tag: str, source: str, attributes: Iterable[Attribute]) -> bool:
@@ -95,23 +96,30 @@ def _script_url(url: str) -> str | None:
     return "a script's or data URL" if scheme.lower() in _SCRIPT_SCHEMES else None
 
 
-def _url_fills(name: str, value: str, start: int, end: int) -> Iterator[tuple[int, int, Fill]]:
+def _url_fills(
+    name: str, value: str, start: int, end: int, whole: tuple[int, int]
+) -> Iterator[tuple[int, int, Fill]]:
     first = PLACEHOLDER.match(value, start, end)
     if first and name_of(first) and name not in ANIMATED:
-        yield start, first.end(), _first_fill(name, value, first, value[first.end() : end])
+        yield start, first.end(), _first_fill(name, value[first.end() : end], is_whole=first.span() == whole)
         start = first.end()
     yield start, end, IN_URL
 
 
-def _first_fill(name: str, value: str, first: re.Match[str], after: str) -> Fill:
-    """How a placeholder that begins a URL is filled; `after` is the rest of the URL."""
+def _first_fill(name: str, after: str, *, is_whole: bool) -> Fill:
+    """How a placeholder that begins a URL is filled.
+
+    Args:
+        after: the rest of the URL.
+        is_whole: nothing else stands in the attribute.
+    """
     if after[:1] in ("/", "?", "#"):
         return URL_BEGINNING
     if name not in URL_LISTS:
         return IN_URL if after else _WHOLE_URLS.get(name, WHOLE_URL)
     if after.rstrip(","):
         return IN_URL
-    return WHOLE_URL if value.strip() == first[0] else URL_BEGINNING
+    return WHOLE_URL if is_whole else URL_BEGINNING
 
 
 def _in_text(_field: str, value: str) -> str:

@@ -23,7 +23,7 @@ _BARE = rf"(?:{_P}|[^\t\n\f\r >])++"
 _VALUE = rf"\"[^\"]*+\"?|'[^']*+'?|{_BARE}"
 _REST = rf"(?:[\t\n\f\r /]*+{_NAME}(?:{_SPACES}={_SPACES}(?:{_VALUE})?)?)*+[\t\n\f\r /]*+>?"
 _TAG = rf"<(?P<end>/?)(?P<tag>(?:{_P}|[a-z])(?:{_P}|[^\t\n\f\r />])*+){_REST}"
-_FLAGS = re.DOTALL | re.IGNORECASE
+_FLAGS = re.DOTALL | re.IGNORECASE | re.ASCII  # `ſ` and the sign of Kelvin begin no tag
 _MARKUP = re.compile(rf"{_COMMENT}|{_DECLARATION}|{_TAG}", _FLAGS)
 _MARKUP_FOR_OUTLOOK = re.compile(rf"{_CONDITIONAL}|{_COMMENT}|{_DECLARATION}|{_TAG}", _FLAGS)
 _ATTRIBUTE = re.compile(
@@ -31,7 +31,7 @@ _ATTRIBUTE = re.compile(
     rf"(?:\"(?P<double>[^\"]*+)\"?|'(?P<single>[^']*+)'?|(?P<bare>{_BARE}))?)?"
 )
 _RAW_ENDS = {
-    name: re.compile(rf"</{name}(?=[\t\n\f\r />])", re.IGNORECASE)
+    name: re.compile(rf"</{name}(?=[\t\n\f\r />])", _FLAGS)
     for name in ("script", "style", "title", "textarea", "xmp", "iframe", "noembed", "noframes")
 }
 _REFERENCE = re.compile(r"&(?:#(?:[0-9]++|[xX][0-9a-fA-F]++);?|(?P<name>[a-zA-Z][a-zA-Z0-9]*+(?:;|(?!=))))")

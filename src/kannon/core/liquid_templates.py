@@ -185,10 +185,13 @@ def _check_markup(source: str) -> None:
 
 
 def _check_expressions(nodes: Iterable[Node], context: RenderContext) -> None:
-    """Refuse filters that are not there, and ranges that are not looped over: a long one takes one step."""
+    """Refuse filters that are not there, and ranges that are not looped over; bound those that are. A long
+    one takes one step, and memory for all its numbers if it is reversed."""
     for node in nodes:
         for expression in node.expressions():
             looped = expression.iterable if isinstance(expression, LoopExpression) else None
+            if isinstance(expression, LoopExpression) and isinstance(looped, RangeLiteral):
+                expression.iterable = looped = _LoopedRange(looped.token, looped.start, looped.stop)
             for part in _parts(expression):
                 if isinstance(part, RangeLiteral) and part is not looped:
                     raise LiquidSyntaxError("a range may only be looped over", token=part.token)
@@ -196,6 +199,16 @@ def _check_expressions(nodes: Iterable[Node], context: RenderContext) -> None:
                     if one.name not in context.env.filters:
                         raise LiquidSyntaxError(f"unknown filter '{one.name}'", token=one.token)
         _check_expressions(node.children(context), context)
+
+
+class _LoopedRange(RangeLiteral):
+    __slots__ = ()
+
+    def evaluate(self, context: RenderContext) -> range:
+        numbers = super().evaluate(context)
+        if numbers.stop - numbers.start > MAX_LOOPS:
+            raise ResourceLimitError(f"a range has more than {MAX_LOOPS} numbers", token=self.token)
+        return numbers
 
 
 def _parts(expression: Expression) -> Iterable[Expression]:

@@ -54,6 +54,7 @@ class MessageSizes:
         self._html = html
         self._text = text
         self._slots = Counter(name for _, name, _ in tracked.pattern.slots)
+        self._filled = Counter(name for pattern in (html, text) for _, name, _ in pattern.slots)
         self._links = tracked.links
         self._weights = _weights(self._html, self._text)
         self._add_links_to_weights()
@@ -73,6 +74,13 @@ class MessageSizes:
     def bound(self, *fields: Mapping[str, str]) -> int:
         """What no message with these fields is larger than, whichever of those with one name win; cheap."""
         return self._least + sum(map(self._filling, fields))
+
+    def least(self, fields: Mapping[str, str]) -> int:
+        """What no message with exactly these fields is smaller than; cheap, where `exact` would write them
+        out as often as they are asked for."""
+        return sum(
+            times * len(fields[name].strip()) for name, times in self._filled.items() if name in fields
+        )
 
     def exact(self, fields: Mapping[str, str]) -> int:
         """What the message with exactly these fields takes at most, by writing it without tokens.

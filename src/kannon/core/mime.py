@@ -97,13 +97,15 @@ class Skeleton:
             raise ValueError("the date must be aware")
         if not _BOUNDARY_SEED.fullmatch(boundary):
             raise ValueError("the boundary takes letters, digits, '.', '_' and '-', at most 50")
-        head, _, body = (_laid_out(boundary, attachments) + b"\r\n").partition(b"\r\n\r\n")
-        opening, _, rest = body.partition(_TEXT_MARK)
-        between, _, closing = rest.partition(_HTML_MARK)
+        head, *pieces = _laid_out(boundary, attachments)
+        text_at, html_at = pieces.index(_TEXT_MARK), pieces.index(_HTML_MARK)
+        opening, between = b"".join(pieces[:text_at]), b"".join(pieces[text_at + 1 : html_at])
+        closing = b"".join((*pieces[html_at + 1 :], b"\r\n"))
+        del pieces  # as large as the closing; what follows takes as much again for a while
         return cls(
             sender=mailbox(sender, alias),
             date=format_datetime(date).encode(),
-            mime=(("MIME-Version", b"1.0"), ("Content-Type", head.removeprefix(b"Content-Type: "))),
+            mime=(("MIME-Version", b"1.0"), ("Content-Type", head.removeprefix(b"Content-Type: ").rstrip())),
             opening=Quoted(opening, relaxed_lines(opening)),
             between=Quoted(between, relaxed_lines(between)),
             closing=Quoted(closing, _once(closing, relaxed_body(closing))),
@@ -198,7 +200,7 @@ def structured(name: str, value: str) -> bytes:
     return _folded_behind(name, words)
 
 
-def _laid_out(boundary: str, attachments: Sequence[Attachment]) -> bytes:
+def _laid_out(boundary: str, attachments: Sequence[Attachment]) -> Sequence[bytes]:
     """The message from its Content-Type on, with marks in the places of text and HTML.
 
     Neither quoted-printable nor base64 ever holds `=_`, so no part holds a boundary. None of them begins with
@@ -219,10 +221,10 @@ def _laid_out(boundary: str, attachments: Sequence[Attachment]) -> bytes:
     return message
 
 
-def _text_part(subtype: str, mark: bytes) -> bytes:
+def _text_part(subtype: str, mark: bytes) -> Sequence[bytes]:
     content_type = header("Content-Type", f"text/{subtype}", [quoted("charset", "utf-8")])
     encoding = header("Content-Transfer-Encoding", "quoted-printable")
-    return f"{content_type}\r\n{encoding}\r\n\r\n".encode() + mark
+    return [f"{content_type}\r\n{encoding}\r\n\r\n".encode(), mark]
 
 
 def _once(wire: bytes, canonical: bytes) -> bytes:

@@ -205,7 +205,7 @@ def public_event(outcome: str, fact: OutcomeFact) -> PublicEvent:
         "time": time,
     }
     return PublicEvent(
-        id=_identity(kind.type, subject, str(fact.attempt), time, str(fact.data.get("id") or "")),
+        id=event_id(outcome, subject, fact.attempt, fact.at, str(fact.data.get("id") or "")),
         source=f"/kannon/domains/{fact.domain}",
         type=kind.type,
         subject=subject,
@@ -219,6 +219,18 @@ def public_event(outcome: str, fact: OutcomeFact) -> PublicEvent:
     )
 
 
+def event_id(outcome: str, subject: str, attempt: int, at: datetime, request: str = "") -> str:
+    """The id of the event that says an Outcome.
+
+    Args:
+        outcome: as in `outcomes.<outcome>`.
+        subject: its Delivery, or its Batch where that is not known.
+        request: of an open or a click.
+    """
+    parts = (BY_OUTCOME[outcome].type, subject, str(attempt), _written(at), request)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
 def _known(kind: Kind, data: Mapping[str, Any]) -> dict[str, Any]:
     found = {field: data.get(field.key or field.name) for field in kind.fields}
     return {field.name: value for field, value in found.items() if _says_something(field, value)}
@@ -226,10 +238,6 @@ def _known(kind: Kind, data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _says_something(field: Field, value: object) -> bool:
     return type(value) is field.kind and (field.kind is bool or bool(value))
-
-
-def _identity(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 def _written(at: datetime) -> str:

@@ -221,6 +221,30 @@ class Place:
     id: str
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class LogPlace:
+    """Where an Event stands among all others in the order of commit; those of one transaction by `place`.
+
+    Attributes:
+        position: of its transaction.
+    """
+
+    position: int
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """Some Events in the order of commit.
+
+    Attributes:
+        end: the place of the last of them; where there is none, that which was asked for.
+    """
+
+    events: Sequence[Event]
+    end: LogPlace | None
+
+
 @dataclass(frozen=True, slots=True)
 class EventFilter:
     """Which Events of a Domain to look at.

@@ -163,7 +163,7 @@ def check_event(event_id: str, webhook: str, domain: str, at: datetime) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PostResult:
     """What came of a post.
 
     Attributes:
@@ -225,7 +225,7 @@ class Health:
 
 
 def health_after(
-    health: Health, answer: Answer, now: datetime, suspend_after: timedelta, chance: float
+    health: Health, answer: PostResult, now: datetime, suspend_after: timedelta, chance: float
 ) -> Health:
     """How an endpoint is doing after one more post.
 
@@ -259,7 +259,7 @@ def health_after(
 
 
 def next_try_at(
-    attempts: int, answer: Answer, now: datetime, give_up_at: datetime, chance: float
+    attempts: int, answer: PostResult, now: datetime, give_up_at: datetime, chance: float
 ) -> datetime | None:
     """When an event is tried again after its post failed; None if it is given up.
 

@@ -292,6 +292,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Gateway": ("api", "limits", "audit"),
     "Sending": ("sender", "dns"),
     "Dispatch, tick and edge": ("dispatch", "tick", "edge", "stats"),
+    "Events": ("events",),
     "Tracking": ("track",),
     "Webhooks": ("webhooks",),
     "Suppression": ("suppression",),
@@ -311,6 +312,7 @@ RUN_DISPATCHER = Setting("run-dispatcher", _flag, "false", "run dispatch, and th
 RUN_VERIFIER = Setting("run-verifier", _flag, "false", "run verify, which judges Recipients")
 RUN_BOUNCE = Setting("run-bounce", _flag, "false", "run bounce, which judges refusals")
 RUN_STATS = Setting("run-stats", _flag, "false", "run stats, which writes results down")
+RUN_EVENTS = Setting("run-events", _flag, "false", "run events, which posts outcomes to events.sink")
 RUN_TRACK = Setting("run-track", _flag, "false", "run track, which readers' pixels and links lead to")
 RUN_WEBHOOKS = Setting("run-webhooks", _flag, "false", "run webhooks, which tells endpoints of Domains")
 
@@ -472,6 +474,17 @@ SOURCE_HEALTH_HOST = Setting(
     "the address on which /healthz listens",
 )
 SOURCE_HEALTH_PORT = Setting("source.health_port", _port, "0", "port of /healthz; 0 for none")
+
+EVENTS_SINK = Setting(
+    "events.sink",
+    _url("https", "http"),
+    None,
+    "where events posts outcomes to as CloudEvents, where no SinkBinding gives K_SINK",
+    True,
+    is_url=True,
+)
+EVENTS_CONCURRENCY = Setting("events.concurrency", _count, "16", "requests of events at once")
+EVENTS_TIMEOUT = Setting("events.timeout", _duration, "10s", "longest request of events")
 
 SMTP_ADDRESS = Setting("smtp.address", _address, ":25", "where reports of failure come in")
 SMTP_DOMAIN = Setting("smtp.domain", _host_name, "localhost", "name given in the greeting")

@@ -4,7 +4,7 @@
 400  never valid: no CloudEvent, a foreign type, malformed data, a forged signature
 429  come again later, as `Retry-After` says
 503  something we need is away; `Retry-After`
-500  ours to look into; logged
+500  ours to look into, or somebody refuses an item for good; logged
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from cloudevents.http import from_http
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from kannon.core.errors import BadInput, MalformedEvent, Unavailable
+from kannon.core.errors import BadInput, MalformedEvent, SinkRefuses, Unavailable
 from kannon.core.payloads import AnyPayload
 from kannon.events import TICK_TYPE, CloudEvent, Sealer, items_of, name_of, part_of
 from kannon.runtime.failpoints import arm_failpoints
@@ -159,6 +159,9 @@ class Stage:
             log.info("not now", extra={"reason": str(error)})
             retry_after = {"Retry-After": str(max(1, round(error.retry_after)))}
             return JSONResponse({"error": "not now"}, status_code=503, headers=retry_after)
+        except SinkRefuses as error:
+            log.warning("event refused by its sink", extra={"reason": str(error)})
+            return JSONResponse({"error": str(error)}, status_code=500)
         except Exception:
             log.exception("event failed")
             return JSONResponse({"error": "internal error"}, status_code=500)

@@ -82,11 +82,11 @@ class Stream:
         return StreamConfig(
             name=self.name,
             subjects=list(self.subjects),
-            retention=RetentionPolicy.WORK_QUEUE if self.stage else RetentionPolicy.LIMITS,
+            retention=RetentionPolicy.WORK_QUEUE if self._is_queue else RetentionPolicy.LIMITS,
             storage=StorageType.FILE,
-            discard=DiscardPolicy.NEW if self.stage else DiscardPolicy.OLD,
+            discard=DiscardPolicy.NEW if self._is_queue else DiscardPolicy.OLD,
             max_bytes=self.max_bytes,
-            max_msgs=_MAX_MESSAGES if self.stage else 10 * _MAX_MESSAGES,
+            max_msgs=_MAX_MESSAGES if self._is_queue else 10 * _MAX_MESSAGES,
             max_age=self.max_age,
             duplicate_window=DUPLICATE_WINDOW,
             num_replicas=replicas,
@@ -103,6 +103,11 @@ class Stream:
             max_ack_pending=_MAX_ACK_PENDING,
             filter_subject=self.takes or None,
         )
+
+    @property
+    def _is_queue(self) -> bool:
+        """Whether what its consumer has done is gone; else there are others who read it."""
+        return bool(self.stage) and not self.takes
 
 
 def _stage(stage: str, megabytes: int, *kinds: type[AnyPayload]) -> Stream:
@@ -131,7 +136,8 @@ STREAMS: Final = (
 )
 STAGES: Final[Mapping[str, Stream]] = {stream.stage: stream for stream in STREAMS if stream.stage}
 READERS: Final[Mapping[str, Stream]] = {
-    stage: replace(_OUTCOMES, stage=stage, takes=f"{subject_of(Outcomes)}.>") for stage in ("webhooks",)
+    stage: replace(_OUTCOMES, stage=stage, takes=f"{subject_of(Outcomes)}.>")
+    for stage in ("events", "webhooks")
 }
 """Stages that read what anyone may read, each by a consumer of its own: others still get it."""
 FED: Final[Mapping[str, Stream]] = {**STAGES, **READERS}
@@ -165,7 +171,7 @@ async def ensure_streams(
             await _ensure_stream(js, stream.config(replicas))
             if consumers and stream.stage:
                 await _ensure_consumer(js, stream, ack_wait)
-    for stream in READERS.values():
+    for stream in READERS.values() if consumers else ():
         with translated(f"consumer {stream.stage} of {stream.name}"):
             await _ensure_consumer(js, stream, ack_wait)
 

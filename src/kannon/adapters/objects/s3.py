@@ -5,6 +5,7 @@ boto3 is loaded when an object is first asked for: it takes 29 MB.
 
 import asyncio
 import contextlib
+import io
 import threading
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
@@ -44,7 +45,8 @@ class S3Objects:
 
         def call(client: Any, key: str) -> None:
             if _size(client, self._bucket, key) != len(octets):
-                client.put_object(Bucket=self._bucket, Key=key, Body=octets)
+                # botocore would copy octets behind the request's head; what is read has them as they are.
+                client.put_object(Bucket=self._bucket, Key=key, Body=io.BytesIO(octets))
 
         await self._do(name, call)
 

@@ -124,7 +124,7 @@ class SendHTMLReq(_message.Message):
 
     @_builtins.property
     def global_fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Values of placeholders for every Recipient; a Recipient's own fields win over them."""
+        """Values of placeholders for every Recipient, at most 1,000; a Recipient's own fields win over them."""
 
     @_builtins.property
     def headers(self) -> _types_pb2.Headers: ...

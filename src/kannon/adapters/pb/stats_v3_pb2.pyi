@@ -607,6 +607,11 @@ class Outcome(_message.Message):
     USER_AGENT_FIELD_NUMBER: _builtins.int
     TRACKING_MODE_FIELD_NUMBER: _builtins.int
     MACHINE_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    HARD_FIELD_NUMBER: _builtins.int
+    PERMANENT_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
     type: _builtins.str
     """As pkg.kannon.stats.types.Stats.type."""
     message_id: _builtins.str
@@ -631,6 +636,16 @@ class Outcome(_message.Message):
     tracking_mode: _tracking_pb2.TrackingMode.ValueType
     machine: _builtins.str
     """What opened or clicked, if that was no person."""
+    event_id: _builtins.str
+    """The id of the CloudEvent that tells of it."""
+    stage: _builtins.str
+    """How far the SMTP session had come."""
+    hard: _builtins.bool
+    """Whether the address itself is to be written off."""
+    permanent: _builtins.bool
+    """Of what bounced: whether it was refused for good; else its time was over."""
+    late: _builtins.bool
+    """Of what bounced: whether a report told it, after the exchanger had taken the mail over."""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -652,10 +667,15 @@ class Outcome(_message.Message):
         user_agent: _builtins.str = ...,
         tracking_mode: _tracking_pb2.TrackingMode.ValueType = ...,
         machine: _builtins.str = ...,
+        event_id: _builtins.str = ...,
+        stage: _builtins.str = ...,
+        hard: _builtins.bool = ...,
+        permanent: _builtins.bool = ...,
+        late: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt", b"attempt", "category", b"category", "code", b"code", "delivery", b"delivery", "email", b"email", "enhanced", b"enhanced", "exchanger", b"exchanger", "ip", b"ip", "machine", b"machine", "message_id", b"message_id", "text", b"text", "tracking_mode", b"tracking_mode", "type", b"type", "url", b"url", "user_agent", b"user_agent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt", b"attempt", "category", b"category", "code", b"code", "delivery", b"delivery", "email", b"email", "enhanced", b"enhanced", "event_id", b"event_id", "exchanger", b"exchanger", "hard", b"hard", "ip", b"ip", "late", b"late", "machine", b"machine", "message_id", b"message_id", "permanent", b"permanent", "stage", b"stage", "text", b"text", "tracking_mode", b"tracking_mode", "type", b"type", "url", b"url", "user_agent", b"user_agent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -889,3 +909,76 @@ class ExportOutcomesRes(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExportOutcomesRes: _TypeAlias = ExportOutcomesRes  # noqa: Y015
+
+@_typing.final
+class StreamOutcomesReq(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    FROM_NOW_FIELD_NUMBER: _builtins.int
+    FOLLOW_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    domain: _builtins.str
+    cursor: _builtins.str
+    """What a message gave as cursor; empty: from the beginning of what is kept (stats.retention)."""
+    from_now: _builtins.bool
+    """Begin with what is committed from now on. Without a cursor."""
+    follow: _builtins.bool
+    """Go on as more is committed; else it ends where there is no more. After an hour it ends nevertheless: call again
+    with the last cursor.
+    """
+    message_id: _builtins.str
+    """Those of this message alone."""
+    email: _builtins.str
+    """Those of mails to this address alone."""
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those of these types alone; none: all."""
+
+    def __init__(
+        self,
+        *,
+        domain: _builtins.str = ...,
+        cursor: _builtins.str = ...,
+        from_now: _builtins.bool = ...,
+        follow: _builtins.bool = ...,
+        types: _abc.Iterable[_builtins.str] | None = ...,
+        message_id: _builtins.str = ...,
+        email: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "domain", b"domain", "email", b"email", "follow", b"follow", "from_now", b"from_now", "message_id", b"message_id", "types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamOutcomesReq: _TypeAlias = StreamOutcomesReq  # noqa: Y015
+
+@_typing.final
+class StreamOutcomesRes(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Behind all that was given so far: where to go on."""
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Outcome]:
+        """None where it tells how far it has come: at the end of what there is, and now and then while it follows."""
+
+    def __init__(
+        self,
+        *,
+        outcomes: _abc.Iterable[Global___Outcome] | None = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "outcomes", b"outcomes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamOutcomesRes: _TypeAlias = StreamOutcomesRes  # noqa: Y015

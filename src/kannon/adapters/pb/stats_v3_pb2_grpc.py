@@ -73,6 +73,11 @@ class StatsApiV3Stub:
                 request_serializer=kannonapi_dot_stats__v3__pb2.ExportOutcomesReq.SerializeToString,
                 response_deserializer=kannonapi_dot_stats__v3__pb2.ExportOutcomesRes.FromString,
                 _registered_method=True)
+        self.StreamOutcomes = channel.unary_stream(
+                '/kannon.stats.apiv3.StatsApiV3/StreamOutcomes',
+                request_serializer=kannonapi_dot_stats__v3__pb2.StreamOutcomesReq.SerializeToString,
+                response_deserializer=kannonapi_dot_stats__v3__pb2.StreamOutcomesRes.FromString,
+                _registered_method=True)
 
 
 class StatsApiV3Servicer:
@@ -131,6 +136,14 @@ class StatsApiV3Servicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamOutcomes(self, request, context):
+        """All single Outcomes from a cursor on, in the order in which they were committed, without gaps: for who keeps a
+        state of their own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StatsApiV3Servicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -168,6 +181,11 @@ def add_StatsApiV3Servicer_to_server(servicer, server):
                     servicer.ExportOutcomes,
                     request_deserializer=kannonapi_dot_stats__v3__pb2.ExportOutcomesReq.FromString,
                     response_serializer=kannonapi_dot_stats__v3__pb2.ExportOutcomesRes.SerializeToString,
+            ),
+            'StreamOutcomes': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamOutcomes,
+                    request_deserializer=kannonapi_dot_stats__v3__pb2.StreamOutcomesReq.FromString,
+                    response_serializer=kannonapi_dot_stats__v3__pb2.StreamOutcomesRes.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -363,6 +381,33 @@ class StatsApiV3:
             '/kannon.stats.apiv3.StatsApiV3/ExportOutcomes',
             kannonapi_dot_stats__v3__pb2.ExportOutcomesReq.SerializeToString,
             kannonapi_dot_stats__v3__pb2.ExportOutcomesRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamOutcomes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/kannon.stats.apiv3.StatsApiV3/StreamOutcomes',
+            kannonapi_dot_stats__v3__pb2.StreamOutcomesReq.SerializeToString,
+            kannonapi_dot_stats__v3__pb2.StreamOutcomesRes.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,6 +34,10 @@ class StatsApiV3Stub:
     """Batches, newest first."""
     ExportOutcomes: _aio.UnaryStreamMultiCallable[_stats_v3_pb2.ExportOutcomesReq, _stats_v3_pb2.ExportOutcomesRes]
     """All single Outcomes of a range as text, in pieces."""
+    StreamOutcomes: _aio.UnaryStreamMultiCallable[_stats_v3_pb2.StreamOutcomesReq, _stats_v3_pb2.StreamOutcomesRes]
+    """All single Outcomes from a cursor on, in the order in which they were committed, without gaps: for who keeps a
+    state of their own.
+    """
 
 class StatsApiV3Servicer(metaclass=_abc_1.ABCMeta):
     """Statistics in depth; all of it is ours. Every call carries "X-Kannon-Admin-Token: <token>".
@@ -97,5 +101,15 @@ class StatsApiV3Servicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_stats_v3_pb2.ExportOutcomesReq, _abc.AsyncIterator[_stats_v3_pb2.ExportOutcomesRes]],
     ) -> _abc.AsyncIterator[_stats_v3_pb2.ExportOutcomesRes]:
         """All single Outcomes of a range as text, in pieces."""
+
+    @_abc_1.abstractmethod
+    def StreamOutcomes(
+        self,
+        request: _stats_v3_pb2.StreamOutcomesReq,
+        context: _aio.ServicerContext[_stats_v3_pb2.StreamOutcomesReq, _abc.AsyncIterator[_stats_v3_pb2.StreamOutcomesRes]],
+    ) -> _abc.AsyncIterator[_stats_v3_pb2.StreamOutcomesRes]:
+        """All single Outcomes from a cursor on, in the order in which they were committed, without gaps: for who keeps a
+        state of their own.
+        """
 
 def add_StatsApiV3Servicer_to_server(servicer: StatsApiV3Servicer, server: _aio.Server) -> None: ...

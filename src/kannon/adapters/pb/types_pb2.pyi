@@ -111,7 +111,7 @@ class Recipient(_message.Message):
     """
     @_builtins.property
     def fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Values of {{ name }} placeholders. They win over the call's global_fields; "email" is always there."""
+        """Values of {{ name }} placeholders, at most 1,000. They win over the call's global_fields; "email" is always there."""
 
     @_builtins.property
     def tracking(self) -> _tracking_pb2.TrackingPolicy:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 from yoyo import get_backend, read_migrations
 
-from kannon.adapters.postgres.connection import refusal
+from kannon.adapters.postgres.connection import queries, refusal
 from kannon.core.errors import KannonError, LedgerUnavailable
 
 STEPS = ("pre", "post")
@@ -59,8 +59,10 @@ def migrate(url: str, step: str = "all", folder: Path | None = None) -> Migrated
     scheme, _, rest = url.partition("://")
     if scheme not in ("postgresql", "postgres"):
         raise MigrationError("database_url (K_DATABASE_URL) must begin with postgresql://")
-    with _alone(url):
-        return _apply(f"postgresql+psycopg://{rest}", step, folder or migrations_folder())
+    with _alone(url) as connection:
+        done = _apply(f"postgresql+psycopg://{rest}", step, folder or migrations_folder())
+        connection.execute(queries("outcome_log")["keep_positions_growing"])  # it may be a restored database
+        return done
 
 
 def missing(url: str, folder: Path | None = None) -> tuple[str, ...]:
@@ -86,7 +88,7 @@ def missing(url: str, folder: Path | None = None) -> tuple[str, ...]:
 
 
 @contextmanager
-def _alone(url: str) -> Iterator[None]:
+def _alone(url: str) -> "Iterator[psycopg.Connection[tuple[object, ...]]]":
     """Hold the lock that keeps two processes from migrating at once; it ends with its connection, so that a
     process that is killed leaves none behind (yoyo's own lock is a row, which would stay)."""
     with _connected(url) as connection:
@@ -95,7 +97,7 @@ def _alone(url: str) -> Iterator[None]:
             connection.execute("SELECT pg_advisory_lock(hashtext('kannon migrations'))")
         except psycopg.errors.LockNotAvailable:
             raise MigrationError("another process is migrating; try again when it is done") from None
-        yield
+        yield connection
 
 
 def _connected(url: str) -> "psycopg.Connection[tuple[object, ...]]":

@@ -17,8 +17,8 @@ from kannon.core.webhooks import (
     MAX_PER_DOMAIN,
     TEST_TYPE,
     TROUBLED_FROM,
-    Answer,
     Health,
+    PostResult,
     health_after,
     next_try_at,
 )
@@ -194,7 +194,7 @@ class PostgresWebhookQueue:
             rows = await (await connection.execute(SQL["claim"], values)).fetchall()
         return [claimed for claimed in map(self._claimed, rows) if claimed is not None]
 
-    async def record(self, answers: Sequence[tuple[Claimed, Answer]], now: datetime) -> Sequence[str]:
+    async def record(self, answers: Sequence[tuple[Claimed, PostResult]], now: datetime) -> Sequence[str]:
         """See `ports.WebhookQueue`."""
         async with self._database.transaction() as connection:
             # A crash that loses this commit only repeats the same posts: do not wait for the disk.
@@ -247,7 +247,7 @@ class PostgresWebhookQueue:
             give_up_at=row["give_up_at"],
         )
 
-    def _result(self, claimed: Claimed, answer: Answer, now: datetime) -> tuple[object, ...]:
+    def _result(self, claimed: Claimed, answer: PostResult, now: datetime) -> tuple[object, ...]:
         due_at = None
         if not answer.is_good:
             due_at = next_try_at(claimed.attempt, answer, now, claimed.give_up_at, self._chance())

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
 
@@ -44,21 +44,29 @@ async def started(plan: Plan, supervisor: Supervisor, tick_every: float) -> Asyn
     await supervisor.start(*plan.workers())
     if source := plan.source():
         await supervisor.start(source)
-    timers = [
-        asyncio.create_task(_tick_for_ever(stage, port, tick_every))
-        for stage, port in plan.stages.items()
-        if stage in TICKED
-    ]
+    async with AsyncExitStack() as stack:
+        for stage, port in plan.stages.items():
+            if stage in TICKED:
+                await stack.enter_async_context(ticking(port, tick_every))
+        yield
+
+
+@asynccontextmanager
+async def ticking(port: int, every: float) -> AsyncIterator[None]:
+    """Wake the stage that listens there, as a PingSource does on a cluster, while the context lasts.
+
+    Args:
+        every: seconds.
+    """
+    timer = asyncio.create_task(_tick_for_ever(port, every))
     try:
         yield
     finally:
-        for timer in timers:
-            timer.cancel()
-        await asyncio.gather(*timers, return_exceptions=True)
+        timer.cancel()
+        await asyncio.gather(timer, return_exceptions=True)
 
 
-async def _tick_for_ever(stage: str, port: int, every: float) -> None:
-    """What a PingSource does on a cluster."""
+async def _tick_for_ever(port: int, every: float) -> None:
     timeout = aiohttp.ClientTimeout(total=60)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         while True:
@@ -72,11 +80,9 @@ async def _tick_for_ever(stage: str, port: int, every: float) -> None:
             try:
                 async with session.post(f"http://127.0.0.1:{port}/", headers=headers) as response:
                     if response.status >= 300:
-                        log.warning(
-                            "the tick was not taken", extra={"stage": stage, "status": response.status}
-                        )
+                        log.warning("the tick was not taken", extra={"port": port, "status": response.status})
             except (aiohttp.ClientError, TimeoutError) as error:
                 # The supervisor tells when a stage is down, and the next tick comes soon.
                 log.debug(
-                    "a stage did not hear the tick", extra={"stage": stage, "error": type(error).__name__}
+                    "a stage did not hear the tick", extra={"port": port, "error": type(error).__name__}
                 )

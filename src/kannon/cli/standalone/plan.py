@@ -28,12 +28,14 @@ from kannon.runtime.settings import (
     EDGE_JOURNAL,
     EDGE_NAME,
     EDGE_TARGETS,
+    EVENTS_SINK,
     METRICS_HOST,
     METRICS_PORT,
     NATS_URL,
     RUN_API,
     RUN_BOUNCE,
     RUN_DISPATCHER,
+    RUN_EVENTS,
     RUN_SENDER,
     RUN_SMTP,
     RUN_STATS,
@@ -56,9 +58,12 @@ _READY_SECONDS = 75.0  # more than a part waits for its servers: it says itself 
 STAGES = ("verify", "dispatch", "send", "bounce", "stats", "webhooks")
 TICKED = ("dispatch", "webhooks")
 """Stages that the timer wakes."""
+EVENTS = "events"
+"""The function that tells others; it is fed as a stage is, and nothing depends on it."""
+FED = (*STAGES, EVENTS)
 MEASURED = (GATEWAY, EDGE, SOURCE)
 """Parts whose metrics have a port of their own; functions serve theirs where they serve all else."""
-EVERYTHING = (EDGE, *STAGES, TRACK, GATEWAY)
+EVERYTHING = (EDGE, *FED, TRACK, GATEWAY)
 
 COMPONENTS: Mapping[Setting[bool], str] = {
     RUN_API: GATEWAY,
@@ -68,6 +73,7 @@ COMPONENTS: Mapping[Setting[bool], str] = {
     RUN_VERIFIER: "verify",
     RUN_BOUNCE: "bounce",
     RUN_STATS: "stats",
+    RUN_EVENTS: EVENTS,
     RUN_TRACK: TRACK,
     RUN_WEBHOOKS: "webhooks",
 }
@@ -87,6 +93,7 @@ _KEYS: Mapping[str, tuple[Purpose, ...]] = {
     "bounce": (Purpose.EVENTS, Purpose.RETURN_PATHS),
     "stats": (Purpose.EVENTS,),
     "webhooks": (Purpose.EVENTS, Purpose.WEBHOOK_SECRETS),
+    EVENTS: (Purpose.EVENTS,),
     EDGE: (Purpose.ENVELOPES, Purpose.EVENTS, Purpose.RETURN_PATHS),
     TRACK: (Purpose.EVENTS,),
     SOURCE: (),
@@ -101,6 +108,7 @@ _NEEDS: Mapping[str, tuple[Setting[Any], ...]] = {
     "bounce": (NATS_URL,),
     "stats": (DATABASE_URL, NATS_URL),
     "webhooks": (DATABASE_URL,),
+    EVENTS: (EVENTS_SINK,),
     EDGE: (NATS_URL, SENDER_HOSTNAME, EDGE_JOURNAL),
     TRACK: (DATABASE_URL, NATS_URL),
     SOURCE: (NATS_URL,),
@@ -121,6 +129,12 @@ def project_root() -> Path:
         if (root / "functions" / "verify" / "main.py").is_file():
             return root
     raise StandaloneError("the folder `functions` is not there: run from a checkout, or from the image")
+
+
+def everything(settings: Settings) -> tuple[str, ...]:
+    """All parts that there is something to do for."""
+    sink = settings.get(EVENTS_SINK)
+    return tuple(part for part in EVERYTHING if part != EVENTS or sink)
 
 
 def chosen(settings: Settings) -> tuple[str, ...]:
@@ -194,7 +208,7 @@ class Ports:
     @classmethod
     def choose(cls) -> "Ports":
         """Ports that are free now."""
-        return cls({stage: free_port() for stage in STAGES}, free_port())
+        return cls({stage: free_port() for stage in FED}, free_port())
 
 
 class Plan:
@@ -220,7 +234,7 @@ class Plan:
     @property
     def parts(self) -> tuple[str, ...]:
         """The names of the parts that were asked for, in the order in which mail goes through them."""
-        return tuple(part for part in (GATEWAY, *STAGES, EDGE, TRACK) if part in self._parts)
+        return tuple(part for part in (GATEWAY, *FED, EDGE, TRACK) if part in self._parts)
 
     @property
     def stages(self) -> Mapping[str, int]:

@@ -15,7 +15,7 @@ from kannon.cli.standalone.data_folder import DataFolder, default_data_folder
 from kannon.cli.standalone.errors import Interrupted
 from kannon.cli.standalone.listening import free_port
 from kannon.cli.standalone.nats import EmbeddedNats
-from kannon.cli.standalone.plan import EVERYTHING, Plan, Ports, check_ports, on_this_machine
+from kannon.cli.standalone.plan import Plan, Ports, check_ports, everything, on_this_machine
 from kannon.cli.standalone.postgres import EmbeddedPostgres
 from kannon.cli.standalone.supervisor import Supervisor
 from kannon.runtime.settings import (
@@ -76,13 +76,14 @@ async def running(settings: Settings, log_to_files: bool = True) -> AsyncIterato
     """
     settings.check()
     own = {setting: f"127.0.0.1:{free_port()}" for setting in (EDGE_ADDRESS, SMTP_ADDRESS, TRACK_ADDRESS)}
-    settings = on_this_machine(settings.with_defaults(own), EVERYTHING)
-    check_ports(settings, EVERYTHING)
+    parts = everything(settings)
+    settings = on_this_machine(settings.with_defaults(own), parts)
+    check_ports(settings, parts)
     with DataFolder(data_folder_of(settings)) as folder:
         async with Supervisor(folder, log_to_files=log_to_files) as supervisor:
-            complete = await _with_servers(_with_what_is_kept(settings, folder), folder, supervisor)
+            complete = await with_servers(_with_what_is_kept(settings, folder), folder, supervisor)
             await asyncio.to_thread(migrate, complete[DATABASE_URL])
-            plan = Plan(complete, EVERYTHING, Ports.choose())
+            plan = Plan(complete, parts, Ports.choose())
             async with started(plan, supervisor, complete[TICK_EVERY].total_seconds()):
                 yield Running(
                     complete, supervisor, folder.path, str(plan.api), str(plan.reports), str(plan.tracking)
@@ -109,8 +110,12 @@ def _with_what_is_kept(settings: Settings, folder: DataFolder) -> Settings:
     )
 
 
-async def _with_servers(settings: Settings, folder: DataFolder, supervisor: Supervisor) -> Settings:
-    """Embedded servers for those that no URL is given for."""
+async def with_servers(settings: Settings, folder: DataFolder, supervisor: Supervisor) -> Settings:
+    """Start embedded servers for those that no URL is given for; returns the settings with their URLs.
+
+    Raises:
+        StandaloneError: one cannot start, or a signal asked to stop.
+    """
     parts = []
     made = {}
     if settings.get(DATABASE_URL) is None:

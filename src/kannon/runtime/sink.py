@@ -1,4 +1,4 @@
-"""Posts events over HTTP, in the binary mode of CloudEvents, and tells what came of it."""
+"""Posts events by HTTP in the binary mode of CloudEvents, as a SinkBinding has it; tells what came of it."""
 
 import re
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from typing import Final, Self
 
 import aiohttp
 
-from nats_source.binding import Binding, Token
-from nats_source.delivery import Answer, Fault
+from kannon.core.answers import Answer, Fault
+from kannon.runtime.binding import Binding, Token
 
 ITEMS_HEADER: Final = "Kannon-Items"
 
@@ -22,10 +22,11 @@ _KEEP_ALIVE: Final = 30.0
 
 
 class Sink:
-    """Where the events of a route go.
+    """Where events go.
 
     Args:
         url: `http` or `https`.
+        name: of the part that posts them.
         binding: overrides, certificates and token.
         timeout: seconds that a request may take.
         connect_timeout: seconds that a connection may take.
@@ -34,8 +35,11 @@ class Sink:
         SettingsError: certificates that cannot be read.
     """
 
-    def __init__(self, url: str, binding: Binding, *, timeout: float, connect_timeout: float) -> None:
+    def __init__(
+        self, url: str, binding: Binding, *, name: str, timeout: float, connect_timeout: float
+    ) -> None:
         self._url = url
+        self._name = name
         self._overrides = binding.overrides
         self._token = Token(binding.token_file)
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=connect_timeout)
@@ -48,7 +52,7 @@ class Sink:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=self._timeout,
             auto_decompress=False,
-            headers={"user-agent": "kannon-nats-source"},
+            headers={"user-agent": f"kannon-{self._name}"},
             skip_auto_headers=("accept", "accept-encoding"),
         )
         return self

@@ -1,0 +1,1 @@
+"""Tells others what became of mails, one CloudEvent for each Outcome."""

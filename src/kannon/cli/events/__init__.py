@@ -1,0 +1,1 @@
+"""`kannon events`: CloudEvents into Kannon, and out of it."""
