@@ -37,7 +37,7 @@ from kannon.core.errors import KannonError
 from kannon.runtime.logs import start_logging
 from kannon.runtime.settings import API_ADMIN_TOKEN, Settings
 
-FUNCTIONS = ("verify", "dispatch", "send", "bounce", "stats", "track")
+FUNCTIONS = ("verify", "dispatch", "send", "bounce", "stats", "webhooks", "track")
 SETTINGS = {"sender.max_jobs": "50", "sender.max_per_exchanger": "50"}
 """Other than the defaults: as many connections as peers are measured with."""
 WARM_UP = 500

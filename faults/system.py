@@ -36,7 +36,7 @@ from kannon.runtime import settings as s
 
 NATS, POSTGRES, MAIN = "nats", "postgres", "exchanger"
 ON_NATS: Final = (GATEWAY, *STAGES, EDGE, SOURCE, TRACK)
-ON_POSTGRES: Final = (GATEWAY, "dispatch", "stats", TRACK)
+ON_POSTGRES: Final = (GATEWAY, "dispatch", "stats", "webhooks", TRACK)
 SECOND_EDGE: Final = "edge-smtp-1"
 SCALE: Final = 0.02
 """`sender.timeout_scale`: a minute that an exchanger is waited for lasts 1.2 seconds."""

@@ -111,7 +111,7 @@ def migrated_database(shared_database: str) -> str:
         "domains, api_keys, bodies, templates, messages, deliveries, idempotency_keys, stats, attachments, "
         "stats_firsts, engagements_seen, rollup_deltas, rollups, batch_rollups, rollup_latencies, "
         "batch_latencies, providers, outbox, streams, reports, report_counts, suppressions, "
-        "soft_bounces, stats_keys, mail_counts, audit_records"
+        "soft_bounces, stats_keys, mail_counts, audit_records, webhooks, webhook_deliveries"
     )
     with psycopg.connect(shared_database, autocommit=True) as connection:
         connection.execute(f"TRUNCATE {tables}")

@@ -27,12 +27,14 @@ from kannon.adapters.pb.mailer_pb2 import SendHTMLReq
 from kannon.adapters.pb.types_pb2 import Recipient, Sender
 from kannon.adapters.postgres.connection import Database
 from kannon.adapters.postgres.migrate import migrate
+from kannon.core.exchangers import parse_networks
 from kannon.core.limits import UNLIMITED, Limits
 from kannon.core.stored_objects import StorePlace
 from kannon.core.suppression import SuppressionRules
 
 ADMIN_TOKEN = "the-admin-token"
 EVENTS_KEY = b"e" * 32
+WEBHOOKS_KEY = b"w" * 32
 MAX_MESSAGE = 8 * 1024**2
 PAGE = "https://app.example.com"
 """Whose scripts may call."""
@@ -134,6 +136,7 @@ async def running_gateway(
     store: StorePlace | None = None,
     issuer: Issuer | None = None,
     requests: bool = False,
+    webhooks_allowed: str = "",
 ) -> AsyncIterator[Client]:
     """A gateway on a free port, and a client of it.
 
@@ -143,6 +146,7 @@ async def running_gateway(
         store: for attachments.
         issuer: whose tokens are taken.
         requests: take requests to send by NATS.
+        webhooks_allowed: networks.
     """
     wanted = Wanted(
         database_url=database_url,
@@ -150,6 +154,7 @@ async def running_gateway(
         admin_token=ADMIN_TOKEN,
         dkim_key=b"d" * 32,
         events_key=EVENTS_KEY,
+        webhooks_key=WEBHOOKS_KEY,
         host="127.0.0.1",
         port=0,
         max_message=MAX_MESSAGE,
@@ -166,6 +171,7 @@ async def running_gateway(
         audit_enabled=audit,
         issuer=issuer,
         takes_requests=requests,
+        webhooks_allowed=parse_networks(webhooks_allowed),
     )
     database, nats = Database(database_url, 4), Connection(nats_url, "test")
     await database.open()

@@ -83,6 +83,19 @@ def _of_suppression(kind: type[Any]) -> Prepared:
     return prepared
 
 
+_HOOK = "https://hooks.example.com/kannon"
+
+
+def _of_webhook(kind: type[Any], **fields: Any) -> Prepared:
+    async def prepared(tenant: Tenant) -> Message:
+        wanted = admin_pb2.CreateWebhookReq(domain=tenant.domain, url=_HOOK)
+        created = (await tenant.client.admin("Api/CreateWebhook", wanted)).webhook
+        message: Message = kind(domain=tenant.domain, webhook_id=created.webhook_id, **fields)
+        return message
+
+    return prepared
+
+
 def _suppressions(tenant: Tenant) -> Message:
     new = admin_pb2.NewSuppression(address="gone@example.org")
     return admin_pb2.AddSuppressionsReq(domain=tenant.domain, suppressions=[new])
@@ -165,6 +178,16 @@ GOOD_CALLS: Mapping[str, GoodCall] = {
     "StatsApiV1/GetStats": GoodCall(_of_domain(stats_v1_pb2.GetStatsReq, **HOUR)),
     "StatsApiV1/GetStatsAggregated": GoodCall(_of_domain(stats_v1_pb2.GetStatsAggregatedReq, **HOUR)),
     "StatsApiV2/GetAggregatedStats": GoodCall(_of_domain(stats_v2_pb2.GetAggregatedStatsReq, **HOUR)),
+    "Api/CreateWebhook": GoodCall(_of_domain(admin_pb2.CreateWebhookReq, url=_HOOK)),
+    "Api/ListWebhooks": GoodCall(_of_domain(admin_pb2.ListWebhooksReq)),
+    "Api/GetWebhook": GoodCall(_of_webhook(admin_pb2.GetWebhookReq)),
+    "Api/DeleteWebhook": GoodCall(_of_webhook(admin_pb2.DeleteWebhookReq)),
+    "Api/TestWebhook": GoodCall(_of_webhook(admin_pb2.TestWebhookReq)),
+    "Api/RotateWebhookSecret": GoodCall(_of_webhook(admin_pb2.RotateWebhookSecretReq)),
+    "Api/ListWebhookDeliveries": GoodCall(_of_webhook(admin_pb2.ListWebhookDeliveriesReq)),
+    "Api/RedeliverWebhook": GoodCall(
+        _of_webhook(admin_pb2.RedeliverWebhookReq, failed_since=HOUR["from_date"])
+    ),
     "Api/ExportRecipient": GoodCall(_of_domain(admin_pb2.ExportRecipientReq, email="ada@example.org")),
     "Api/EraseRecipient": GoodCall(_of_domain(admin_pb2.EraseRecipientReq, email="ada@example.org")),
     "StatsApiV3/GetCounts": GoodCall(_of_domain(stats_v3_pb2.GetCountsReq, **HOUR)),

@@ -23,6 +23,7 @@ from kannon.runtime.settings import (
     KEY_EVENTS,
     KEY_RETURN_PATHS,
     KEY_TRACKING_KEYS,
+    KEY_WEBHOOK_SECRETS,
     METRICS_PORT,
     NATS_URL,
     SENDER_HOSTNAME,
@@ -55,7 +56,7 @@ PARTS = {
     "Job/migrate": Part({DATABASE_URL}),
     "Job/migrate-post": Part({DATABASE_URL}),
     "Deployment/gateway": Part(
-        {DATABASE_URL, NATS_URL, API_ADMIN_TOKEN, KEY_EVENTS, KEY_DKIM_KEYS, *STORE},
+        {DATABASE_URL, NATS_URL, API_ADMIN_TOKEN, KEY_EVENTS, KEY_DKIM_KEYS, KEY_WEBHOOK_SECRETS, *STORE},
         frozenset({API_PORT, EDGE_TARGETS}),
         frozenset({API_PORT, METRICS_PORT}),
     ),
@@ -71,6 +72,7 @@ PARTS = {
     f"{FUNCTION}/send": Part({NATS_URL, KEY_EVENTS, *STORE}, frozenset({EDGE_TARGETS})),
     f"{FUNCTION}/bounce": Part({NATS_URL, KEY_EVENTS, KEY_RETURN_PATHS, *STORE}),
     f"{FUNCTION}/stats": Part({DATABASE_URL, NATS_URL, KEY_EVENTS}),
+    f"{FUNCTION}/webhooks": Part({DATABASE_URL, KEY_EVENTS, KEY_WEBHOOK_SECRETS}),
     f"{FUNCTION}/events": Part({KEY_EVENTS}),  # where it posts to says a SinkBinding
     f"{FUNCTION}/track": Part({DATABASE_URL, NATS_URL, KEY_EVENTS}, frozenset({TRACK_TRUSTED_PROXIES})),
     **{
@@ -79,7 +81,7 @@ PARTS = {
             frozenset({SOURCE_ROUTE, SOURCE_HEALTH_PORT}),
             frozenset({SOURCE_HEALTH_PORT, METRICS_PORT}),
         )
-        for stage in (*STAGES, "events")
+        for stage in (*STAGES, "events", "webhooks")
     },
     "StatefulSet/edge": Part(
         {NATS_URL, KEY_EVENTS, KEY_ENVELOPES, KEY_RETURN_PATHS, *STORE},

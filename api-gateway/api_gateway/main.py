@@ -50,6 +50,7 @@ from api_gateway.suppressed_recipients import SuppressedRecipients
 from api_gateway.suppressions import SuppressionDesk
 from api_gateway.templates import TemplateDesk
 from api_gateway.tracking import Ceilings
+from api_gateway.webhooks import WebhookDesk
 from kannon.adapters.edge_client import GrpcEdgeClient
 from kannon.adapters.envelope_codec import EnvelopeCodec
 from kannon.adapters.nats.connection import Connection
@@ -76,7 +77,9 @@ from kannon.adapters.postgres.statistics_queries import PostgresStatisticsQuerie
 from kannon.adapters.postgres.stats_queries import PostgresStatsQueries
 from kannon.adapters.postgres.suppressions import PostgresSuppressions
 from kannon.adapters.postgres.templates import PostgresTemplates
+from kannon.adapters.postgres.webhooks import PostgresWebhooks
 from kannon.core.errors import BadInput, KannonError
+from kannon.core.exchangers import IpNetwork
 from kannon.core.keys import Purpose
 from kannon.core.limits import UNLIMITED, Limits
 from kannon.core.payloads import BatchAccepted, EnvelopesReady
@@ -118,6 +121,7 @@ from kannon.runtime.settings import (
     SENDER_MAX_MESSAGE,
     SENDER_RETRY_BUDGET,
     STREAM_REPLICAS,
+    WEBHOOKS_ALLOW_NETWORKS,
     Settings,
     SettingsError,
 )
@@ -143,6 +147,7 @@ class Wanted:
     admin_token: str
     dkim_key: bytes
     events_key: bytes
+    webhooks_key: bytes
     host: str
     port: int
     max_message: int
@@ -161,6 +166,7 @@ class Wanted:
     audit_retention: timedelta = timedelta(hours=720)
     issuer: Issuer | None = None
     takes_requests: bool = False
+    webhooks_allowed: tuple[IpNetwork, ...] = ()
     metrics: tuple[str, int] = ("", 0)
 
 
@@ -201,6 +207,8 @@ def read_settings(settings: Settings) -> Wanted:
         audit_retention=settings[AUDIT_RETENTION],
         issuer=_read_issuer(settings),
         takes_requests=settings[EVENTS_REQUESTS],
+        webhooks_key=key_for(settings, Purpose.WEBHOOK_SECRETS),
+        webhooks_allowed=settings[WEBHOOKS_ALLOW_NETWORKS],
         metrics=(settings[METRICS_HOST], settings[METRICS_PORT]),
     )
 
@@ -276,6 +284,9 @@ class Gateway:
             ReportDesk(PostgresReports(database), database.clock),
             Diagnosis(ledger_look, streams_look, self.edges, database.clock),
             SuppressionDesk(directory, suppressions, wanted.suppression, clock),
+            WebhookDesk(
+                directory, PostgresWebhooks(database, wanted.webhooks_key), wanted.webhooks_allowed, clock
+            ),
             LimitsDesk(directory, wanted.limits),
             AuditDesk(trail),
             RecipientDesk(directory, PostgresRecipientData(database), self.edges, clock),

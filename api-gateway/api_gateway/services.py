@@ -18,6 +18,7 @@ from api_gateway.statistics import Statistics
 from api_gateway.statistics_desk import StatisticsDesk
 from api_gateway.suppressions import SuppressionDesk
 from api_gateway.templates import TemplateDesk
+from api_gateway.webhooks import WebhookDesk
 from kannon.adapters.pb import admin_pb2, mailer_pb2, stats_v1_pb2, stats_v2_pb2, stats_v3_pb2
 
 
@@ -32,6 +33,7 @@ def services(
     reports: ReportDesk,
     diagnosis: Diagnosis,
     suppressions: SuppressionDesk,
+    webhooks: WebhookDesk,
     limits: LimitsDesk,
     audit: AuditDesk,
     recipients: RecipientDesk,
@@ -86,6 +88,14 @@ def services(
                 "GetSuppression": suppressions.get_suppression,
                 "AddSuppressions": suppressions.add_suppressions,
                 "RemoveSuppression": suppressions.remove_suppression,
+                "CreateWebhook": webhooks.create_webhook,
+                "ListWebhooks": webhooks.list_webhooks,
+                "GetWebhook": webhooks.get_webhook,
+                "DeleteWebhook": webhooks.delete_webhook,
+                "TestWebhook": webhooks.try_webhook,
+                "RotateWebhookSecret": webhooks.rotate_webhook_secret,
+                "ListWebhookDeliveries": webhooks.list_webhook_deliveries,
+                "RedeliverWebhook": webhooks.redeliver_webhook,
                 "EraseRecipient": recipients.erase_recipient,
             },
             streams={"ExportRecipient": recipients.export_recipient},

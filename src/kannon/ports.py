@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # the gateway has these; functions need not load them
         Tally,
     )
     from kannon.core.tracking.keys import DatedKey  # dispatch has these
+    from kannon.core.webhooks import Endpoint, Health, PostResult
 
 
 class Clock(Protocol):
@@ -1053,3 +1054,160 @@ class EdgeMemory(Protocol):
     async def forget(self, edge: str, deliveries: Sequence[DeliveryId]) -> None:
         """Have an edge forget the replies that it has on record of mails that have ended; raises
         EdgeUnavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookRecord:
+    """An endpoint of a Domain.
+
+    Attributes:
+        types: of events that it is told; none: all.
+        old_secret_until: until then the secret before the last rotation signs as well.
+    """
+
+    id: str
+    domain: str
+    url: str
+    types: Sequence[str]
+    description: str
+    created_at: datetime
+    health: Health
+    old_secret_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookDelivery:
+    """An event that is, or was, owed to a webhook.
+
+    Attributes:
+        number: its public name; later ones are greater.
+        state: `owed`, `delivered` or `failed`.
+        due_at: when the next try is due; None if there is none.
+        attempts: tries begun.
+        status: of the last answer, HTTP; 0: there was none.
+        error: why the last try failed, as a word.
+    """
+
+    number: int
+    webhook: str
+    event_id: str
+    type: str
+    body: str
+    created_at: datetime
+    state: str
+    due_at: datetime | None
+    attempts: int
+    last_attempt_at: datetime | None
+    status: int
+    error: str
+    milliseconds: int
+
+
+class Webhooks(Protocol):
+    """Webhooks of Domains as their owners see them; every call raises LedgerUnavailable. None, or 0, is
+    returned where the Domain has no such webhook."""
+
+    async def add(self, webhook: WebhookRecord, secret: bytes) -> bool:
+        """Add one; False if there is no such Domain, or it has as many as it may."""
+
+    async def webhook(self, domain: str, webhook_id: str) -> WebhookRecord | None:
+        """One of them."""
+
+    async def of_domain(self, domain: str) -> Sequence[WebhookRecord]:
+        """All of a Domain, oldest first."""
+
+    async def delete(self, domain: str, webhook_id: str, now: datetime) -> WebhookRecord | None:
+        """Delete one; nothing is posted to it any more, and its log goes, too."""
+
+    async def rotate(
+        self, domain: str, webhook_id: str, secret: bytes, old_until: datetime
+    ) -> WebhookRecord | None:
+        """Give one a new secret; the old one signs as well until `old_until`."""
+
+    async def test(
+        self, domain: str, webhook_id: str, event_id: str, body: str, now: datetime
+    ) -> WebhookDelivery | None:
+        """Owe it an event that only tests it, before all else; a suspended one is tried again by that."""
+
+    async def deliveries(
+        self, webhook: WebhookRecord, state: str, before: int, take: int
+    ) -> Sequence[WebhookDelivery]:
+        """The log, newest first, of numbers below `before`; an empty `state` is any."""
+
+    async def redeliver(self, webhook: WebhookRecord, number: int, now: datetime) -> WebhookDelivery | None:
+        """Owe an event of the log once more, before all else; None if it is not in the log."""
+
+    async def redeliver_failed(
+        self, webhook: WebhookRecord, since: datetime, most: int, now: datetime
+    ) -> int:
+        """Owe once more what failed and was written since then; how much that is."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookEvent:
+    """An event that webhooks may want.
+
+    Attributes:
+        recipient: whom it is about.
+        body: what would be posted.
+        at: when it happened.
+    """
+
+    domain: str
+    id: str
+    recipient: str
+    body: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A post that is to be made now.
+
+    Attributes:
+        attempt: the number of this try, from 1.
+        secrets: that sign, the newest first.
+        give_up_at: no try begins after that.
+    """
+
+    number: int
+    webhook: str
+    domain: str
+    event_id: str
+    url: str
+    body: str
+    attempt: int
+    secrets: Sequence[bytes]
+    give_up_at: datetime
+
+
+class WebhookQueue(Protocol):
+    """What is owed to webhooks; every call raises LedgerUnavailable."""
+
+    async def wanting(self, domains: Collection[str], type_: str) -> Collection[str]:
+        """Which of these Domains have a webhook that wants events of this type."""
+
+    async def owe(self, type_: str, events: Sequence[WebhookEvent], now: datetime) -> None:
+        """Write what is owed, each event once for each webhook that wants it."""
+
+    async def claim(
+        self, limit: int, now: datetime, under_way: Mapping[str, int], *, troubled: bool
+    ) -> Sequence[Claimed]:
+        """Take up to `limit` posts that are due, of endpoints in trouble, or of the others.
+
+        Args:
+            under_way: how many posts to which webhook the caller is making; of each it may only be some.
+        """
+
+    async def record(self, answers: Sequence[tuple[Claimed, PostResult]], now: datetime) -> Sequence[str]:
+        """Write what came of posts; returns the webhooks that are suspended by it."""
+
+    async def keep(self, now: datetime) -> None:
+        """Give up what was tried for long enough, and forget what is older than the log may be."""
+
+
+class WebhookPoster(Protocol):
+    """Posts over HTTP."""
+
+    async def post(self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> PostResult:
+        """Post, once; never raises."""

@@ -37,6 +37,7 @@ def system(open_folder: Path, sink: SmtpPeer, names: DnsServer) -> Iterator[Syst
         "K_SMTP_FEEDBACK_ADDRESSES": "fbl@feedback.sender.test",
         "K_SMTP_UNSUBSCRIBING": "true",
         "K_EVENTS_REQUESTS": "true",
+        "K_WEBHOOKS_ALLOW_NETWORKS": "127.0.0.0/8",
     }
     system = System(folder, settings).start()
     yield system

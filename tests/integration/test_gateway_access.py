@@ -57,6 +57,14 @@ ALLOWED: Mapping[str, str] = {
     "Api/AddSuppressions": "---OA",
     "Api/RemoveSuppression": "---OA",
     "Api/ListAuditRecords": "---OA",
+    "Api/CreateWebhook": "---OA",
+    "Api/ListWebhooks": "---OA",
+    "Api/GetWebhook": "---OA",
+    "Api/DeleteWebhook": "---OA",
+    "Api/TestWebhook": "---OA",
+    "Api/RotateWebhookSecret": "---OA",
+    "Api/ListWebhookDeliveries": "---OA",
+    "Api/RedeliverWebhook": "---OA",
     "Api/ExportRecipient": "---OA",
     "Api/EraseRecipient": "---OA",
     "Api/ListDeadLetters": "----A",
@@ -83,7 +91,7 @@ NOT_LET_IN = (StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED)
 
 # Fields of requests that name something of a Domain; a field of another name ends in none of `NAMING`.
 NAMING = ("domain", "id", "number", "sequence", "sequences")
-KNOWN = {"domain", "template_id", "message_id", "id", "number", "key_id", "client"}
+KNOWN = {"domain", "template_id", "message_id", "id", "number", "key_id", "client", "webhook_id"}
 
 PARTS = {"filter"}
 """Fields that hold a message with a `domain`, to which `confinement` looks as well."""
@@ -97,6 +105,7 @@ class Estate:
     template_id: str
     message_id: str
     key_id: str
+    webhook_id: str
     credentials: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
@@ -122,7 +131,10 @@ async def estate_of(client: Client, database_url: str) -> Estate:
     added = admin_pb2.AddSuppressionsReq(domain=domain, suppressions=[suppression])
     await client.admin("Api/AddSuppressions", added)
     spare = await made_key(client, domain, "reader")
-    estate = Estate(tenant, template_id, (await tenant.send("a@b.test")).message_id, spare.api_key.id)
+    hook = admin_pb2.CreateWebhookReq(domain=domain, url="https://hooks.example.com/")
+    webhook_id = (await client.admin("Api/CreateWebhook", hook)).webhook.webhook_id
+    message_id = (await tenant.send("a@b.test")).message_id
+    estate = Estate(tenant, template_id, message_id, spare.api_key.id, webhook_id)
     keys = {role: await made_key(client, domain, role) for role in Role}
     estate.credentials = {
         "none": {},
@@ -174,6 +186,7 @@ def asked_for(procedure: str, of: Estate) -> Message:
         "template_id": of.template_id,
         "message_id": of.message_id,
         "id": of.key_id,
+        "webhook_id": of.webhook_id,
         "address": "s@b.test",
         "email": "a@b.test",
     }
@@ -260,7 +273,9 @@ async def test_what_is_anothers_is_as_if_it_did_not_exist(
     elif not {"domain", "template_id", "message_id", "filter"} & set(request.DESCRIPTOR.fields_by_name):
         assert procedure in ("Api/GetDomains", "Api/GetReport")
     else:
-        nobodys = Estate(Tenant(client, "nobody.test", ""), "x@nobody.test", "msg_x@nobody.test", "key_x")
+        nobodys = Estate(
+            Tenant(client, "nobody.test", ""), "x@nobody.test", "msg_x@nobody.test", "key_x", "wh_x"
+        )
         code, text = await outcome(client, procedure, asked_for(procedure, nobodys), owner)
         assert code in (StatusCode.NOT_FOUND, StatusCode.PERMISSION_DENIED)
         assert found == (code, text.replace("nobody.test", foreign.domain))
@@ -279,10 +294,31 @@ async def test_a_foreign_key_of_ones_own_domains_name_is_not_found(
     )
 
 
+async def test_a_foreign_webhook_of_ones_own_domains_name_is_not_found(
+    client: Client, estate: Estate, foreign: Estate
+) -> None:
+    procedures = [name for name in ALLOWED if "webhook_id" in method_named(name).input_type.fields_by_name]
+    assert len(procedures) == 6
+    for procedure in procedures:
+        request: Any = asked_for(procedure, foreign)
+        request.domain = estate.domain
+        code, _ = await outcome(client, procedure, request, estate.credentials["owner"])
+        assert code is StatusCode.NOT_FOUND
+
+
 async def test_nothing_of_another_domain_is_changed(
     client: Client, estate: Estate, foreign: Estate, database_url: str
 ) -> None:
-    tables = ("domains", "api_keys", "templates", "bodies", "suppressions", "messages", "deliveries")
+    tables = (
+        "domains",
+        "api_keys",
+        "templates",
+        "bodies",
+        "suppressions",
+        "messages",
+        "deliveries",
+        "webhooks",
+    )
 
     def everything() -> list[Any]:
         found = []

@@ -117,6 +117,26 @@ async def test_an_erased_person_stands_nowhere_and_is_never_sent_to_again(
     assert (again.deliveries, again.suppressions) == (0, 0)
 
 
+async def test_what_webhooks_were_told_of_a_person_is_shown_and_goes(
+    tenant: Tenant, database_url: str
+) -> None:
+    hook = pb.CreateWebhookReq(domain=tenant.domain, url="https://hooks.example.com/")
+    name = (await tenant.client.admin("Api/CreateWebhook", hook)).webhook.webhook_id
+    for event, email in (("a", ADA), ("b", "Ada@EXAMPLE.org"), ("c", BEA)):
+        change(
+            database_url,
+            "INSERT INTO webhook_deliveries"
+            " (webhook, event_id, type, recipient, body, created_at, due_at, give_up_at)"
+            " VALUES (%s, %s, 't', %s, 'told', now(), now(), now())",
+            *(name, event, email),
+        )
+    shown = of(await export(tenant, ADA), "webhook_delivery")
+    assert [(one["event_id"], one["body"]) for one in shown] == [("a", "told"), ("b", "told")]
+    await erase(tenant, ADA)
+    left = rows(database_url, "SELECT event_id FROM webhook_deliveries WHERE webhook = %s", name)
+    assert left == [{"event_id": "c"}]
+
+
 async def test_who_was_erased_can_be_let_in_again(tenant: Tenant) -> None:
     await suppress(tenant, ADA)
     await erase(tenant, ADA)

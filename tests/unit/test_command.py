@@ -112,5 +112,6 @@ def test_keys_are_derived_from_the_secret_and_from_nothing_else() -> None:
         "K_KEYS_RETURN_PATHS",
         "K_KEYS_DKIM_KEYS",
         "K_KEYS_TRACKING_KEYS",
+        "K_KEYS_WEBHOOK_SECRETS",
     }
     assert kannon("keys").returncode == 2

@@ -14,6 +14,7 @@ import yaml
 from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig
 
 from kannon.adapters.nats import streams
+from kannon.cli.standalone.plan import TICKED
 from kannon.core.payloads import PAYLOADS
 from kannon.events import TICK_TYPE, CloudEvent
 from kannon.runtime.settings import (
@@ -43,7 +44,7 @@ from tests.manifests import ROOT, Manifest, containers, label, pod_spec
 
 BASE = installation("base")
 PRODUCTION = installation("production")
-ROUTES = streams.STAGES  # what nats-source can bring, by the function that takes it
+ROUTES = streams.FED  # what nats-source can bring, by the function that takes it
 KNATIVES = {"knative-serving", "kourier-system", "istio-system"}
 SUBMIT, SMTP_OUT = "submit", 25
 MAX_CONNECTIONS = 97  # PostgreSQL's default, less what it keeps for its administrators
@@ -159,9 +160,25 @@ def test_sources_ask_for_no_more_at_once_than_functions_may_take(place: Installa
         assert at_once <= int(annotation(function, "max-scale")) * spec["containerConcurrency"]
 
 
-def test_the_timer_wakes_dispatch_every_ten_seconds() -> None:
-    tick = BASE.named("sources.knative.dev/PingSource/tick")["spec"]
-    assert (tick["schedule"], tick["sink"]["ref"]["name"]) == ("*/10 * * * * *", "dispatch")
+@pytest.mark.parametrize(
+    ("place", "name", "woken"), [("base", "tick", "dispatch"), ("webhooks", "webhooks-tick", "webhooks")]
+)
+def test_timers_wake_every_ten_seconds(place: str, name: str, woken: str) -> None:
+    tick = installation(place).named(f"sources.knative.dev/PingSource/{name}")["spec"]
+    assert (tick["schedule"], tick["sink"]["ref"]["name"]) == ("*/10 * * * * *", woken)
+    assert woken in TICKED
+
+
+def test_webhooks_lead_out_by_https_and_nothing_else_does() -> None:
+    place = installation("webhooks")
+    for pod in place.pods():
+        anywhere = [
+            rule
+            for rule in rules_for(pod, place.manifests, "egress")
+            if any("ipBlock" in to and to["ipBlock"]["cidr"] == "0.0.0.0/0" for to in rule.get("to", ()))
+            and {port["port"] for port in rule["ports"]} == {443}
+        ]
+        assert bool(anywhere) == (label(pod) == f"{FUNCTION}/webhooks")
 
 
 @each_installation

@@ -10,7 +10,7 @@ NONCE = bytes(range(12))
 
 def test_each_purpose_has_a_key_of_its_own() -> None:
     keys = {subkey(SECRET, purpose) for purpose in Purpose}
-    assert len(keys) == 5
+    assert len(keys) == 6
     assert {len(key) for key in keys} == {32}
 
 

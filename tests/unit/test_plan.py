@@ -44,6 +44,7 @@ KEYS = {
     "K_KEYS_RETURN_PATHS",
     "K_KEYS_DKIM_KEYS",
     "K_KEYS_TRACKING_KEYS",
+    "K_KEYS_WEBHOOK_SECRETS",
 }
 SECRETS = {"K_DATABASE_URL", "K_NATS_URL", "K_API_ADMIN_TOKEN", "K_EVENTS_SINK", "K_SECRET"} | KEYS
 
@@ -85,13 +86,15 @@ def test_a_part_learns_the_secrets_it_needs_and_no_others() -> None:
     assert told == {
         "edge-smtp": {"K_NATS_URL", "K_KEYS_EVENTS", "K_KEYS_ENVELOPES", "K_KEYS_RETURN_PATHS"},
         "verify": {"K_NATS_URL", "K_KEYS_EVENTS"},
-        "dispatch": servers | KEYS,
+        "dispatch": servers | KEYS - {"K_KEYS_WEBHOOK_SECRETS"},
         "send": {"K_NATS_URL", "K_KEYS_EVENTS"},
         "bounce": {"K_NATS_URL", "K_KEYS_EVENTS", "K_KEYS_RETURN_PATHS"},
         "stats": servers | {"K_KEYS_EVENTS"},
         "events": {"K_EVENTS_SINK", "K_KEYS_EVENTS"},
         "track": servers | {"K_KEYS_EVENTS"},
-        "api-gateway": servers | {"K_API_ADMIN_TOKEN", "K_KEYS_EVENTS", "K_KEYS_DKIM_KEYS"},
+        "webhooks": {"K_DATABASE_URL", "K_KEYS_EVENTS", "K_KEYS_WEBHOOK_SECRETS"},
+        "api-gateway": servers
+        | {"K_API_ADMIN_TOKEN", "K_KEYS_EVENTS", "K_KEYS_DKIM_KEYS", "K_KEYS_WEBHOOK_SECRETS"},
         "nats-source": {"K_NATS_URL"},
     }
 

@@ -41,6 +41,7 @@ print(",".join(name for name in {DEAR} if hasattr(sys.modules.get(name), "__spec
         ("send", "google.protobuf,grpc"),
         ("bounce", ""),
         ("stats", "psycopg"),
+        ("webhooks", "psycopg"),
         ("events", "aiohttp"),
         ("dispatch", "cryptography,psycopg"),
     ],

@@ -44,6 +44,14 @@ def test_stages_are_work_queues_that_refuse_when_full() -> None:
         assert stream.consumer(30.0).backoff is None
 
 
+def test_stages_that_read_what_anyone_may_read_have_consumers_of_their_own() -> None:
+    for stage, stream in READERS.items():
+        consumer = stream.consumer(30.0)
+        assert stream.name == "KANNON_OUTCOMES"
+        assert (consumer.durable_name, consumer.filter_subject) == (stage, "kannon.v1.outcomes.>")
+        assert stage not in STAGES
+
+
 def test_what_anyone_may_read_is_kept_by_age() -> None:
     ages = {stream.name: stream.config(1).max_age for stream in STREAMS if not stream.stage}
     assert ages == {"KANNON_OUTCOMES": 72 * 3600, "KANNON_DLQ": 30 * 24 * 3600}

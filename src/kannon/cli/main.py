@@ -34,6 +34,7 @@ from kannon.cli.standalone.errors import Interrupted
 from kannon.cli.statistics import stats
 from kannon.cli.suppression.command import suppression
 from kannon.cli.templates import template
+from kannon.cli.webhooks import webhook
 from kannon.core.errors import KannonError, Unavailable
 from kannon.runtime.settings import (
     API_PORT,
@@ -145,7 +146,8 @@ def standalone(settings: Settings, verbose: bool, as_json: bool) -> None:
 
 for command in (
     *(config, run, domain, key, template),
-    *(send, batch, deliveries, bounces, suppression, recipient, stats, outcomes, doctor, dlq, audit, events),
+    *(send, batch, deliveries, bounces, suppression, recipient, stats, outcomes, doctor, dlq, audit),
+    *(events, webhook),
     *(demo, completion),
 ):
     cli.add_command(command)

@@ -22,6 +22,7 @@ from kannon.runtime.settings import (
     RUN_STATS,
     RUN_TRACK,
     RUN_VERIFIER,
+    RUN_WEBHOOKS,
     TICK_EVERY,
     Settings,
 )
@@ -44,6 +45,7 @@ class TablesMissing(KannonError):
     RUN_STATS,
     RUN_EVENTS,
     RUN_TRACK,
+    RUN_WEBHOOKS,
     DATABASE_URL,
     NATS_URL,
 )

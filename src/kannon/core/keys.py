@@ -22,6 +22,7 @@ class Purpose(StrEnum):
     RETURN_PATHS = "return-paths"
     DKIM_KEYS = "dkim-keys"
     TRACKING_KEYS = "tracking-keys"
+    WEBHOOK_SECRETS = "webhook-secrets"
 
 
 class SealBroken(KannonError):

@@ -9,6 +9,7 @@ from kannon.runtime.settings import (
     KEY_EVENTS,
     KEY_RETURN_PATHS,
     KEY_TRACKING_KEYS,
+    KEY_WEBHOOK_SECRETS,
     SECRET,
     Setting,
     Settings,
@@ -21,6 +22,7 @@ SETTING_OF: dict[Purpose, Setting[bytes]] = {
     Purpose.RETURN_PATHS: KEY_RETURN_PATHS,
     Purpose.DKIM_KEYS: KEY_DKIM_KEYS,
     Purpose.TRACKING_KEYS: KEY_TRACKING_KEYS,
+    Purpose.WEBHOOK_SECRETS: KEY_WEBHOOK_SECRETS,
 }
 
 

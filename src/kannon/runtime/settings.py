@@ -304,6 +304,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Dispatch, tick and edge": ("dispatch", "tick", "edge", "stats"),
     "Events": ("events",),
     "Tracking": ("track",),
+    "Webhooks": ("webhooks",),
     "Suppression": ("suppression",),
     "Attachments": ("attachments",),
     "Source": ("source",),
@@ -323,6 +324,7 @@ RUN_BOUNCE = Setting("run-bounce", _flag, "false", "run bounce, which judges ref
 RUN_STATS = Setting("run-stats", _flag, "false", "run stats, which writes results down")
 RUN_EVENTS = Setting("run-events", _flag, "false", "run events, which posts outcomes to events.sink")
 RUN_TRACK = Setting("run-track", _flag, "false", "run track, which readers' pixels and links lead to")
+RUN_WEBHOOKS = Setting("run-webhooks", _flag, "false", "run webhooks, which tells endpoints of Domains")
 
 CONFIG = Setting("config", _text, "~/.kannon.yaml", "the file with settings")
 DATABASE_URL = Setting(
@@ -346,6 +348,9 @@ KEY_RETURN_PATHS = Setting("keys.return-paths", _key, None, "key that signs retu
 KEY_DKIM_KEYS = Setting("keys.dkim-keys", _key, None, "key under which DKIM keys are stored", True)
 KEY_TRACKING_KEYS = Setting(
     "keys.tracking-keys", _key, None, "key under which the keys of tracking tokens are stored", True
+)
+KEY_WEBHOOK_SECRETS = Setting(
+    "keys.webhook-secrets", _key, None, "key under which the secrets of webhooks are stored", True
 )
 DATA_FOLDER = Setting("data_folder", _text, "", "where standalone keeps what is its own")
 
@@ -535,6 +540,17 @@ TRACK_TRUSTED_PROXIES = Setting(
     "track.trusted_proxies", parse_networks, "", "networks whose proxies are believed whom they ask for"
 )
 
+WEBHOOKS_ALLOW_NETWORKS = Setting(
+    "webhooks.allow_networks",
+    parse_networks,
+    "",
+    "networks allowed for webhooks though not public, and without TLS",
+)
+WEBHOOKS_TIMEOUT = Setting("webhooks.timeout", _duration, "15s", "for an endpoint to answer")
+WEBHOOKS_SUSPEND_AFTER = Setting(
+    "webhooks.suspend_after", _duration, "72h", "an endpoint that fails for so long is suspended"
+)
+WEBHOOKS_RETENTION = Setting("webhooks.retention", _duration, "7d", "how long the delivery log is kept")
 METRICS_PORT = Setting("metrics.port", _port, "0", "port of /metrics of gateway, edge and source; 0 for none")
 METRICS_HOST = Setting(
     "metrics.host",

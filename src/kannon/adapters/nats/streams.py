@@ -152,7 +152,8 @@ REQUESTS: Final = Stream(
 """What integrators ask the gateway for; there only where that is turned on."""
 STAGES: Final[Mapping[str, Stream]] = {stream.stage: stream for stream in STREAMS if stream.stage}
 READERS: Final[Mapping[str, Stream]] = {
-    stage: replace(_OUTCOMES, stage=stage, takes=f"{subject_of(Outcomes)}.>") for stage in ("events",)
+    stage: replace(_OUTCOMES, stage=stage, takes=f"{subject_of(Outcomes)}.>")
+    for stage in ("events", "webhooks")
 }
 """Stages that read what anyone may read, each by a consumer of its own: others still get it."""
 FED: Final[Mapping[str, Stream]] = {**STAGES, **READERS}

@@ -178,6 +178,46 @@ class ApiStub:
                 request_serializer=kannonapi_dot_admin__pb2.RemoveSuppressionReq.SerializeToString,
                 response_deserializer=kannonapi_dot_admin__pb2.RemoveSuppressionRes.FromString,
                 _registered_method=True)
+        self.CreateWebhook = channel.unary_unary(
+                '/pkg.kannon.admin.apiv1.Api/CreateWebhook',
+                request_serializer=kannonapi_dot_admin__pb2.CreateWebhookReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.CreateWebhookRes.FromString,
+                _registered_method=True)
+        self.ListWebhooks = channel.unary_unary(
+                '/pkg.kannon.admin.apiv1.Api/ListWebhooks',
+                request_serializer=kannonapi_dot_admin__pb2.ListWebhooksReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.ListWebhooksRes.FromString,
+                _registered_method=True)
+        self.GetWebhook = channel.unary_unary(
+                '/pkg.kannon.admin.apiv1.Api/GetWebhook',
+                request_serializer=kannonapi_dot_admin__pb2.GetWebhookReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.GetWebhookRes.FromString,
+                _registered_method=True)
+        self.DeleteWebhook = channel.unary_unary(
+                '/pkg.kannon.admin.apiv1.Api/DeleteWebhook',
+                request_serializer=kannonapi_dot_admin__pb2.DeleteWebhookReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.DeleteWebhookRes.FromString,
+                _registered_method=True)
+        self.TestWebhook = channel.unary_unary(
+                '/pkg.kannon.admin.apiv1.Api/TestWebhook',
+                request_serializer=kannonapi_dot_admin__pb2.TestWebhookReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.TestWebhookRes.FromString,
+                _registered_method=True)
+        self.RotateWebhookSecret = channel.unary_unary(
+                '/pkg.kannon.admin.apiv1.Api/RotateWebhookSecret',
+                request_serializer=kannonapi_dot_admin__pb2.RotateWebhookSecretReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.RotateWebhookSecretRes.FromString,
+                _registered_method=True)
+        self.ListWebhookDeliveries = channel.unary_unary(
+                '/pkg.kannon.admin.apiv1.Api/ListWebhookDeliveries',
+                request_serializer=kannonapi_dot_admin__pb2.ListWebhookDeliveriesReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.ListWebhookDeliveriesRes.FromString,
+                _registered_method=True)
+        self.RedeliverWebhook = channel.unary_unary(
+                '/pkg.kannon.admin.apiv1.Api/RedeliverWebhook',
+                request_serializer=kannonapi_dot_admin__pb2.RedeliverWebhookReq.SerializeToString,
+                response_deserializer=kannonapi_dot_admin__pb2.RedeliverWebhookRes.FromString,
+                _registered_method=True)
         self.ExportRecipient = channel.unary_stream(
                 '/pkg.kannon.admin.apiv1.Api/ExportRecipient',
                 request_serializer=kannonapi_dot_admin__pb2.ExportRecipientReq.SerializeToString,
@@ -388,6 +428,64 @@ class ApiServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateWebhook(self, request, context):
+        """Endpoints that are told what became of a Domain's mails, signed after the Standard Webhooks scheme. The only
+        answers that show a secret in full are those of CreateWebhook and RotateWebhookSecret.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWebhooks(self, request, context):
+        """Oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetWebhook(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteWebhook(self, request, context):
+        """Answers with the webhook as it was. Nothing is posted to it any more, and its log goes, too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TestWebhook(self, request, context):
+        """Has an event posted that says nothing else, before all that is due. What came of it stands in the log. If a
+        suspended webhook takes it, it is told what happens again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateWebhookSecret(self, request, context):
+        """Gives a webhook a new secret. The old one signs as well for 24 hours, or not at all any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWebhookDeliveries(self, request, context):
+        """What was owed to a webhook and what became of that, newest first. Kept for webhooks.retention.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedeliverWebhook(self, request, context):
+        """Has events of the log posted once more, under the ids that they have: one, or all that failed since a time, at
+        most 10,000 in one call. If a suspended webhook takes one, it is told what happens again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExportRecipient(self, request, context):
         """All that is kept of one Recipient of a Domain, as JSON Lines, in pieces. It walks through all Batches.
         """
@@ -545,6 +643,46 @@ def add_ApiServicer_to_server(servicer, server):
                     servicer.RemoveSuppression,
                     request_deserializer=kannonapi_dot_admin__pb2.RemoveSuppressionReq.FromString,
                     response_serializer=kannonapi_dot_admin__pb2.RemoveSuppressionRes.SerializeToString,
+            ),
+            'CreateWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateWebhook,
+                    request_deserializer=kannonapi_dot_admin__pb2.CreateWebhookReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.CreateWebhookRes.SerializeToString,
+            ),
+            'ListWebhooks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWebhooks,
+                    request_deserializer=kannonapi_dot_admin__pb2.ListWebhooksReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.ListWebhooksRes.SerializeToString,
+            ),
+            'GetWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetWebhook,
+                    request_deserializer=kannonapi_dot_admin__pb2.GetWebhookReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.GetWebhookRes.SerializeToString,
+            ),
+            'DeleteWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteWebhook,
+                    request_deserializer=kannonapi_dot_admin__pb2.DeleteWebhookReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.DeleteWebhookRes.SerializeToString,
+            ),
+            'TestWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.TestWebhook,
+                    request_deserializer=kannonapi_dot_admin__pb2.TestWebhookReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.TestWebhookRes.SerializeToString,
+            ),
+            'RotateWebhookSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateWebhookSecret,
+                    request_deserializer=kannonapi_dot_admin__pb2.RotateWebhookSecretReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.RotateWebhookSecretRes.SerializeToString,
+            ),
+            'ListWebhookDeliveries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWebhookDeliveries,
+                    request_deserializer=kannonapi_dot_admin__pb2.ListWebhookDeliveriesReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.ListWebhookDeliveriesRes.SerializeToString,
+            ),
+            'RedeliverWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedeliverWebhook,
+                    request_deserializer=kannonapi_dot_admin__pb2.RedeliverWebhookReq.FromString,
+                    response_serializer=kannonapi_dot_admin__pb2.RedeliverWebhookRes.SerializeToString,
             ),
             'ExportRecipient': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportRecipient,
@@ -1317,6 +1455,222 @@ class Api:
             '/pkg.kannon.admin.apiv1.Api/RemoveSuppression',
             kannonapi_dot_admin__pb2.RemoveSuppressionReq.SerializeToString,
             kannonapi_dot_admin__pb2.RemoveSuppressionRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/CreateWebhook',
+            kannonapi_dot_admin__pb2.CreateWebhookReq.SerializeToString,
+            kannonapi_dot_admin__pb2.CreateWebhookRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWebhooks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/ListWebhooks',
+            kannonapi_dot_admin__pb2.ListWebhooksReq.SerializeToString,
+            kannonapi_dot_admin__pb2.ListWebhooksRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/GetWebhook',
+            kannonapi_dot_admin__pb2.GetWebhookReq.SerializeToString,
+            kannonapi_dot_admin__pb2.GetWebhookRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/DeleteWebhook',
+            kannonapi_dot_admin__pb2.DeleteWebhookReq.SerializeToString,
+            kannonapi_dot_admin__pb2.DeleteWebhookRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TestWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/TestWebhook',
+            kannonapi_dot_admin__pb2.TestWebhookReq.SerializeToString,
+            kannonapi_dot_admin__pb2.TestWebhookRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateWebhookSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/RotateWebhookSecret',
+            kannonapi_dot_admin__pb2.RotateWebhookSecretReq.SerializeToString,
+            kannonapi_dot_admin__pb2.RotateWebhookSecretRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWebhookDeliveries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/ListWebhookDeliveries',
+            kannonapi_dot_admin__pb2.ListWebhookDeliveriesReq.SerializeToString,
+            kannonapi_dot_admin__pb2.ListWebhookDeliveriesRes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RedeliverWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pkg.kannon.admin.apiv1.Api/RedeliverWebhook',
+            kannonapi_dot_admin__pb2.RedeliverWebhookReq.SerializeToString,
+            kannonapi_dot_admin__pb2.RedeliverWebhookRes.FromString,
             options,
             channel_credentials,
             insecure,

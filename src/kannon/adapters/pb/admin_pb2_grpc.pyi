@@ -74,6 +74,27 @@ class ApiStub:
     """
     RemoveSuppression: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveSuppressionReq, _admin_pb2.RemoveSuppressionRes]
     """Answers with the suppression as it was. The address is sent to again."""
+    CreateWebhook: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateWebhookReq, _admin_pb2.CreateWebhookRes]
+    """Endpoints that are told what became of a Domain's mails, signed after the Standard Webhooks scheme. The only
+    answers that show a secret in full are those of CreateWebhook and RotateWebhookSecret.
+    """
+    ListWebhooks: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListWebhooksReq, _admin_pb2.ListWebhooksRes]
+    """Oldest first."""
+    GetWebhook: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetWebhookReq, _admin_pb2.GetWebhookRes]
+    DeleteWebhook: _aio.UnaryUnaryMultiCallable[_admin_pb2.DeleteWebhookReq, _admin_pb2.DeleteWebhookRes]
+    """Answers with the webhook as it was. Nothing is posted to it any more, and its log goes, too."""
+    TestWebhook: _aio.UnaryUnaryMultiCallable[_admin_pb2.TestWebhookReq, _admin_pb2.TestWebhookRes]
+    """Has an event posted that says nothing else, before all that is due. What came of it stands in the log. If a
+    suspended webhook takes it, it is told what happens again.
+    """
+    RotateWebhookSecret: _aio.UnaryUnaryMultiCallable[_admin_pb2.RotateWebhookSecretReq, _admin_pb2.RotateWebhookSecretRes]
+    """Gives a webhook a new secret. The old one signs as well for 24 hours, or not at all any more."""
+    ListWebhookDeliveries: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListWebhookDeliveriesReq, _admin_pb2.ListWebhookDeliveriesRes]
+    """What was owed to a webhook and what became of that, newest first. Kept for webhooks.retention."""
+    RedeliverWebhook: _aio.UnaryUnaryMultiCallable[_admin_pb2.RedeliverWebhookReq, _admin_pb2.RedeliverWebhookRes]
+    """Has events of the log posted once more, under the ids that they have: one, or all that failed since a time, at
+    most 10,000 in one call. If a suspended webhook takes one, it is told what happens again.
+    """
     ExportRecipient: _aio.UnaryStreamMultiCallable[_admin_pb2.ExportRecipientReq, _admin_pb2.ExportRecipientRes]
     """All that is kept of one Recipient of a Domain, as JSON Lines, in pieces. It walks through all Batches."""
     EraseRecipient: _aio.UnaryUnaryMultiCallable[_admin_pb2.EraseRecipientReq, _admin_pb2.EraseRecipientRes]
@@ -309,6 +330,75 @@ class ApiServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_admin_pb2.RemoveSuppressionReq, _admin_pb2.RemoveSuppressionRes],
     ) -> _abc.Awaitable[_admin_pb2.RemoveSuppressionRes]:
         """Answers with the suppression as it was. The address is sent to again."""
+
+    @_abc_1.abstractmethod
+    def CreateWebhook(
+        self,
+        request: _admin_pb2.CreateWebhookReq,
+        context: _aio.ServicerContext[_admin_pb2.CreateWebhookReq, _admin_pb2.CreateWebhookRes],
+    ) -> _abc.Awaitable[_admin_pb2.CreateWebhookRes]:
+        """Endpoints that are told what became of a Domain's mails, signed after the Standard Webhooks scheme. The only
+        answers that show a secret in full are those of CreateWebhook and RotateWebhookSecret.
+        """
+
+    @_abc_1.abstractmethod
+    def ListWebhooks(
+        self,
+        request: _admin_pb2.ListWebhooksReq,
+        context: _aio.ServicerContext[_admin_pb2.ListWebhooksReq, _admin_pb2.ListWebhooksRes],
+    ) -> _abc.Awaitable[_admin_pb2.ListWebhooksRes]:
+        """Oldest first."""
+
+    @_abc_1.abstractmethod
+    def GetWebhook(
+        self,
+        request: _admin_pb2.GetWebhookReq,
+        context: _aio.ServicerContext[_admin_pb2.GetWebhookReq, _admin_pb2.GetWebhookRes],
+    ) -> _abc.Awaitable[_admin_pb2.GetWebhookRes]: ...
+
+    @_abc_1.abstractmethod
+    def DeleteWebhook(
+        self,
+        request: _admin_pb2.DeleteWebhookReq,
+        context: _aio.ServicerContext[_admin_pb2.DeleteWebhookReq, _admin_pb2.DeleteWebhookRes],
+    ) -> _abc.Awaitable[_admin_pb2.DeleteWebhookRes]:
+        """Answers with the webhook as it was. Nothing is posted to it any more, and its log goes, too."""
+
+    @_abc_1.abstractmethod
+    def TestWebhook(
+        self,
+        request: _admin_pb2.TestWebhookReq,
+        context: _aio.ServicerContext[_admin_pb2.TestWebhookReq, _admin_pb2.TestWebhookRes],
+    ) -> _abc.Awaitable[_admin_pb2.TestWebhookRes]:
+        """Has an event posted that says nothing else, before all that is due. What came of it stands in the log. If a
+        suspended webhook takes it, it is told what happens again.
+        """
+
+    @_abc_1.abstractmethod
+    def RotateWebhookSecret(
+        self,
+        request: _admin_pb2.RotateWebhookSecretReq,
+        context: _aio.ServicerContext[_admin_pb2.RotateWebhookSecretReq, _admin_pb2.RotateWebhookSecretRes],
+    ) -> _abc.Awaitable[_admin_pb2.RotateWebhookSecretRes]:
+        """Gives a webhook a new secret. The old one signs as well for 24 hours, or not at all any more."""
+
+    @_abc_1.abstractmethod
+    def ListWebhookDeliveries(
+        self,
+        request: _admin_pb2.ListWebhookDeliveriesReq,
+        context: _aio.ServicerContext[_admin_pb2.ListWebhookDeliveriesReq, _admin_pb2.ListWebhookDeliveriesRes],
+    ) -> _abc.Awaitable[_admin_pb2.ListWebhookDeliveriesRes]:
+        """What was owed to a webhook and what became of that, newest first. Kept for webhooks.retention."""
+
+    @_abc_1.abstractmethod
+    def RedeliverWebhook(
+        self,
+        request: _admin_pb2.RedeliverWebhookReq,
+        context: _aio.ServicerContext[_admin_pb2.RedeliverWebhookReq, _admin_pb2.RedeliverWebhookRes],
+    ) -> _abc.Awaitable[_admin_pb2.RedeliverWebhookRes]:
+        """Has events of the log posted once more, under the ids that they have: one, or all that failed since a time, at
+        most 10,000 in one call. If a suspended webhook takes one, it is told what happens again.
+        """
 
     @_abc_1.abstractmethod
     def ExportRecipient(

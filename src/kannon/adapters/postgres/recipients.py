@@ -50,12 +50,14 @@ class PostgresRecipientData:
         own = canonical(address)
         async with self._database.transaction() as connection:
             reports = await _all(connection, "reports", _about(domain, address, ids))
+            posts = await _all(connection, "webhook_deliveries", _addressed(domain, address))
             bounces = await _all(connection, "soft_bounces", {"domain": domain, "address": own})
             suppressions = await _all(
                 connection, "suppressions", {"domain": domain, "addresses": [own, hashed(domain, own)]}
             )
         yield (
             [_record("report", row) for row in reports]
+            + [_record("webhook_delivery", row) for row in posts]
             + [_record("soft_bounce", row) for row in bounces]
             + [_record("suppression", row) for row in suppressions]
         )
@@ -82,6 +84,7 @@ class PostgresRecipientData:
         async with self._database.transaction() as connection:
             reports = await _all(connection, "reports", _about(domain, address, ids))
             await connection.execute(SQL["drop_reports"], {"numbers": [row["number"] for row in reports]})
+            await connection.execute(SQL["drop_webhook_deliveries"], _addressed(domain, address))
             kept = await _keep_as_hash(connection, domain, canonical(address), now)
         return erased + Erased(reports=len(reports), suppressions=kept)
 
@@ -144,7 +147,11 @@ def _places(ids: Sequence[DeliveryId]) -> dict[str, list[int]]:
 
 
 def _about(domain: str, address: str, ids: Sequence[DeliveryId]) -> dict[str, Any]:
-    return {"domain": domain, "spellings": spellings(address), **_places(ids)}
+    return {**_addressed(domain, address), **_places(ids)}
+
+
+def _addressed(domain: str, address: str) -> dict[str, Any]:
+    return {"domain": domain, "spellings": spellings(address)}
 
 
 async def _all(connection: Connection, query: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,15 +1,15 @@
-"""Runs the parts of a plan, and the timer that wakes dispatch."""
+"""Runs the parts of a plan, and the timer that wakes some of them."""
 
 import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
 
 from kannon.cli.standalone.errors import Interrupted
-from kannon.cli.standalone.plan import Plan
+from kannon.cli.standalone.plan import TICKED, Plan
 from kannon.cli.standalone.supervisor import Supervisor
 from kannon.events import TICK_TYPE
 
@@ -44,14 +44,16 @@ async def started(plan: Plan, supervisor: Supervisor, tick_every: float) -> Asyn
     await supervisor.start(*plan.workers())
     if source := plan.source():
         await supervisor.start(source)
-    dispatch = plan.stages.get("dispatch")
-    async with ticking(dispatch, tick_every) if dispatch else nullcontext():
+    async with AsyncExitStack() as stack:
+        for stage, port in plan.stages.items():
+            if stage in TICKED:
+                await stack.enter_async_context(ticking(port, tick_every))
         yield
 
 
 @asynccontextmanager
 async def ticking(port: int, every: float) -> AsyncIterator[None]:
-    """Wake the dispatch that listens there, as a PingSource does on a cluster, while the context lasts.
+    """Wake the stage that listens there, as a PingSource does on a cluster, while the context lasts.
 
     Args:
         every: seconds.
@@ -78,7 +80,9 @@ async def _tick_for_ever(port: int, every: float) -> None:
             try:
                 async with session.post(f"http://127.0.0.1:{port}/", headers=headers) as response:
                     if response.status >= 300:
-                        log.warning("the tick was not taken", extra={"status": response.status})
+                        log.warning("the tick was not taken", extra={"port": port, "status": response.status})
             except (aiohttp.ClientError, TimeoutError) as error:
-                # The supervisor tells when dispatch is down, and the next tick comes soon.
-                log.debug("dispatch did not hear the tick", extra={"error": type(error).__name__})
+                # The supervisor tells when a stage is down, and the next tick comes soon.
+                log.debug(
+                    "a stage did not hear the tick", extra={"port": port, "error": type(error).__name__}
+                )

@@ -41,6 +41,7 @@ from kannon.runtime.settings import (
     RUN_STATS,
     RUN_TRACK,
     RUN_VERIFIER,
+    RUN_WEBHOOKS,
     SENDER_HOSTNAME,
     SMTP_ADDRESS,
     SOURCE_HEALTH_HOST,
@@ -54,7 +55,9 @@ from kannon.runtime.settings import (
 
 GATEWAY, EDGE, SOURCE, TRACK = "api-gateway", "edge-smtp", "nats-source", "track"
 _READY_SECONDS = 75.0  # more than a part waits for its servers: it says itself what is not there
-STAGES = ("verify", "dispatch", "send", "bounce", "stats")
+STAGES = ("verify", "dispatch", "send", "bounce", "stats", "webhooks")
+TICKED = ("dispatch", "webhooks")
+"""Stages that the timer wakes."""
 EVENTS = "events"
 """The function that tells others; it is fed as a stage is, and nothing depends on it."""
 FED = (*STAGES, EVENTS)
@@ -72,11 +75,12 @@ COMPONENTS: Mapping[Setting[bool], str] = {
     RUN_STATS: "stats",
     RUN_EVENTS: EVENTS,
     RUN_TRACK: TRACK,
+    RUN_WEBHOOKS: "webhooks",
 }
 """The settings that choose parts for `kannon run`."""
 
 _KEYS: Mapping[str, tuple[Purpose, ...]] = {
-    GATEWAY: (Purpose.DKIM_KEYS, Purpose.EVENTS),
+    GATEWAY: (Purpose.DKIM_KEYS, Purpose.EVENTS, Purpose.WEBHOOK_SECRETS),
     "verify": (Purpose.EVENTS,),
     "dispatch": (
         Purpose.DKIM_KEYS,
@@ -88,6 +92,7 @@ _KEYS: Mapping[str, tuple[Purpose, ...]] = {
     "send": (Purpose.EVENTS,),
     "bounce": (Purpose.EVENTS, Purpose.RETURN_PATHS),
     "stats": (Purpose.EVENTS,),
+    "webhooks": (Purpose.EVENTS, Purpose.WEBHOOK_SECRETS),
     EVENTS: (Purpose.EVENTS,),
     EDGE: (Purpose.ENVELOPES, Purpose.EVENTS, Purpose.RETURN_PATHS),
     TRACK: (Purpose.EVENTS,),
@@ -102,6 +107,7 @@ _NEEDS: Mapping[str, tuple[Setting[Any], ...]] = {
     "send": (NATS_URL, EDGE_TARGETS),
     "bounce": (NATS_URL,),
     "stats": (DATABASE_URL, NATS_URL),
+    "webhooks": (DATABASE_URL,),
     EVENTS: (EVENTS_SINK,),
     EDGE: (NATS_URL, SENDER_HOSTNAME, EDGE_JOURNAL),
     TRACK: (DATABASE_URL, NATS_URL),

@@ -47,6 +47,16 @@ ORDER BY number
 -- name: drop_reports
 DELETE FROM reports WHERE number = ANY(%(numbers)s)
 
+-- name: webhook_deliveries
+SELECT d.number, d.webhook, d.event_id, d.type, d.recipient, d.body, d.created_at, d.state
+FROM webhooks w JOIN webhook_deliveries d ON d.webhook = w.id
+WHERE w.domain = %(domain)s AND lower(d.recipient) = ANY(%(spellings)s)
+ORDER BY d.number
+
+-- name: drop_webhook_deliveries
+DELETE FROM webhook_deliveries d USING webhooks w
+WHERE d.webhook = w.id AND w.domain = %(domain)s AND lower(d.recipient) = ANY(%(spellings)s)
+
 -- name: suppressions
 SELECT * FROM suppressions WHERE domain = %(domain)s AND address = ANY(%(addresses)s)
 

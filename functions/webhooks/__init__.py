@@ -1,0 +1,1 @@
+"""webhooks: tells endpoints of Domains what became of mails."""
