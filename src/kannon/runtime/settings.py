@@ -299,7 +299,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "data_folder",
         "debug",
     ),
-    "Gateway": ("api", "limits", "audit", "events"),
+    "Gateway": ("api", "limits", "audit"),
     "Sending": ("sender", "dns"),
     "Dispatch, tick and edge": ("dispatch", "tick", "edge", "stats"),
     "Events": ("events",),
