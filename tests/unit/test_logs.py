@@ -52,6 +52,16 @@ def test_an_address_is_shown_by_its_first_letter(text: str, shown: str) -> None:
     assert (told["reason"], told["several"], told["mapping"]) == (shown, [shown], {"of": shown})
 
 
+def test_half_a_surrogate_pair_in_what_callers_sent_loses_no_line() -> None:
+    with io.TextIOWrapper(io.BytesIO(), encoding="utf-8") as stream:
+        record = logging.makeLogRecord(
+            {"name": "any", "levelname": "INFO", "msg": "any", "fields": ["\ud800ö"]}
+        )
+        stream.write(JsonFormatter("gateway").format(record))
+        stream.seek(0)
+        assert json.loads(stream.read())["fields"] == ["\ud800ö"]
+
+
 @given(st.text(), st.text(st.characters(categories=["Ll", "Nd"]), min_size=2))
 def test_no_local_part_is_shown_whatever_stands_around_it(around: str, local: str) -> None:
     secret = f"zq{local}"

@@ -55,7 +55,9 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         text = json.dumps(line, default=str, ensure_ascii=False)
-        return _ADDRESS.sub(_masked, text) if "@" in text else text
+        text = _ADDRESS.sub(_masked, text) if "@" in text else text
+        # Callers may send half a surrogate pair, which no stream takes: escaped, as JSON has it.
+        return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
 def start_logging(part: str, debug: bool = False, stream: TextIO | None = None) -> None:
