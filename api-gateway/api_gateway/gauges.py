@@ -75,9 +75,11 @@ class Gauges:
                 c.STREAM_UNTAKEN.set(stream.untaken, stream.stage)
                 c.STREAM_FULLNESS.set(stream.fullness, stream.stage)
         for event, count in found.dead_letters.items():
-            c.DEAD_LETTERS.set(count, event)
+            name = _event_of(event)
+            c.DEAD_LETTERS.set(c.DEAD_LETTERS.value(name) + count, name)
 
 
+_REQUESTS: Final = "requests"
 _OF_STREAMS: Final = (c.STREAM_MESSAGES, c.STREAM_UNTAKEN, c.STREAM_FULLNESS, c.DEAD_LETTERS)
 
 
@@ -88,6 +90,11 @@ async def _in_time(look: Awaitable[None], *gauges: Gauge) -> None:
     except (Unavailable, TimeoutError):
         for gauge in gauges:
             gauge.clear()
+
+
+def _event_of(name: str) -> str:
+    """A request's subject ends with what its sender took for a Domain: no name for a label."""
+    return _REQUESTS if name.startswith(f"{_REQUESTS}.") else name
 
 
 def _set_tick(found: LedgerDiagnosis, now: datetime) -> None:

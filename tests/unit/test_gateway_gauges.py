@@ -100,3 +100,12 @@ async def test_letters_that_are_gone_are_not_told_any_more(looked: Looked) -> No
     looked.now, looked.streams.found = EVERY, replace(looked.streams.found, dead_letters={})
     await looked.gauges.look()
     assert list(c.DEAD_LETTERS.series()) == []
+
+
+async def test_letters_of_requests_are_told_as_one_whatever_domains_their_senders_make_up(
+    looked: Looked,
+) -> None:
+    letters = {"requests.a.example": 2, "requests.b.example": 3}
+    looked.streams.found = replace(looked.streams.found, dead_letters=letters)
+    await looked.gauges.look()
+    assert [(labels, value) for _, labels, value in c.DEAD_LETTERS.series()] == [({"event": "requests"}, 5)]
