@@ -13,6 +13,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from kannon.adapters.pb import mailer_pb2
 from kannon.core.public_events import COMMON, CONTENT_TYPE, KINDS, SCHEMAS, Field, Kind
+from kannon.core.webhooks import TEST_TYPE
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "events"
@@ -35,9 +36,14 @@ _REFUSED = (
         "field", str, "Where; empty if that is no single place. What stands in the data begins with `data.`."
     ),
 )
+_TEST = (
+    Field("domain", str, "The Domain whose webhook it is."),
+    Field("webhook", str, "The webhook, as its id names it."),
+)
 _SAID = {
     REQUESTED: "Asks for mail, as SendHTML or SendTemplate does. Source and id are its idempotency key.",
     REFUSED: "A request that came by NATS and will never be done.",
+    TEST_TYPE: "Someone asked for a test of a webhook. It is posted to that alone.",
 }
 _WELL_KNOWN: Mapping[str, Schema] = {
     "google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
@@ -47,7 +53,8 @@ _WELL_KNOWN: Mapping[str, Schema] = {
 def schemas() -> dict[str, Schema]:
     """The schema of the data of each type."""
     found = {kind.type: _of_kind(kind) for kind in KINDS}
-    found[REFUSED] = _object(REFUSED, _SAID[REFUSED], _REFUSED, [field.name for field in _REFUSED])
+    for name, fields in ((REFUSED, _REFUSED), (TEST_TYPE, _TEST)):
+        found[name] = _object(name, _SAID[name], fields, [field.name for field in fields])
     found[REQUESTED] = _of_requests()
     return dict(sorted(found.items()))
 
@@ -138,6 +145,11 @@ def asyncapi() -> Schema:
             "outcomes": _channel(
                 None, "What K_SINK of the function events names: a Broker, a Channel, any URL.", out
             ),
+            "webhooks": _channel(
+                None,
+                "What Api.CreateWebhook named: POST, in structured mode, signed (docs/webhooks.md).",
+                [*out, TEST_TYPE],
+            ),
             "requests": _channel("/events", "At the gateway's port: POST.", asked),
             "requestsByNats": _channel(
                 "kannon.v1.requests.{domain}", "Where that is turned on.", asked, True
@@ -146,6 +158,7 @@ def asyncapi() -> Schema:
         },
         "operations": {
             "tellOutcomes": {"action": "send", "channel": {"$ref": "#/channels/outcomes"}},
+            "tellWebhooks": {"action": "send", "channel": {"$ref": "#/channels/webhooks"}},
             "takeRequests": {"action": "receive", "channel": {"$ref": "#/channels/requests"}},
             "takeRequestsByNats": {"action": "receive", "channel": {"$ref": "#/channels/requestsByNats"}},
             "tellRefusals": {"action": "send", "channel": {"$ref": "#/channels/refusalsByNats"}},
@@ -166,7 +179,7 @@ def _message(name: str, schema: Schema) -> Schema:
         "title": name,
         "summary": schema["description"],
         "contentType": CONTENT_TYPE,
-        "headers": {"type": "object", "properties": _attributes(name)},
+        "headers": _headers(name),
         "payload": {
             "schemaFormat": "application/schema+json;version=draft-2020-12",
             "schema": {"$ref": f"./{name}.schema.json"},
@@ -174,23 +187,27 @@ def _message(name: str, schema: Schema) -> Schema:
     }
 
 
-def _attributes(name: str) -> Schema:
+def _headers(name: str) -> Schema:
+    """Of binary mode; in structured mode the same stand in the body, without `ce-`."""
     text: Schema = {"type": "string"}
-    common: Schema = {
+    required: Schema = {
         "ce-specversion": {"const": "1.0"},
         "ce-type": {"const": name},
         "ce-id": text,
         "ce-source": text | {"format": "uri-reference"},
     }
-    if name == REQUESTED:
-        return common
-    return common | {
-        "ce-subject": text,
-        "ce-time": text | {"format": "date-time", "examples": [_EXAMPLE]},
-        "ce-dataschema": {"const": f"{SCHEMAS}{name}"},
-        "ce-partitionkey": text,
-        "ce-traceparent": text,
-    }
+    more: Schema = {}
+    if name != REQUESTED:
+        required |= {
+            "ce-subject": text,
+            "ce-time": text | {"format": "date-time", "examples": [_EXAMPLE]},
+        }
+    if name not in (REQUESTED, REFUSED):
+        required["ce-dataschema"] = {"const": f"{SCHEMAS}{name}"}
+    if name not in (REQUESTED, TEST_TYPE):
+        required["ce-partitionkey"] = text
+        more["ce-traceparent"] = text
+    return {"type": "object", "properties": required | more, "required": list(required)}
 
 
 def event_types() -> list[Schema]:

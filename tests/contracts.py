@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
+import yaml
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "events"
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
@@ -20,6 +21,13 @@ def schema_of(event_type: str) -> Mapping[str, Any]:
     schema: Mapping[str, Any] = json.loads((FOLDER / f"{event_type}.schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     return schema
+
+
+@cache
+def document() -> Mapping[str, Any]:
+    """The AsyncAPI document."""
+    found: Mapping[str, Any] = yaml.safe_load((FOLDER / "asyncapi.yaml").read_text())
+    return found
 
 
 def check_data(event_type: str, data: object) -> None:
@@ -44,6 +52,8 @@ def check_event(event: Mapping[str, Any]) -> None:
     assert all(map(_NAME.fullmatch, attributes))
     if "time" in attributes:
         assert _TIME.fullmatch(attributes["time"])
-    if "dataschema" in attributes:
-        assert attributes["dataschema"] == schema_of(event["type"])["$id"]
+    headers = {f"ce-{name}": value for name, value in attributes.items()}
+    jsonschema.Draft202012Validator(document()["components"]["messages"][event["type"]]["headers"]).validate(
+        headers
+    )
     check_data(event["type"], event["data"])

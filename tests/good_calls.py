@@ -88,6 +88,12 @@ _HOOK = "https://hooks.example.com/kannon"
 
 def _of_webhook(kind: type[Any], **fields: Any) -> Prepared:
     async def prepared(tenant: Tenant) -> Message:
+        listed = await tenant.client.admin(
+            "Api/ListWebhooks", admin_pb2.ListWebhooksReq(domain=tenant.domain)
+        )
+        for old in listed.webhooks[10:]:  # a Domain has so many at the most
+            gone = admin_pb2.DeleteWebhookReq(domain=tenant.domain, webhook_id=old.webhook_id)
+            await tenant.client.admin("Api/DeleteWebhook", gone)
         wanted = admin_pb2.CreateWebhookReq(domain=tenant.domain, url=_HOOK)
         created = (await tenant.client.admin("Api/CreateWebhook", wanted)).webhook
         message: Message = kind(domain=tenant.domain, webhook_id=created.webhook_id, **fields)

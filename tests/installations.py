@@ -150,7 +150,12 @@ def is_ours(manifest: Manifest) -> bool:
     return bool(manifest["metadata"]["labels"]["app.kubernetes.io/name"] == "kannon")
 
 
-def _with_components(below: Path, *folders: Path) -> tuple[Manifest, ...]:
+def component_folders() -> list[Path]:
+    """All that may be added, by name."""
+    return sorted(path.parent for path in KNATIVE.glob("components/*/kustomization.yaml"))
+
+
+def with_components(below: Path, *folders: Path) -> tuple[Manifest, ...]:
     """Components on top of something, as an owner's own overlay has them."""
     with tempfile.TemporaryDirectory() as scratch:
         components = ", ".join(os.path.relpath(folder, scratch) for folder in folders)
@@ -164,12 +169,12 @@ def _with_components(below: Path, *folders: Path) -> tuple[Manifest, ...]:
 def installations() -> tuple[Installation, ...]:
     """Base first, overlays, base with each component, production with all, and what OpenFaaS needs."""
     folders: Iterable[Path] = sorted(path.parent for path in KNATIVE.glob("overlays/*/kustomization.yaml"))
-    components = sorted(path.parent for path in KNATIVE.glob("components/*/kustomization.yaml"))
+    components = component_folders()
     return (
         Installation("base", tuple(read(KNATIVE / "base"))),
         *(Installation(folder.name, tuple(read(folder))) for folder in folders),
-        *(Installation(folder.name, _with_components(KNATIVE / "base", folder)) for folder in components),
-        Installation("all", _with_components(KNATIVE / "overlays" / "production", *components)),
+        *(Installation(folder.name, with_components(KNATIVE / "base", folder)) for folder in components),
+        Installation("all", with_components(KNATIVE / "overlays" / "production", *components)),
         Installation("openfaas", tuple(read(KNATIVE / "openfaas"))),
     )
 

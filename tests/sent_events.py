@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 
+from tests.contracts import check_data
 from tests.gateway_client import Tenant, basic
 
 TYPE = "email.kannon.send.requested.v1"
@@ -66,7 +67,7 @@ def binary(given: Mapping[str, str]) -> dict[str, str]:
 async def post(
     address: str, headers: Mapping[str, str], body: object, *, method: str = "POST", accept: str = "*/*"
 ) -> Answer:
-    """Send a request to `/events`; a body that is no octets goes as JSON."""
+    """Send a request to `/events`; a body that is no octets goes as JSON; what is taken fits its schema."""
     octets = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = {"accept": accept} | dict(headers)
     async with (
@@ -74,7 +75,18 @@ async def post(
         session.request(method, f"http://{address}/events", data=octets, headers=named) as answer,
     ):
         found = {name.lower(): value for name, value in answer.headers.items()}
-        return Answer(answer.status, found, await answer.read())
+        given = Answer(answer.status, found, await answer.read())
+    if given.status == 202:
+        for data in _datas(headers, json.loads(octets)):
+            check_data(TYPE, data)
+    return given
+
+
+def _datas(headers: Mapping[str, str], body: Any) -> list[Any]:
+    """Of each event, whatever mode it came in."""
+    kind = headers.get("content-type", "").partition(";")[0]
+    events = body if kind == BATCH else [body if kind == STRUCTURED else {"data": body}]
+    return [event["data"] for event in events if "data" in event]
 
 
 async def publish(

@@ -10,6 +10,8 @@ from typing import Any
 
 from standardwebhooks import Webhook as Verifier
 
+from tests.contracts import check_event
+
 OK = b"HTTP/1.1 204 No Content\r\n\r\n"
 Answering = Callable[["Got"], bytes | Awaitable[bytes]]
 
@@ -34,8 +36,10 @@ class Got:
         return json.loads(self.body)
 
     def verified_by(self, secret: str) -> Any:
-        """The event, if its signature is good by somebody else's code."""
-        return Verifier(secret).verify(self.body, self.headers)
+        """The event, if its signature is good by somebody else's code, and it keeps its contract."""
+        event = Verifier(secret).verify(self.body, self.headers)
+        check_event(event)
+        return event
 
 
 @dataclass

@@ -166,6 +166,15 @@ async def _key(world: World, request: Any, answer: Any) -> Mapping[str, Any]:
     return fields_of((await world.tenant.client.admin("Api/GetAPIKey", wanted)).api_key)
 
 
+async def _webhook(world: World, request: Any, answer: Any) -> Mapping[str, Any]:
+    client, webhook_id = world.tenant.client, answer.webhook.webhook_id
+    wanted = admin_pb2.GetWebhookReq(domain=request.domain, webhook_id=webhook_id)
+    found = (await client.admin("Api/GetWebhook", wanted)).webhook
+    gone = admin_pb2.DeleteWebhookReq(domain=request.domain, webhook_id=webhook_id)
+    await client.admin("Api/DeleteWebhook", gone)  # a Domain has so many at the most
+    return fields_of(found)
+
+
 async def _suppression(world: World, request: Any, answer: Any) -> Mapping[str, Any]:
     if answer.rejected:
         (rejected,) = answer.rejected
@@ -201,6 +210,7 @@ READ_BACK: Mapping[str, ReadBack] = {
     "Api/UpdateTemplate": _template,
     "Api/CreateAPIKey": _key,
     "Api/AddSuppressions": _suppression,
+    "Api/CreateWebhook": _webhook,
     "Mailer/SendHTML": _sent,
     "Mailer/SendTemplate": _sent,
     "Mailer/RenderTemplate": _preview,

@@ -1,6 +1,7 @@
 """Mail asked for over NATS: what is done, what is refused and told, and what waits."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,9 +19,12 @@ from kannon.core.limits import UNLIMITED, Limits
 from kannon.core.payloads import SendRefused
 from kannon.events import CloudEvent, Sealer
 from tests.conftest import Eventually
+from tests.contracts import check_event
 from tests.gateway_client import EVENTS_KEY, Client, Tenant, rows, running_gateway
 from tests.gateway_process import gateway_process
 from tests.sent_events import attributes, binary, mail, publish
+
+_ATTRIBUTE = re.compile("[a-z0-9]+")
 
 
 @dataclass
@@ -63,7 +67,10 @@ class Integrator:
         found = []
         for message in self.told:
             headers = {name.removeprefix("ce-"): value for name, value in (message.headers or {}).items()}
-            event = CloudEvent.of(headers | {"datacontenttype": headers["content-type"]}, message.data)
+            headers["datacontenttype"] = headers.pop("content-type")
+            event = CloudEvent.of(headers, message.data)
+            public = {name: value for name, value in headers.items() if _ATTRIBUTE.fullmatch(name)}
+            check_event(public | {"data": json.loads(message.data)})
             assert event.type == "email.kannon.send.refused.v1"
             refused = Sealer(EVENTS_KEY, "/test").open(event, [SendRefused])
             assert isinstance(refused, SendRefused)

@@ -1,8 +1,10 @@
 """The contracts in docs/events say what the code does: made of it, up to date, and kept by every event."""
 
+import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
+from kannon.core.payloads import SendRefused
 from kannon.core.public_events import KINDS, Kind, public_event
-from tests.contracts import FOLDER, check_data, check_event, schema_of
+from kannon.core.webhooks import check_event as webhook_test
+from tests.contracts import FOLDER, check_data, check_event, document, schema_of
 from tests.unit.test_public_events import FACT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +68,17 @@ def test_an_event_that_lacks_what_all_have_breaks_its_contract(name: str) -> Non
         check_event(event)
 
 
+def test_a_refusal_has_the_members_and_types_that_its_contract_says() -> None:
+    schema = schema_of("email.kannon.send.refused.v1")
+    said = {name: one["type"] for name, one in schema["properties"].items()}
+    assert said == {one.name: {str: "string", int: "integer"}[one.type] for one in fields(SendRefused)}  # type: ignore[index]
+    assert schema["required"] == list(said)
+
+
+def test_the_event_that_tests_a_webhook_keeps_its_contract() -> None:
+    check_event(json.loads(webhook_test("e1", "wh_1", "a.example", datetime(2027, 3, 4, tzinfo=UTC))))
+
+
 def test_a_request_to_send_is_the_json_of_the_api() -> None:
     check_data("email.kannon.send.requested.v1", REQUEST)
     by_template = {name: value for name, value in REQUEST.items() if name != "html"} | {"templateId": "t@d"}
@@ -80,17 +95,16 @@ def test_what_is_no_request_to_send_breaks_the_contract(change: dict[str, Any]) 
 
 
 def test_the_document_names_every_type_and_every_file() -> None:
-    document = yaml.safe_load((FOLDER / "asyncapi.yaml").read_text())
-    messages = document["components"]["messages"]
+    messages = document()["components"]["messages"]
     assert sorted(f"{name}.schema.json" for name in messages) == sorted(
         path.name for path in FOLDER.glob("*.schema.json")
     )
     for message in messages.values():
         assert (FOLDER / message["payload"]["schema"]["$ref"]).is_file()
-    told = {name for channel in document["channels"].values() for name in channel["messages"]}
+    told = {name for channel in document()["channels"].values() for name in channel["messages"]}
     assert told == messages.keys()
-    for operation in document["operations"].values():
-        assert operation["channel"]["$ref"].removeprefix("#/channels/") in document["channels"]
+    for operation in document()["operations"].values():
+        assert operation["channel"]["$ref"].removeprefix("#/channels/") in document()["channels"]
 
 
 def test_every_type_that_goes_to_the_broker_is_registered_there() -> None:

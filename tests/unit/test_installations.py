@@ -14,6 +14,7 @@ import yaml
 from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig
 
 from kannon.adapters.nats import streams
+from kannon.adapters.oidc import IN_CLUSTER
 from kannon.cli.standalone.plan import TICKED
 from kannon.core.payloads import PAYLOADS
 from kannon.events import TICK_TYPE, CloudEvent
@@ -21,6 +22,8 @@ from kannon.runtime.settings import (
     ATTACHMENTS_ACCESS_KEY,
     DATABASE_URL,
     EDGE_TARGETS,
+    EVENTS_AUDIENCE,
+    EVENTS_ISSUER,
     NATS_URL,
     SENDER_DEMO_SENDER,
     SOURCE_CONCURRENCY,
@@ -36,8 +39,10 @@ from tests.installations import (
     STAGES,
     STORE,
     Installation,
+    component_folders,
     installation,
     installations,
+    with_components,
 )
 from tests.manifest_references import namespaces_of, ports_of, rules_for
 from tests.manifests import ROOT, Manifest, containers, label, pod_spec
@@ -396,9 +401,41 @@ def test_every_source_is_scaled_by_what_waits_in_its_own_stream() -> None:
     }
 
 
-def test_a_token_is_for_the_function_that_is_called() -> None:
-    for manifest in installation("oidc").manifests:
-        if manifest["kind"] in ("SinkBinding", "PingSource"):
+def test_components_may_be_added_in_any_order() -> None:
+    turned_round = with_components(KNATIVE / "overlays" / "production", *reversed(component_folders()))
+    assert {label(one): one for one in turned_round} == {
+        label(one): one for one in installation("all").manifests
+    }
+
+
+def test_a_source_that_keda_does_not_scale_is_one() -> None:
+    place = installation("all")
+    scaled = {
+        one["spec"]["scaleTargetRef"]["name"] for one in place.manifests if one["kind"] == "ScaledObject"
+    }
+    for _, source, _ in sources(place):
+        assert source["spec"].get("replicas") == (None if source["metadata"]["name"] in scaled else 1)
+
+
+def test_the_gateway_alone_has_a_token_and_reaches_the_cluster_that_issues_others() -> None:
+    place = installation("events-in")
+    settings = settings_of(place, gateway := place.named("Deployment/gateway"))
+    assert (settings[EVENTS_AUDIENCE], settings[EVENTS_ISSUER].partition("://")[2]) == (
+        "kannon",
+        IN_CLUSTER[1],
+    )
+    assert {443, 6443} <= ports_of(rules_for(gateway, place.manifests, "egress"))
+    with_token = [label(pod) for pod in place.pods() if (pod_spec(pod) or {})["automountServiceAccountToken"]]
+    assert with_token == ["Deployment/gateway"]
+
+
+@pytest.mark.parametrize("name", ["oidc", "all"])
+def test_a_token_is_for_the_function_that_is_called(name: str) -> None:
+    for manifest in installation(name).manifests:
+        # Of a Broker Knative knows it.
+        if manifest["kind"] in ("SinkBinding", "PingSource") and "Broker" not in str(
+            manifest["spec"]["sink"]
+        ):
             sink = manifest["spec"]["sink"]
             assert sink["audience"] == f"serving.knative.dev/service/kannon/{sink['ref']['name']}"
 

@@ -17,7 +17,7 @@ from standardwebhooks import Webhook as Signer
 
 from kannon.core.errors import BadInput
 from kannon.core.exchangers import IpNetwork, may_connect
-from kannon.core.public_events import KINDS
+from kannon.core.public_events import KINDS, SCHEMAS
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
 TYPES: Final = tuple(kind.type for kind in KINDS)
@@ -157,6 +157,7 @@ def check_event(event_id: str, webhook: str, domain: str, at: datetime) -> str:
         "subject": webhook,
         "time": at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "datacontenttype": "application/json",
+        "dataschema": f"{SCHEMAS}{TEST_TYPE}",
         "data": {"domain": domain, "webhook": webhook},
     }
     return json.dumps(event)
