@@ -21,13 +21,13 @@ from kannon.cli.standalone.nats import EmbeddedNats
 from kannon.cli.standalone.part import Part
 from kannon.cli.standalone.plan import (
     EDGE,
-    EVERYTHING,
     GATEWAY,
     SOURCE,
     STAGES,
     TRACK,
     Plan,
     Ports,
+    everything,
     on_this_machine,
 )
 from kannon.cli.standalone.postgres import EmbeddedPostgres
@@ -253,7 +253,7 @@ class _WiredPlan(Plan):
     """A plan whose parts reach one another through proxies."""
 
     def __init__(self, system: System, settings: s.Settings) -> None:
-        super().__init__(settings, EVERYTHING, Ports.choose())
+        super().__init__(settings, everything(settings), Ports.choose())
         self._system = system
 
     async def wire(self) -> None:
@@ -346,7 +346,7 @@ async def _settings(system: System) -> s.Settings:
         "sender.routes": ",".join(f"{domain}={target}" for domain, target in routes.items()),
     }
     settings = s.Settings.load(told, environment={"K_CONFIG": os.devnull})
-    return on_this_machine(settings, EVERYTHING)
+    return on_this_machine(settings, everything(settings))
 
 
 async def _stop_proxies(system: System) -> None:

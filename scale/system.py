@@ -16,11 +16,12 @@ from kannon.adapters.postgres.migrate import migrate
 from kannon.cli.standalone.data_folder import DataFolder
 from kannon.cli.standalone.listening import free_port
 from kannon.cli.standalone.part import Part
-from kannon.cli.standalone.plan import EDGE, EVERYTHING, GATEWAY, STAGES, Plan, Ports, on_this_machine
+from kannon.cli.standalone.plan import EDGE, EVERYTHING, FED, GATEWAY, Plan, Ports, on_this_machine
 from kannon.cli.standalone.supervisor import Supervisor
 from kannon.cli.standalone.system import with_servers
 from kannon.runtime import settings as s
 from scale.front import Front
+from scale.receiver import Receiver
 
 INSTANCES: Final = 2
 JOBS: Final = 20
@@ -64,6 +65,7 @@ class System:
     supervisor: Supervisor
     sink: Sink
     exchanger: Exchanger
+    receiver: Receiver
     fronts: Mapping[str, Front]
     api: str
 
@@ -86,7 +88,7 @@ class _Source(Plan):
     """Sources that bring events to fronts."""
 
     def __init__(self, settings: s.Settings, fronts: Mapping[str, Front]) -> None:
-        ports = {name: front.port for name, front in fronts.items() if name in STAGES}
+        ports = {name: front.port for name, front in fronts.items() if name in FED}
         super().__init__(on_this_machine(settings, EVERYTHING), EVERYTHING, Ports(ports, free_port()))
 
     def numbered(self, number: int) -> Part:
@@ -108,8 +110,9 @@ async def running(path: Path) -> AsyncIterator[System]:
         sink = Sink(path / "sink.jsonl")
         stack.push_async_callback(sink.stop)
         exchanger = await sink.listen("exchanger")
+        receiver = await stack.enter_async_context(Receiver())
         supervisor = await stack.enter_async_context(Supervisor(folder, log_to_files=True))
-        common = s.Settings.load(_told(folder, exchanger), environment={"K_CONFIG": os.devnull})
+        common = s.Settings.load(_told(folder, exchanger, receiver), environment={"K_CONFIG": os.devnull})
         common = await with_servers(common, folder, supervisor)
         await asyncio.to_thread(migrate, common[s.DATABASE_URL])
         each = _each(common, folder)
@@ -122,19 +125,20 @@ async def running(path: Path) -> AsyncIterator[System]:
         gateways = Balancer(GATEWAY, [one[s.API_PORT] for one in each])
         stack.push_async_callback(gateways.stop)
         await gateways.start()
-        yield System(common, supervisor, sink, exchanger, fronts, f"127.0.0.1:{gateways.port}")
+        yield System(common, supervisor, sink, exchanger, receiver, fronts, f"127.0.0.1:{gateways.port}")
 
 
 async def _stop(fronts: Mapping[str, Front]) -> None:
     await asyncio.gather(*(front.stop() for front in fronts.values()))
 
 
-def _told(folder: DataFolder, exchanger: Exchanger) -> Mapping[str, str]:
+def _told(folder: DataFolder, exchanger: Exchanger, receiver: Receiver) -> Mapping[str, str]:
     return _SETTINGS | {
         "data_folder": str(folder.path),
         "secret": folder.secret,
         "api.admin_token": folder.admin_token,
         "sender.routes": f"*={exchanger.target}",
+        "events.sink": receiver.url,
     }
 
 

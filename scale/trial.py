@@ -183,6 +183,9 @@ class Trial:
             healed = time.monotonic()
             evidence = [await self._settled(one, self._share(at), healed) for at, one in enumerate(tenants)]
         seconds = time.monotonic() - began
+        owed = self._asked.mails + len(self.singles)
+        what = f"integrators are told how {owed} mails ended"
+        await until(lambda: len(system.receiver.ended) >= owed, RECOVERY, what)
         for number, found in enumerate(evidence):
             self._judge(f"application {number}", found)
         letters = await self._dead_letters()
