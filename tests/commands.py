@@ -8,11 +8,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from unittest.mock import patch
 
 from click.testing import CliRunner
 
 from kannon.cli.main import main
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,28 @@ def started(*words: str, **variables: str) -> "subprocess.Popen[str]":
             text=True,
             start_new_session=True,
         )
+
+
+def started_module(module: str, *words: str) -> "subprocess.Popen[str]":
+    """Start one of the project's own programs, such as `faults`; it has our environment."""
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def read_errors_until(process: "subprocess.Popen[str]", text: str) -> None:
+    """Read what it writes to stderr until it has written that; it must not end before."""
+    assert process.stderr is not None
+    seen = ""
+    while text not in seen:
+        letter = process.stderr.read(1)
+        assert letter, seen
+        seen += letter
 
 
 @dataclass

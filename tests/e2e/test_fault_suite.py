@@ -2,30 +2,17 @@
 
 import json
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.commands import read_errors_until, started_module
+
 SMOKE = ("2", "6", "7", "9", "13", "14", "25b")
-
-
-def suite(*words: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "faults", *words],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
 
 
 @pytest.mark.timeout(300)
 def test_nothing_is_lost_or_doubled_when_something_breaks() -> None:
-    process = suite("--only", ",".join(SMOKE), "--markdown")
+    process = started_module("faults", "--only", ",".join(SMOKE), "--markdown")
     out, err = process.communicate()
     table, _, last = out.rstrip().rpartition("\n")
     told = json.loads(last)
@@ -38,11 +25,8 @@ def test_nothing_is_lost_or_doubled_when_something_breaks() -> None:
 
 @pytest.mark.timeout(120)
 def test_an_interrupted_suite_stops_everything_and_says_so() -> None:
-    process = suite("--only", "15")
-    assert process.stderr is not None
-    seen = ""
-    while "away" not in seen:
-        seen += process.stderr.read(1)
+    process = started_module("faults", "--only", "15")
+    read_errors_until(process, "away")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=90)
     assert process.returncode == 130, err

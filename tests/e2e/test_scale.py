@@ -3,26 +3,14 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.commands import read_errors_until, started_module
+
 MAILS = 300
 ON_THE_WAY = {"verify", "dispatch", "send", "stats"}
-
-
-def scale(*words: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "scale", *words],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
 
 
 def processes_of(folder: Path) -> list[str]:
@@ -40,7 +28,8 @@ def processes_of(folder: Path) -> list[str]:
 
 @pytest.mark.timeout(240)
 def test_two_of_everything_lose_and_double_nothing_and_wake_up_for_a_mail() -> None:
-    out, err = (process := scale("--mails", str(MAILS), "--every", "1", "--rounds", "1")).communicate()
+    process = started_module("scale", "--mails", str(MAILS), "--every", "1", "--rounds", "1")
+    out, err = process.communicate()
     told = json.loads(out.splitlines()[-1])
     assert told["violations"] == [], err
     assert process.returncode == 0
@@ -58,11 +47,8 @@ def test_two_of_everything_lose_and_double_nothing_and_wake_up_for_a_mail() -> N
 
 @pytest.mark.timeout(120)
 def test_when_interrupted_it_stops_everything_and_says_so(tmp_path: Path) -> None:
-    process = scale("--data-folder", str(tmp_path))
-    assert process.stderr is not None
-    seen = ""
-    while "none had ever run" not in seen:
-        seen += process.stderr.read(1)
+    process = started_module("scale", "--data-folder", str(tmp_path))
+    read_errors_until(process, "none had ever run")
     assert processes_of(tmp_path)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=90)
