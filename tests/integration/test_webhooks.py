@@ -5,7 +5,7 @@ import itertools
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,7 +23,7 @@ from kannon.adapters.postgres.webhooks import PER_ENDPOINT, PostgresWebhookQueue
 from kannon.adapters.webhook_client import HttpWebhookPoster
 from kannon.core.exchangers import parse_networks
 from kannon.core.payloads import OutcomeFact, Outcomes
-from kannon.core.webhooks import BUDGET, TROUBLED_FROM, Health, State, check_event, written_secret
+from kannon.core.webhooks import BUDGET, TROUBLED_FROM, Endpoint, Health, State, check_event, written_secret
 from kannon.ports import WebhookDelivery, WebhookRecord
 from tests.conftest import Eventually
 from tests.dns_server import DnsServer
@@ -590,6 +590,18 @@ async def test_redirects_are_not_followed(world: World, eventually: Eventually) 
         assert inner.got == []
         (logged,) = await world.log(hook)
         assert (logged.status, logged.error, logged.state) == (307, "redirect", "owed")
+
+
+@pytest.mark.parametrize("host", ["a..b.test", f"{'l' * 64}.test"])
+async def test_a_name_that_tls_does_not_take_has_no_address(host: str) -> None:
+    async def resolve(_: str) -> list[str]:
+        return ["127.0.0.1"]
+
+    poster = HttpWebhookPoster(resolve, parse_networks("127.0.0.0/8"), 2.0)
+    async with receiver() as endpoint:
+        named = replace(Endpoint.parse(endpoint.url), is_secure=True, host=host)
+        answer = await poster.post(named, {}, b"{}")
+    assert (answer.status, answer.error) == (0, "no_address")
 
 
 async def test_a_certificate_for_another_name_or_of_nobody_we_trust_is_refused(

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from kannon.core.answers import seconds_of
 from kannon.runtime.binding import Binding, Token
 from kannon.runtime.settings import Settings, SettingsError
-from kannon.runtime.sink import seconds_of
 from nats_source.main import routes_of
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -67,6 +67,7 @@ def test_the_token_is_read_again_when_it_was_renewed(tmp_path: Path) -> None:
         ("Thu, 01 Jan 2026 12:00:30 GMT", 30.0),
         ("Thu, 01 Jan 2026 11:00:00 GMT", 0.0),
         ("Thu, 99 Jan 2026 11:00:00 GMT", 0.0),
+        ("Mon, 01 Jan 0001 00:00:00 +2359", 0.0),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(retry_after: str, seconds: float) -> None:

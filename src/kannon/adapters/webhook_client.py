@@ -10,12 +10,12 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Final
 
 import httptools
 
+from kannon.core.answers import seconds_of
 from kannon.core.errors import KannonError, Unavailable
 from kannon.core.exchangers import IpNetwork
 from kannon.core.webhooks import Endpoint, PostResult, may_post
@@ -27,6 +27,7 @@ MAX_ANSWER: Final = 16_384
 """Octets that are read of an answer, its headers and body together; only status and `Retry-After` matter."""
 CONNECT_SECONDS: Final = 5.0
 _ADDRESSES_TRIED: Final = 3
+_LONGEST_RETRY_AFTER: Final = 86_400.0  # seconds
 
 
 class _NoAnswer(KannonError):
@@ -71,6 +72,8 @@ class HttpWebhookPoster:
             error = "timed_out"
         except _NoAnswer as reason:
             error = str(reason)
+        except UnicodeError:  # TLS takes no name with a label that is empty or too long, and nor has DNS one
+            error = "no_address"
         except ssl.SSLCertVerificationError:
             error = "certificate"
         except ssl.SSLError:
@@ -155,7 +158,8 @@ class _Parsed:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() == b"retry-after":
-            self.retry_after = _retry_after(value.decode("latin-1").strip())
+            asked = seconds_of(value.decode("latin-1").strip(), datetime.now(UTC))
+            self.retry_after = timedelta(seconds=min(asked, _LONGEST_RETRY_AFTER))
 
     def on_headers_complete(self) -> None:
         status = self.parser.get_status_code()
@@ -163,14 +167,3 @@ class _Parsed:
 
     def on_message_complete(self) -> None:
         self.is_complete = self.status > 0
-
-
-def _retry_after(value: str) -> timedelta:
-    """RFC 9110 §10.2.3: seconds, or a date."""
-    if value.isdecimal():
-        return timedelta(seconds=min(int(value[:9]), 86_400))
-    try:
-        at = parsedate_to_datetime(value)
-    except ValueError:
-        return timedelta()
-    return max(timedelta(), (at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC))

@@ -1,6 +1,8 @@
 """What posting an event came to, and how that is to be understood."""
 
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Final
 
@@ -53,3 +55,13 @@ class Answer:
         """What to say about it in a log or a dead letter."""
         said = str(self.outcome) if isinstance(self.outcome, Fault) else f"status {self.outcome}"
         return f"{said}: {self.text}" if self.text else said
+
+
+def seconds_of(retry_after: str, now: datetime) -> float:
+    """The seconds that a `Retry-After` asks for, as a number or a date (RFC 9110 §10.2.3); 0 for none."""
+    if retry_after.strip().isdecimal():
+        return float(retry_after)
+    try:
+        return max(0.0, (parsedate_to_datetime(retry_after) - now).total_seconds())
+    except (ValueError, TypeError, OverflowError):
+        return 0.0

@@ -3,13 +3,12 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Final, Self
 
 import aiohttp
 
-from kannon.core.answers import Answer, Fault
+from kannon.core.answers import Answer, Fault, seconds_of
 from kannon.runtime.binding import Binding, Token
 
 ITEMS_HEADER: Final = "Kannon-Items"
@@ -107,13 +106,3 @@ class Sink:
                 seconds_of(retry_after, datetime.now(UTC)),
                 _NOT_PRINTABLE.sub(" ", text).strip(),
             )
-
-
-def seconds_of(retry_after: str, now: datetime) -> float:
-    """The seconds that a `Retry-After` asks for, as a number or a date (RFC 9110 §10.2.3); 0 for none."""
-    if retry_after.strip().isdecimal():
-        return float(retry_after)
-    try:
-        return max(0.0, (parsedate_to_datetime(retry_after) - now).total_seconds())
-    except (ValueError, TypeError):
-        return 0.0
