@@ -196,7 +196,7 @@ def public_event(outcome: str, fact: OutcomeFact) -> PublicEvent:
     """
     kind = BY_OUTCOME[outcome]
     subject = fact.delivery or fact.message_id
-    time = _written(fact.at)
+    time = written_time(fact.at)
     common = {
         "batch": fact.message_id,
         "delivery": fact.delivery,
@@ -206,7 +206,7 @@ def public_event(outcome: str, fact: OutcomeFact) -> PublicEvent:
     }
     return PublicEvent(
         id=event_id(outcome, subject, fact.attempt, fact.at, str(fact.data.get("id") or "")),
-        source=f"/kannon/domains/{fact.domain}",
+        source=source_of(fact.domain),
         type=kind.type,
         subject=subject,
         time=time,
@@ -227,7 +227,7 @@ def event_id(outcome: str, subject: str, attempt: int, at: datetime, request: st
         subject: its Delivery, or its Batch where that is not known.
         request: of an open or a click.
     """
-    parts = (BY_OUTCOME[outcome].type, subject, str(attempt), _written(at), request)
+    parts = (BY_OUTCOME[outcome].type, subject, str(attempt), written_time(at), request)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
@@ -240,5 +240,11 @@ def _says_something(field: Field, value: object) -> bool:
     return type(value) is field.kind and (field.kind is bool or bool(value))
 
 
-def _written(at: datetime) -> str:
+def source_of(domain: str) -> str:
+    """The `source` of all events of a Domain."""
+    return f"/kannon/domains/{domain}"
+
+
+def written_time(at: datetime) -> str:
+    """A `time` (RFC 3339), in UTC and microseconds."""
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -17,7 +17,7 @@ from standardwebhooks import Webhook as Signer
 
 from kannon.core.errors import BadInput
 from kannon.core.exchangers import IpNetwork, may_connect
-from kannon.core.public_events import KINDS, SCHEMAS
+from kannon.core.public_events import KINDS, SCHEMAS, PublicEvent, source_of, written_time
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
 TYPES: Final = tuple(kind.type for kind in KINDS)
@@ -149,18 +149,18 @@ def signed_headers(event_id: str, at: datetime, body: str, secrets: Sequence[byt
 
 def check_event(event_id: str, webhook: str, domain: str, at: datetime) -> str:
     """The event that only tests a webhook, in structured JSON."""
-    event = {
-        "specversion": "1.0",
-        "id": event_id,
-        "source": f"/kannon/domains/{domain}",
-        "type": TEST_TYPE,
-        "subject": webhook,
-        "time": at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-        "datacontenttype": "application/json",
-        "dataschema": f"{SCHEMAS}{TEST_TYPE}",
-        "data": {"domain": domain, "webhook": webhook},
-    }
-    return json.dumps(event)
+    event = PublicEvent(
+        id=event_id,
+        source=source_of(domain),
+        type=TEST_TYPE,
+        subject=webhook,
+        time=written_time(at),
+        partitionkey="",
+        traceparent="",
+        dataschema=f"{SCHEMAS}{TEST_TYPE}",
+        data={"domain": domain, "webhook": webhook},
+    )
+    return json.dumps(event.structured())
 
 
 @dataclass(frozen=True, slots=True)
