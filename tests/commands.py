@@ -66,6 +66,14 @@ def started_module(module: str, *words: str) -> "subprocess.Popen[str]":
     )
 
 
+def check_generated(script: str, what: str) -> None:
+    """What a script in `proto/` generates is as it would generate it now."""
+    check = subprocess.run(
+        [sys.executable, ROOT / "proto" / script, "--check"], capture_output=True, text=True, check=False
+    )
+    assert check.returncode == 0, f"run `make generate`; {what} differ:\n{check.stdout}{check.stderr}"
+
+
 def read_errors_until(process: "subprocess.Popen[str]", text: str) -> None:
     """Read what it writes to stderr until it has written that; it must not end before."""
     assert process.stderr is not None

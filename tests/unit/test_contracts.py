@@ -1,8 +1,6 @@
 """The contracts in docs/events say what the code does: made of it, up to date, and kept by every event."""
 
 import json
-import subprocess
-import sys
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +13,7 @@ import yaml
 from kannon.core.payloads import SendRefused
 from kannon.core.public_events import KINDS, Kind, public_event
 from kannon.core.webhooks import check_event as webhook_test
+from tests.commands import check_generated
 from tests.contracts import FOLDER, check_data, check_event, document, schema_of
 from tests.unit.test_public_events import FACT
 
@@ -39,13 +38,7 @@ def full(kind: Kind) -> dict[str, Any]:
 
 
 def test_they_are_up_to_date() -> None:
-    check = subprocess.run(
-        [sys.executable, ROOT / "proto" / "contracts.py", "--check"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert check.returncode == 0, f"run `make generate`; these differ:\n{check.stdout}{check.stderr}"
+    check_generated("contracts.py", "these")
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.outcome)

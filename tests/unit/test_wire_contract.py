@@ -2,10 +2,7 @@
 
 import importlib
 import pkgutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from google.protobuf.descriptor_pb2 import (
@@ -17,8 +14,7 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 from kannon.adapters import pb
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.commands import check_generated
 
 # What a package declares: "service S" has its calls, "message M" its fields, "enum E" its values. A type of
 # the same package has its bare name here, and Ts is google.protobuf.Timestamp. What is not listed must not be
@@ -998,15 +994,8 @@ def test_json_names_are_the_default_ones(file: FileDescriptorProto) -> None:
 
 
 def test_the_reference_is_up_to_date() -> None:
-    check = subprocess.run([sys.executable, ROOT / "proto" / "reference.py", "--check"], check=False)
-    assert check.returncode == 0, "run `make generate`: docs/api.md differs from what proto/ says"
+    check_generated("reference.py", "docs/api.md and what proto/ says")
 
 
 def test_generated_code_is_up_to_date() -> None:
-    check = subprocess.run(
-        [sys.executable, ROOT / "proto" / "generate.py", "--check"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert check.returncode == 0, f"run `make generate`; these differ:\n{check.stdout}{check.stderr}"
+    check_generated("generate.py", "these")
