@@ -2,10 +2,7 @@
 
 import asyncio
 import json
-import logging
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +15,10 @@ from faults.cases.registry import ALL, chosen
 from faults.disks import take_own_mounts
 from faults.interrupting import INTERRUPTED, until_done_or_stopped
 from faults.invariants import violations
+from faults.program import quiet_folder
 from faults.report import as_json, as_markdown, show, verdict_line
 from faults.system import System, running
 from faults.trial import Case, Verdict, try_case
-from kannon.runtime.logs import start_logging
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +51,10 @@ def faults(
             click.echo(f"{case.label:>4}  {case.done}")
         return
     take_own_mounts()
-    start_logging("faults", stream=sys.stderr)
-    logging.getLogger().setLevel(logging.CRITICAL)  # that parts die is what is wanted
-    folder = data_folder.resolve() if data_folder else Path(tempfile.mkdtemp(prefix="kannon-faults-"))
-    folder.mkdir(exist_ok=True, parents=True)
-    folder.chmod(0o711)  # PostgreSQL runs as another user where we are root
     began = time.monotonic()
     verdicts: list[Verdict] = []
-    try:
+    with quiet_folder("faults", data_folder) as folder:
         finished = asyncio.run(_run(folder, Asked(cases, range(seed, seed + seeds), full), verdicts))
-    finally:
-        if data_folder is None:
-            shutil.rmtree(folder, ignore_errors=True)
     seconds = time.monotonic() - began
     click.echo(as_markdown(verdicts)) if markdown else show(verdicts)
     click.echo(json.dumps(as_json(verdicts, seconds)))

@@ -1,24 +1,15 @@
 """`python -m scale`."""
 
-import os
-import signal
-import sys
+from collections.abc import Callable
 
-from kannon.core.errors import KannonError
+from faults.program import run
 
 
-def main() -> None:
-    """Run it; failures are one line."""
-    os.environ["GRPC_VERBOSITY"] = "ERROR"  # read at import
+def _command() -> Callable[[], object]:
     from scale.command import scale
 
-    # A shell starts what runs in its background deaf to SIGINT.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        scale()
-    except (KannonError, KeyboardInterrupt) as error:
-        sys.exit(f"error: {error or 'interrupted'}")
+    return scale
 
 
 if __name__ == "__main__":
-    main()
+    run(_command)

@@ -2,10 +2,7 @@
 
 import asyncio
 import json
-import logging
-import shutil
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,7 @@ from typing import Any
 import click
 
 from faults.interrupting import INTERRUPTED, until_done_or_stopped
-from kannon.runtime.logs import start_logging
+from faults.program import quiet_folder
 from scale.report import as_json, show
 from scale.system import running
 from scale.trial import Asked, Trial
@@ -33,17 +30,9 @@ def scale(mails: int, every: float, rounds: int, seed: int, data_folder: Path | 
 
     At the end nothing is lost and nothing doubled, or the exit code is 1. The last line is JSON.
     """
-    start_logging("scale", stream=sys.stderr)
-    logging.getLogger().setLevel(logging.CRITICAL)  # that parts die is what is wanted
-    folder = data_folder.resolve() if data_folder else Path(tempfile.mkdtemp(prefix="kannon-scale-"))
-    folder.mkdir(exist_ok=True, parents=True)
-    folder.chmod(0o711)  # PostgreSQL runs as another user where we are root
     began = time.monotonic()
-    try:
+    with quiet_folder("scale", data_folder) as folder:
         told = asyncio.run(_run(folder, Asked(mails, every, rounds, seed)))
-    finally:
-        if data_folder is None:
-            shutil.rmtree(folder, ignore_errors=True)
     if told is None:
         click.echo(json.dumps({"interrupted": True}))
         sys.exit(INTERRUPTED)
