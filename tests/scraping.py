@@ -1,22 +1,6 @@
 """Asks a process for its metrics, as Prometheus does."""
 
 import asyncio
-import socket
-
-from kannon.cli.standalone.listening import free_port
-
-
-def free_port_for_metrics(count: int = 1) -> int:
-    """The first of `count` ports in a row of which none is taken."""
-    while True:
-        first = free_port()
-        if all(_is_free(port) for port in range(first, first + count)):
-            return first
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 async def scraped(port: int, path: str = "/metrics", method: str = "GET") -> tuple[int, bytes]:

@@ -12,11 +12,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from kannon.adapters.pb import mailer_pb2, mailer_pb2_grpc, types_pb2
+from kannon.cli.standalone.listening import free_port
 from kannon.telemetry.catalogue import CATALOGUE
 from tests.collector import Collected, SpanCollector
 from tests.dns_server import DnsServer
 from tests.e2e.system import System, Tenant, wait_until
-from tests.scraping import free_port_for_metrics, scraped
+from tests.scraping import scraped
 from tests.smtp_peer import Behaviour, SmtpPeer
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -78,7 +79,7 @@ def observed(open_folder: Path, sink: SmtpPeer, names: DnsServer) -> Iterator[Ob
     """A system that is observed in every way there is, after three mails: two taken, one refused at first."""
     folder = open_folder / f"observed-{uuid.uuid4().hex}"
     folder.mkdir(mode=0o711)
-    port = free_port_for_metrics(3)
+    port = free_port(3)
     sink.behaviours["second.person"] = Behaviour(rcpt="451 4.3.0 <second.person@example.org> later", times=1)
     with SpanCollector() as collector:
         settings = {

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from kannon.cli.standalone.listening import free_port
 from kannon.core.errors import EventsUnavailable
 from kannon.runtime.metrics import metrics, serve_metrics
 from kannon.telemetry.catalogue import CATALOGUE, MEMORY, STREAM_UNTAKEN
 from kannon.telemetry.metrics import OTHER, Counter, Few, Gauge, Histogram, exposition
-from tests.scraping import free_port_for_metrics, scraped
+from tests.scraping import scraped
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 
@@ -89,7 +90,7 @@ async def test_they_are_served_on_a_port_of_their_own() -> None:
     async def look() -> None:
         STREAM_UNTAKEN.set(7, "verify")
 
-    port = free_port_for_metrics()
+    port = free_port()
     async with serve_metrics("127.0.0.1", port, look):
         status, body = await scraped(port)
         assert (status, samples(body)["kannon_stream_untaken", (("stage", "verify"),)]) == (200, 7)

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import random
 import socket
+from collections import deque
 from pathlib import Path
 
 from kannon.cli.standalone.errors import PortUnavailable
@@ -11,10 +12,14 @@ from kannon.cli.standalone.errors import PortUnavailable
 _LOOPBACK = "127.0.0.1"
 _FIRST_UNPRIVILEGED_CHOICE = 15_000
 _ATTEMPTS = 200
+_KEPT_ASIDE = 128
+"""Of the ports that this process found last: by then the servers of the others listen, or never will."""
+_SET_ASIDE: deque[socket.socket] = deque()
 
 
-def free_port() -> int:
-    """Find a port of 127.0.0.1 that nobody listens on, by asking the kernel for it.
+def free_port(in_a_row: int = 1) -> int:
+    """Find a port of 127.0.0.1 that nobody listens on, and that nobody else who asks here is about to; of
+    several in a row the first.
 
     The port lies below those the kernel hands out to connecting clients, if there is room: a server that is
     restarted finds such a port free again, where one from that range may have become some client's own end
@@ -23,9 +28,9 @@ def free_port() -> int:
     ceiling = _first_ephemeral_port()
     if ceiling - _FIRST_UNPRIVILEGED_CHOICE > _ATTEMPTS:
         for _ in range(_ATTEMPTS):
-            port = random.randrange(_FIRST_UNPRIVILEGED_CHOICE, ceiling)  # noqa: S311 - nothing secret
-            if _refusal(_LOOPBACK, port) is None:
-                return port
+            first = random.randrange(_FIRST_UNPRIVILEGED_CHOICE, ceiling - in_a_row)  # noqa: S311 - nothing secret
+            if all(_is_to_be_had(port) for port in range(first, first + in_a_row)):
+                return first
     with socket.socket() as probe:
         probe.bind((_LOOPBACK, 0))
         port = probe.getsockname()[1]
@@ -104,6 +109,25 @@ def _refusal(host: str, port: int) -> OSError | None:
     except OSError as error:
         return error
     return None
+
+
+def _is_to_be_had(port: int) -> bool:
+    return _refusal(_LOOPBACK, port) is None and _set_aside(port)
+
+
+def _set_aside(port: int) -> bool:
+    """Keep this port from being found again, in this process and in others, before its server listens; gives
+    whether nobody else had. The sign is a socket without a file (unix(7)), which ends with the process."""
+    sign = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        sign.bind(f"\0kannon-port-{port}")
+    except OSError:
+        sign.close()
+        return False
+    _SET_ASIDE.append(sign)
+    if len(_SET_ASIDE) > _KEPT_ASIDE:
+        _SET_ASIDE.popleft().close()
+    return True
 
 
 def _first_ephemeral_port() -> int:
